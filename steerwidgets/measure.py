@@ -1,0 +1,82 @@
+"""How strong a recipe is, measured on a text: ‖change‖/‖h‖, and the value asked beside the value reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerwidgets.forward import Layout
+from steerwidgets.interventions import OPS
+from steerwidgets.positions import Positions
+from steerwidgets.steering import SiteChange
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.prompts import Prompt
+    from steerwidgets.reading import Residuals
+    from steerwidgets.recipe import Recipe
+    from steerwidgets.sites import Site
+    from steerwidgets.steer import Steer
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The strength of one steer on one text; attention sinks are left out, medians are over the positions it acts on.
+
+    Attributes:
+        ratio: median ‖change‖/‖h‖; None where it acts on no position of the text.
+        asked: median value that an op which fixes a projection asks for; None for other ops.
+        achieved: median value of a fresh read after the whole recipe; None for other ops.
+        note: what a reader has to know about these numbers, or empty.
+    """
+
+    ratio: float | None
+    asked: float | None = None
+    achieved: float | None = None
+    note: str = ""
+
+
+def readouts(recipe: Recipe, residuals: Residuals, prompt: Prompt) -> list[Readout]:
+    """The strength of every steer of a recipe.
+
+    Args:
+        recipe: the recipe.
+        residuals: the streams of one text, read at the recipe's sites.
+        prompt: that text.
+    """
+    return [_readout(steer, recipe, residuals, prompt) for steer in recipe]
+
+
+def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt) -> Readout:
+    site = steer.feature.site
+    h = residuals.values[site]
+    stand_in = steer.positions.where == "generated"
+    # Nothing is generated yet: the prompt's own tokens stand in for what will be.
+    measured = steer.at(Positions("all", special=steer.positions.special)) if stand_in else steer
+    layout = _layout(residuals, prompt)
+    acts = measured.positions.mask(layout.absolute, layout.prompt_length, layout.special) & residuals.counted(site)
+    if not bool(acts.any()):
+        return Readout(None, note="acts on no token of this prompt")
+    change = SiteChange([measured])(h, layout)
+    ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
+    note = "measured on the prompt's tokens" if stand_in else ""
+    if not OPS[steer.op].fixes_projection:
+        return Readout(ratio, note=note)
+    unit = steer.feature.vector / steer.feature.vector.norm()
+    asked = ((h + change) @ unit)[acts].median()
+    together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)
+    return Readout(ratio, float(asked), float((together @ unit)[acts].median()), note)
+
+
+def _at_site(recipe: Recipe, site: Site, measured: Steer, steer: Steer) -> Sequence[Steer]:
+    return [measured if other is steer else other for other in recipe if other.feature.site == site]
+
+
+def _layout(residuals: Residuals, prompt: Prompt) -> Layout:
+    import torch
+
+    absolute: Tensor = residuals.absolute
+    special = torch.tensor([[a or b for a, b in zip(prompt.special, prompt.template, strict=True)]])
+    return Layout(absolute, special, torch.tensor([len(prompt)]))

@@ -1,0 +1,280 @@
+"""LanguageModel: the front door. One short method for each verb, the work is done elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets import prompts
+from steerwidgets.architecture import Architecture
+from steerwidgets.engine import Engine
+from steerwidgets.forward import Known
+from steerwidgets.generation import Plan, Row, Step, generate_rows, stream_rows
+from steerwidgets.measure import Readout, readouts
+from steerwidgets.prompts import Prompt, PromptLike, Token
+from steerwidgets.reading import Residuals, read_residuals
+from steerwidgets.recipe import Recipe
+from steerwidgets.sampling import Sampling
+from steerwidgets.scoring import Scores, teacher_forced
+from steerwidgets.steering import Steering
+
+if TYPE_CHECKING:
+    import threading
+
+    from torch import nn
+
+    from steerwidgets.sites import Site
+    from steerwidgets.steer import Direction, Steer
+
+RecipeLike = "Recipe | Steer | Iterable[Steer] | None"
+
+
+class Comparison:
+    """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
+
+    Attributes:
+        prompt: the prompt as the model got it.
+        recipe: what steered the second row.
+        sampling: the settings.
+        baseline: the row without steering.
+        steered: the row with it.
+    """
+
+    def __init__(self, engine: Engine, prompt: Prompt, recipe: Recipe, sampling: Sampling, rows: Sequence[Row]) -> None:
+        self._engine = engine
+        self.prompt = prompt
+        self.recipe = recipe
+        self.sampling = sampling
+        self.baseline, self.steered = rows
+
+    @property
+    def divergence(self) -> int | None:
+        """The first step at which the texts differ; None where they are the same."""
+        return first_difference(self.baseline.token_ids, self.steered.token_ids)
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
+        return teacher_forced(self._engine, self.prompt, self.steered.token_ids, self.recipe)
+
+    @property
+    def kl(self) -> tuple[float, ...]:
+        """KL(steered ‖ unsteered) in nats at each token of the steered text."""
+        return self.scores.kl
+
+    @property
+    def surprise(self) -> tuple[float, ...]:
+        """-log p in nats of each token of the steered text under the unsteered model."""
+        return self.scores.surprise
+
+    def __repr__(self) -> str:
+        return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"
+
+
+class LanguageModel:
+    """A causal language model that is loaded already, with verbs to read and steer it.
+
+    Args:
+        model: a Hugging Face causal language model, of any dtype, quantised or sharded.
+        tokenizer: its tokenizer.
+        blocks: its transformer blocks, where they are not found by structure.
+        base: the module that runs the blocks, likewise.
+        final_norm: the norm before the unembed, likewise.
+        unembed: the module that makes logits, likewise.
+
+    Raises:
+        UnknownArchitectureError: a part was not found; the message says what was looked for.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        blocks: nn.ModuleList | None = None,
+        base: nn.Module | None = None,
+        final_norm: nn.Module | None = None,
+        unembed: nn.Module | None = None,
+    ) -> None:
+        architecture = Architecture(model, blocks=blocks, base=base, final_norm=final_norm, unembed=unembed)
+        self.engine = Engine(model, tokenizer, architecture)
+        self.source_code: str | None = None
+
+    @classmethod
+    def from_pretrained(cls, name: str, **settings: Any) -> LanguageModel:
+        """Load model and tokenizer by name or path; settings go to `AutoModelForCausalLM.from_pretrained`."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        shared = {key: settings[key] for key in ("revision", "token", "cache_dir") if key in settings}
+        tokenizer = AutoTokenizer.from_pretrained(name, **shared)
+        lm = cls(AutoModelForCausalLM.from_pretrained(name, **settings).eval(), tokenizer)
+        lm.source_code = f"sw.LanguageModel.from_pretrained({name!r})"
+        return lm
+
+    @classmethod
+    def demo(cls) -> LanguageModel:
+        """The embedded default, SmolLM2-135M-Instruct; the first call fetches and converts it.
+
+        Raises:
+            DemoModelUnavailable: it is neither in the cache nor to be had; the message says what to do.
+        """
+        from steerwidgets.demo.model import load_demo_model
+
+        lm = cls(*load_demo_model())
+        lm.source_code = "sw.LanguageModel.demo()"
+        return lm
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model."""
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self.engine.tokenizer
+
+    @property
+    def architecture(self) -> Architecture:
+        """Where the model keeps its parts."""
+        return self.engine.architecture
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.architecture.name
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by whoever runs or steers the model; every verb takes it by itself."""
+        return self.engine.lock
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Model, revision, dtype, device, quantisation and versions: what a result has to say of itself."""
+        from steerwidgets.provenance import model_provenance
+
+        return model_provenance(self.engine)
+
+    def encode(self, prompt: PromptLike, *, chat: bool | None = None) -> Prompt:
+        """The prompt as token ids with its special and template positions.
+
+        Args:
+            prompt: a string, messages, or token ids (never touched).
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+        """
+        templated = prompts.has_chat_template(self.tokenizer) if chat is None else chat
+        return prompts.encode(self.tokenizer, prompt, chat=templated)
+
+    def tokens(self, token_ids: Iterable[int]) -> list[Token]:
+        """Tokens as a person reads them."""
+        return prompts.tokens(self.tokenizer, token_ids)
+
+    @contextmanager
+    def steer(
+        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | None = None
+    ) -> Iterator[Steering]:
+        """Steer any code of yours: `with lm.steer(recipe): model.generate(…)`.
+
+        The recipe acts on every row, in this thread only, and leaves the model as it was whatever happens.
+
+        Args:
+            recipe: what to change.
+            prompt_length: the tokens of the prompt, for positions `prompt`, `generated` and `last_prompt`.
+
+        Raises:
+            ValueError: the recipe does not fit the model, or needs the prompt's length.
+            CompiledModelError: the model is compiled.
+        """
+        known = Known(self.engine.special_ids, prompt_length)
+        with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering:
+            yield steering
+
+    def residuals(self, prompt: PromptLike | Prompt, sites: Sequence[Site], *, chat: bool = False) -> Residuals:
+        """The streams of a text at some sites; a string is read raw unless `chat`."""
+        encoded = prompt if isinstance(prompt, Prompt) else self.encode(prompt, chat=chat)
+        with self.lock:
+            return read_residuals(self.architecture, [encoded.token_ids], sites)
+
+    def compare(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        *,
+        chat: bool | None = None,
+        watch: Sequence[Direction] = (),
+        on_step: Callable[[Step], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Any,
+    ) -> Comparison:
+        """Baseline and steered text, as two rows of one batch with shared noise.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            recipe: what steers the second row.
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+            watch: features to read at every generated token, before any change.
+            on_step: called with every step, in this thread.
+            stop: set it to end the run within one token.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`.
+
+        Raises:
+            ValueError: a setting is out of range, or the recipe does not fit the model.
+        """
+        sampling = Sampling.of(settings)
+        encoded = self.encode(prompt, chat=chat)
+        steers = Recipe.of(recipe)
+        plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        rows = generate_rows(self.engine, plans, sampling, watch=watch, on_step=on_step, stop=stop)
+        return Comparison(self.engine, encoded, steers, sampling, rows)
+
+    def stream(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        *,
+        chat: bool | None = None,
+        watch: Sequence[Direction] = (),
+        **settings: Any,
+    ) -> Iterator[Step]:
+        """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
+        encoded = self.encode(prompt, chat=chat)
+        plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        return stream_rows(self.engine, plans, Sampling.of(settings), watch=watch)
+
+    def sweep(
+        self,
+        prompt: PromptLike,
+        recipes: Sequence[Recipe | Steer | None],
+        *,
+        chat: bool | None = None,
+        watch: Sequence[Direction] = (),
+        stop: threading.Event | None = None,
+        **settings: Any,
+    ) -> list[Row]:
+        """One row for each recipe, all in one batch with shared noise; None is the baseline."""
+        encoded = self.encode(prompt, chat=chat)
+        plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
+        return generate_rows(self.engine, plans, Sampling.of(settings), watch=watch, stop=stop)
+
+    def measure(
+        self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
+    ) -> list[Readout]:
+        """How strong each steer is on a prompt: median ‖change‖/‖h‖, and values asked and reached."""
+        encoded = self.encode(prompt, chat=chat)
+        steers = Recipe.of(recipe)
+        return readouts(steers, self.residuals(encoded, steers.sites), encoded) if len(steers) else []
+
+    def __repr__(self) -> str:
+        parts = self.architecture
+        return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
+
+
+def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
+    """The first index at which two texts differ, the end of the shorter one included; None where they are the same."""
+    if tuple(first) == tuple(second):
+        return None
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))

@@ -1,0 +1,133 @@
+"""Which positions of a text a steer acts on, decided by absolute position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Where = Literal["all", "prompt", "generated", "indices", "first", "after", "last_prompt"]
+_WHERE: Final[tuple[Where, ...]] = get_args(Where)
+_NEEDS_PROMPT: Final = frozenset({"prompt", "generated", "last_prompt"})
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions that a steer acts on.
+
+    Positions are absolute: they count a row's own tokens from 0, without padding, so a run with a key-value cache,
+    a run without one and a left-padded batch all steer the same tokens. Padding is never steered.
+
+    Args:
+        where: `all` (as the reference implementations do), `prompt`, `generated`, `last_prompt`, `indices`,
+            `first` (the first `count` positions) or `after` (every position from `count` on).
+        indices: the absolute positions, for `indices`.
+        count: how many positions, for `first` and `after`.
+        special: whether special tokens (BOS, turn marks) and the words of the chat template are steered too.
+
+    Raises:
+        ValueError: a setting is missing, negative or not known.
+    """
+
+    where: Where = "all"
+    indices: tuple[int, ...] = ()
+    count: int = 0
+    special: bool = True
+
+    def __post_init__(self) -> None:
+        if self.where not in _WHERE:
+            raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {self.where!r} was given.")
+        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in (*self.indices, self.count)):
+            raise ValueError(
+                f"Positions count a row's tokens from 0, but indices={list(self.indices)}, count={self.count!r} was "
+                'given; for the last token of the prompt use "last_prompt".'
+            )
+        object.__setattr__(self, "indices", tuple(sorted(set(self.indices))))
+
+    @classmethod
+    def parse(cls, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Positions:
+        """Positions from what a user writes: `"prompt"`, a list of indices, or positions already made."""
+        if isinstance(where, Positions):
+            return where
+        if isinstance(where, str):
+            return cls(where, count=count, special=special)
+        return cls("indices", indices=tuple(where), special=special)
+
+    @property
+    def needs_prompt_length(self) -> bool:
+        """Whether the prompt's length has to be known to decide."""
+        return self.where in _NEEDS_PROMPT
+
+    def mask(self, absolute: Tensor, prompt_length: Tensor | None, special: Tensor) -> Tensor:
+        """Where to steer.
+
+        Args:
+            absolute: int [batch, position], each token's absolute position; -1 marks padding.
+            prompt_length: int [batch], tokens in each row's prompt, or None where unknown.
+            special: bool [batch, position], special and template tokens.
+
+        Returns:
+            bool [batch, position].
+
+        Raises:
+            ValueError: the prompt's length is needed and not known.
+        """
+        chosen = absolute >= 0
+        if self.needs_prompt_length:
+            if prompt_length is None:
+                raise ValueError(
+                    f'Positions "{self.where}" need the length of the prompt; pass prompt_length= to lm.steer(…).'
+                )
+            chosen = chosen & self._by_phase(absolute, prompt_length[:, None])
+        elif self.where == "first":
+            chosen = chosen & (absolute < self.count)
+        elif self.where == "after":
+            chosen = chosen & (absolute >= self.count)
+        elif self.where == "indices":
+            chosen = chosen & (absolute[..., None] == absolute.new_tensor(self.indices)).any(-1)
+        return chosen if self.special else chosen & ~special
+
+    def _by_phase(self, absolute: Tensor, prompt_length: Tensor) -> Tensor:
+        if self.where == "prompt":
+            return absolute < prompt_length
+        if self.where == "generated":
+            return absolute >= prompt_length
+        return absolute == prompt_length - 1
+
+    def overlaps(self, other: Positions) -> bool:
+        """Whether the two may meet in some text; True unless they provably never do."""
+        pair = {self.where, other.where}
+        if pair in ({"prompt", "generated"}, {"last_prompt", "generated"}):
+            return False
+        if pair == {"indices"}:
+            return bool(set(self.indices) & set(other.indices))
+        if pair == {"first", "after"}:
+            first, after = (self, other) if self.where == "first" else (other, self)
+            return first.count > after.count
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value; settings that say nothing are left out."""
+        value: dict[str, Any] = {"where": self.where, "special": self.special}
+        if self.where == "indices":
+            value["indices"] = list(self.indices)
+        if self.where in ("first", "after"):
+            value["count"] = self.count
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Positions:
+        """The inverse of `to_json`."""
+        return cls(
+            value.get("where", "all"),
+            tuple(value.get("indices", ())),
+            value.get("count", 0),
+            bool(value.get("special", True)),
+        )
+
+    def without_special(self) -> Positions:
+        """The same positions, special and template tokens left out."""
+        return replace(self, special=False)

@@ -1,0 +1,198 @@
+"""Prompts as token ids: chat templates without a second BOS, special and template positions, exact token text."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Message = Mapping[str, str]
+PromptLike = str | Sequence[Message] | Sequence[int]
+
+_REPLACEMENT: Final = "\ufffd"
+_SENTINEL: Final = "\u2063steerwidgets{}\u2063"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token as a person reads it.
+
+    Attributes:
+        id: the token id.
+        text: its exact text; where the token is only part of a character, its bytes in hex, as `E2 9C`.
+        fragment: whether the token is only part of a character.
+    """
+
+    id: int
+    text: str
+    fragment: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model gets it.
+
+    Attributes:
+        token_ids: the ids, from first to last.
+        special: which of them are special tokens (BOS, turn marks).
+        template: which of them come from the chat template and not from a message.
+        chat: whether a chat template was used.
+    """
+
+    token_ids: tuple[int, ...]
+    special: tuple[bool, ...]
+    template: tuple[bool, ...]
+    chat: bool
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
+    """Token ids of a prompt.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        prompt: a string, a list of messages (always templated), or token ids (never touched).
+        chat: whether a string goes through the chat template, as one user message.
+
+    Raises:
+        ValueError: the prompt is empty, or needs a chat template that the tokenizer lacks.
+        TypeError: the prompt is none of the three.
+    """
+    if isinstance(prompt, str):
+        if not prompt:
+            raise ValueError("The prompt is empty; give at least one character.")
+        return (
+            _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
+        )
+    items: list[Any] = list(prompt)
+    if not items:
+        raise ValueError("The prompt is empty; give a string, messages or token ids.")
+    if all(isinstance(item, int) and not isinstance(item, bool) for item in items):
+        return _from_ids(tokenizer, [int(item) for item in items])
+    if all(isinstance(item, Mapping) for item in items):
+        return _encode_chat(tokenizer, [dict(item) for item in items])
+    raise TypeError(
+        f"A prompt is a string, a list of messages or a list of token ids, but a list that holds "
+        f"{type(items[0]).__name__} was given."
+    )
+
+
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether the tokenizer can template a conversation."""
+    return getattr(tokenizer, "chat_template", None) is not None
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids of all special tokens, end and padding included."""
+    return frozenset(int(i) for i in tokenizer.all_special_ids)
+
+
+def _from_ids(tokenizer: Any, ids: Sequence[int]) -> Prompt:
+    size = len(tokenizer)
+    outside = [i for i in ids if not 0 <= i < size]
+    if outside:
+        raise ValueError(f"The token id {outside[0]} is outside the vocabulary, which goes from 0 to {size - 1}.")
+    special = special_ids(tokenizer)
+    return Prompt(tuple(ids), tuple(i in special for i in ids), (False,) * len(ids), chat=False)
+
+
+def _encode_raw(tokenizer: Any, text: str) -> Prompt:
+    ids = [int(i) for i in tokenizer(text)["input_ids"]]
+    bos = tokenizer.bos_token_id
+    # A text that already opens with the BOS must not get another one.
+    if bos is not None and ids[:2] == [bos, bos] and text.startswith(tokenizer.bos_token):
+        ids = ids[1:]
+    if not ids:
+        raise ValueError(f"The tokenizer makes no token of the prompt {text!r}; give another text.")
+    return _from_ids(tokenizer, ids)
+
+
+def _encode_chat(tokenizer: Any, messages: list[dict[str, str]]) -> Prompt:
+    if not has_chat_template(tokenizer):
+        raise ValueError(
+            "The tokenizer has no chat template, so messages can't be put to the model; give a plain string with "
+            "chat=False, or set tokenizer.chat_template."
+        )
+    text = _render(tokenizer, messages)
+    spans = _content_spans(tokenizer, messages, text)
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
+    prompt = _from_ids(tokenizer, [int(i) for i in encoded["input_ids"]])
+    if spans is None or not fast:
+        return Prompt(prompt.token_ids, prompt.special, prompt.template, chat=True)
+    template = tuple(not any(a < end and b > start for start, end in spans) for a, b in encoded["offset_mapping"])
+    return Prompt(prompt.token_ids, prompt.special, template, chat=True)
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    generation_prompt = messages[-1].get("role") != "assistant"
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt))
+
+
+def _content_spans(tokenizer: Any, messages: list[dict[str, str]], rendered: str) -> list[tuple[int, int]] | None:
+    """Where each message's own words stand in the rendered text, or None where the template does not let one tell.
+
+    The template is rendered once more around marks that no template contains; what stands between the marks is the
+    template's own text. Looking for the words themselves would find "user" in the header of a user turn.
+    """
+    marks = [_SENTINEL.format(i) for i in range(len(messages))]
+    rest = _render(tokenizer, [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)])
+    spans, at = [], 0
+    for message, mark in zip(messages, marks, strict=True):
+        before, found, rest = rest.partition(mark)
+        at += len(before)
+        content = next(
+            (c for c in (message["content"], message["content"].strip()) if rendered.startswith(c, at)), None
+        )
+        if not found or content is None:
+            return None
+        spans.append((at, at + len(content)))
+        at += len(content)
+    return spans if rendered[at:] == rest else None
+
+
+def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
+    """The tokens as a person reads them: exact text, bytes in hex where a token is only part of a character."""
+    return [_token(tokenizer, int(i)) for i in ids]
+
+
+def _token(tokenizer: Any, token_id: int) -> Token:
+    data = _token_bytes(tokenizer, token_id)
+    if data is None:
+        text = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+        return Token(token_id, text, fragment=_REPLACEMENT in text)
+    try:
+        return Token(token_id, data.decode())
+    except UnicodeDecodeError:
+        return Token(token_id, data.hex(" ").upper(), fragment=True)
+
+
+def _token_bytes(tokenizer: Any, token_id: int) -> bytes | None:
+    """The bytes that a token stands for, from the vocabulary of byte-level BPE or SentencePiece; None for others."""
+    piece = tokenizer.convert_ids_to_tokens(token_id)
+    if not isinstance(piece, str):
+        return None
+    if token_id in tokenizer.added_tokens_decoder:
+        return piece.encode()
+    if _is_byte_level(tokenizer):
+        table = _byte_of_character()
+        return bytes(table[c] for c in piece) if all(c in table for c in piece) else piece.encode()
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace("▁", " ").encode()
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return "ByteLevel" in repr(getattr(backend, "decoder", None)) or hasattr(tokenizer, "byte_decoder")
+
+
+@functools.cache
+def _byte_of_character() -> dict[str, int]:
+    """GPT-2's table between bytes and printable characters (openai/gpt-2 `encoder.py`)."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(others)}

@@ -1,0 +1,160 @@
+"""How the next token is chosen: one noise for all rows, so that rows differ by the steering alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling settings; the defaults are those of `generate(do_sample=True)` but for the temperature.
+
+    Args:
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: keeps the smallest set of tokens that holds this much probability; 1 keeps all.
+        top_k: keeps this many tokens; 0 keeps all.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred.
+        penalise_prompt: whether the prompt's tokens count for the penalty.
+        max_new_tokens: where a row ends at the latest.
+        seed: with the step, decides the noise.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 50
+    frequency_penalty: float = 0.0
+    penalise_prompt: bool = False
+    max_new_tokens: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, 0, math.inf, "0 or more (0 takes the most likely token)")
+        _check("top_p", self.top_p, 0, 1, "above 0 and at most 1", open_low=True)
+        _check("top_k", self.top_k, 0, math.inf, "a whole number, 0 or more (0 keeps every token)", whole=True)
+        _check("frequency_penalty", self.frequency_penalty, -math.inf, math.inf, "a finite number")
+        _check("max_new_tokens", self.max_new_tokens, 1, math.inf, "a whole number, 1 or more", whole=True)
+        _check("seed", self.seed, -math.inf, math.inf, "a whole number", whole=True)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Sampling:
+        """Settings by name, the others at their defaults.
+
+        Raises:
+            ValueError: a name is not known.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise ValueError(f"There is no sampling setting {unknown[0]!r}; there are {', '.join(known)}.")
+        return cls(**settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON value."""
+        return asdict(self)
+
+
+def gumbel_noise(seed: int, step: int, vocabulary: int) -> Tensor:
+    """One draw of standard Gumbel noise for `(seed, step)`, the same on every device.
+
+    Adding it to log-probabilities and taking the argmax samples from them (the Gumbel-max trick), and rows that share
+    it are coupled: equal logits choose equal tokens.
+
+    Returns:
+        float32 [vocabulary].
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(_mix(seed, step))
+    # The smallest positive float keeps log(0) away.
+    uniform = torch.rand(vocabulary, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
+    return uniform.log_().neg_().clamp_(min=torch.finfo(torch.float32).tiny).log_().neg_()
+
+
+def processed_logits(logits: Tensor, counts: Tensor | None, sampling: Sampling) -> Tensor:
+    """Temperature, top-k, top-p, then the frequency penalty.
+
+    Args:
+        logits: float32 [batch, vocabulary].
+        counts: float32 [batch, vocabulary], how often each token occurred, or None without a penalty.
+        sampling: the settings.
+
+    Returns:
+        float32 [batch, vocabulary]; tokens that are left out are -inf.
+    """
+    scores = logits / sampling.temperature if sampling.temperature > 0 else logits.clone()
+    if 0 < sampling.top_k < scores.shape[-1]:
+        smallest_kept = scores.topk(sampling.top_k, dim=-1).values[..., -1:]
+        scores = scores.masked_fill(scores < smallest_kept, -math.inf)
+    if sampling.top_p < 1:
+        scores = scores.masked_fill(_outside_nucleus(scores, sampling.top_p), -math.inf)
+    return scores if counts is None else scores - sampling.frequency_penalty * counts
+
+
+class CoupledSampler:
+    """The logits processor of a run: the argmax of what it returns is the sampled token.
+
+    It is called once for each step; all rows use the noise of `(seed, step)`.
+    """
+
+    def __init__(self, sampling: Sampling, prompt_lengths: Tensor, prompt_width: int) -> None:
+        self._sampling = sampling
+        self._prompt_lengths = prompt_lengths
+        self._prompt_width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores whose argmax is the next token, float32 [batch, vocabulary]."""
+        penalised = self._sampling.frequency_penalty != 0
+        counts = self._counts(input_ids, scores) if penalised else None
+        processed = processed_logits(scores, counts, self._sampling)
+        if self._sampling.temperature == 0:
+            return processed
+        step = input_ids.shape[1] - self._prompt_width
+        noise = gumbel_noise(self._sampling.seed, step, scores.shape[-1])
+        return processed + noise.to(processed.device)
+
+    def _counts(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        import torch
+
+        width = self._prompt_width
+        column = torch.arange(input_ids.shape[1], device=input_ids.device)
+        counted = (column >= width).expand_as(input_ids)
+        if self._sampling.penalise_prompt:
+            # Padding is known by where it stands, never by its id: that may be the end-of-turn token's.
+            counted = column >= width - self._prompt_lengths.to(input_ids.device)[:, None]
+        return torch.zeros_like(scores).scatter_add_(1, input_ids, counted.to(scores.dtype))
+
+
+def _outside_nucleus(scores: Tensor, top_p: float) -> Tensor:
+    import torch
+
+    ordered, order = scores.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(dim=-1)
+    outside = probabilities.cumsum(dim=-1) - probabilities >= top_p
+    return torch.zeros_like(outside).scatter(-1, order, outside)
+
+
+def _mix(seed: int, step: int) -> int:
+    """SplitMix64 of seed and step, so that neighbouring pairs share no noise."""
+    mask = (1 << 64) - 1
+    z = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) >> 1
+
+
+def _check(
+    name: str, value: object, low: float, high: float, expected: str, *, whole: bool = False, open_low: bool = False
+) -> None:
+    kinds = (int,) if whole else (int, float)
+    fits = not isinstance(value, bool) and isinstance(value, kinds) and math.isfinite(value)
+    if not fits or not low <= value <= high or (open_low and value == low):  # type: ignore[operator]  # fits says so
+        raise ValueError(f"{name} has to be {expected}, but {value!r} was given.")

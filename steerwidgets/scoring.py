@@ -1,0 +1,76 @@
+"""How far steering moves the model: KL and surprise of a finished text, teacher-forced."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerwidgets.steering import Steering
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.prompts import Prompt
+    from steerwidgets.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one generated text, in nats, one for each of its tokens.
+
+    Attributes:
+        kl: KL(steered ‖ unsteered) of the distribution that each token was drawn from.
+        surprise: -log p of each token under the unsteered model.
+        kl_floor: the largest KL between two identical unsteered rows: what arithmetic alone makes.
+    """
+
+    kl: tuple[float, ...]
+    surprise: tuple[float, ...]
+    kl_floor: float
+
+
+def teacher_forced(engine: Engine, prompt: Prompt, generated: Sequence[int], recipe: Recipe) -> Scores:
+    """Read a text once more with and without steering, its own tokens as the prefix of every step.
+
+    Once two texts part, their steps have different prefixes; reading the same tokens both ways keeps them comparable.
+    The rows are unsteered, steered, and unsteered again (the floor). Temperature and top-k play no part.
+
+    Args:
+        engine: the model.
+        prompt: the prompt of the text.
+        generated: the ids that followed it.
+        recipe: what steered it.
+    """
+    import torch
+
+    if not generated:
+        return Scores((), (), 0.0)
+    ids = torch.tensor([[*prompt.token_ids, *generated]]).expand(3, -1)
+    known = engine.known([prompt] * 3)
+    with engine.lock, torch.no_grad(), Steering(engine.architecture, [None, recipe, None], known):
+        logits = _last_logits(engine, ids, len(generated))
+    plain, steered, again = (row.log_softmax(-1) for row in logits)
+    surprise = -plain.gather(-1, torch.tensor(list(generated), device=plain.device)[:, None])[:, 0]
+    return Scores(tuple(_kl(steered, plain).tolist()), tuple(surprise.tolist()), float(_kl(again, plain).max()))
+
+
+def _last_logits(engine: Engine, ids: Tensor, count: int) -> Tensor:
+    """The logits that the last `count` tokens were drawn from, float32 [row, count, vocabulary]."""
+    import torch
+
+    device = engine.architecture.input_device
+    takes_slice = "logits_to_keep" in inspect.signature(engine.model.forward).parameters
+    keep = {"logits_to_keep": count + 1} if takes_slice else {}
+    output = engine.model(
+        input_ids=ids.to(device), attention_mask=torch.ones_like(ids).to(device), use_cache=False, **keep
+    )
+    logits: Tensor = output.logits[:, -(count + 1) : -1].float()
+    return logits
+
+
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p ‖ q) of log-probabilities [position, vocabulary]; rounding below 0 is cut off."""
+    return (p.exp() * (p - q)).sum(-1).clamp(min=0)

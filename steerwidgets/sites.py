@@ -1,0 +1,62 @@
+"""A site: a place in the network where activations are read or changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Stream = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z"]
+STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
+
+_HOOK_NAMES: Final[dict[str, Stream]] = {
+    "hook_resid_pre": "resid_pre",
+    "hook_resid_mid": "resid_mid",
+    "hook_resid_post": "resid_post",
+    "hook_attn_out": "attn_out",
+    "hook_mlp_out": "mlp_out",
+    "mlp.hook_post": "mlp_acts",
+    "attn.hook_z": "attn_z",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A block and one of its streams, as `Site(15)` or `Site(15, "mlp_out")`.
+
+    Blocks count from 0; `Site(15)` is the residual after block 15, which Hugging Face calls `hidden_states[16]`.
+
+    Raises:
+        ValueError: the layer is not a whole number from 0 up, or the stream is not one of `STREAMS`.
+    """
+
+    layer: int
+    stream: Stream = "resid_post"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 0:
+            raise ValueError(f"A site's layer is a block number counted from 0, but layer={self.layer!r} was given.")
+        if self.stream not in STREAMS:
+            raise ValueError(f"A site's stream is one of {', '.join(STREAMS)}, but {self.stream!r} was given.")
+
+    @classmethod
+    def from_hook_name(cls, name: str) -> Site:
+        """The site of a TransformerLens or SAELens hook name such as `blocks.15.hook_resid_post`.
+
+        Raises:
+            ValueError: the name is not a hook name of a block, or its stream is not one that steerwidgets knows.
+        """
+        match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+        if match is None or match[2] not in _HOOK_NAMES:
+            known = ", ".join(f"blocks.N.{hook}" for hook in _HOOK_NAMES)
+            raise ValueError(f"The hook name {name!r} is none of those that steerwidgets knows: {known}.")
+        return cls(int(match[1]), _HOOK_NAMES[match[2]])
+
+    @property
+    def hook_name(self) -> str:
+        """The site's name in TransformerLens and SAELens."""
+        hook = next(hook for hook, stream in _HOOK_NAMES.items() if stream == self.stream)
+        return f"blocks.{self.layer}.{hook}"
+
+    def __str__(self) -> str:
+        return f"block {self.layer} {self.stream}"

@@ -1,0 +1,249 @@
+"""Directions and features as values, and the steers that are made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.interventions import OPS
+from steerwidgets.positions import Positions, Where
+from steerwidgets.sites import Site
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.recipe import Recipe
+
+DIRECTION_OPS: Final = tuple(OPS)
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A vector at a site: it steers, reads out, has a cosine, and adds up with others.
+
+    Args:
+        vector: float32 [d_model], the stored direction `v`, kept as it is (not normalised).
+        site: where it lives.
+        label: what a reader calls it.
+
+    Raises:
+        ValueError: the vector is not one row of finite numbers, or is all zero.
+    """
+
+    vector: Tensor
+    site: Site
+    label: str = "direction"
+
+    def __post_init__(self) -> None:
+        import torch
+
+        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32)
+        if vector.ndim != 1:
+            raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
+        if not bool(torch.isfinite(vector).all()):
+            raise ValueError(f"The direction {self.label!r} holds NaN or infinite values, so it can't steer or read.")
+        if not bool(vector.any()):
+            raise ValueError(f"The direction {self.label!r} is all zeros, so it points nowhere.")
+        object.__setattr__(self, "vector", vector)
+
+    @property
+    def key(self) -> str:
+        """A name that is the same for the same direction in every session."""
+        digest = hashlib.sha256(self.vector.numpy().tobytes() + str(self.site).encode()).hexdigest()
+        return f"vector:{digest[:16]}"
+
+    @property
+    def kind(self) -> str:
+        """What sort of dictionary it comes from; `direction` where it stands alone."""
+        return "direction"
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The ops that it takes."""
+        return DIRECTION_OPS
+
+    @property
+    def norm(self) -> float:
+        """‖v‖."""
+        return float(self.vector.norm())
+
+    @property
+    def direction(self) -> Direction:
+        """The bare vector, free of any dictionary."""
+        return Direction(self.vector, self.site, self.label)
+
+    def activation(self, h: Tensor) -> Tensor:
+        """How much of it is in a residual: `h·v`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...].
+        """
+        return h.float() @ self.vector.to(h.device)
+
+    def cosine(self, other: Direction) -> float:
+        """The cosine between the two vectors."""
+        _same_site(self, other)
+        return float(self.vector @ other.vector) / (self.norm * other.norm)
+
+    def add(self, alpha: float) -> Steer:
+        """Add `alpha` times the stored vector: `h + α·v`."""
+        return Steer(self, "add", {"alpha": alpha})
+
+    def add_relative(self, alpha: float) -> Steer:
+        """Add `alpha` times each position's own norm along the unit vector: `h + α·‖h‖·v̂`; attention sinks left out."""
+        return Steer(self, "add_relative", {"alpha": alpha})
+
+    def ablate(self) -> Steer:
+        """Remove what lies along the direction: `h − (h·v̂)·v̂`."""
+        return Steer(self, "ablate")
+
+    def project(self, c: float) -> Steer:
+        """Multiply what lies along the direction by `c`: 1 keeps it, 0 removes it, negative values flip it."""
+        return Steer(self, "project", {"c": c})
+
+    def clip(self, lo: float | None = None, hi: float | None = None) -> Steer:
+        """Keep `h·v̂` between `lo` and `hi`, in units of the projection on the unit vector; None leaves a side open."""
+        return Steer(self, "clip", {"lo": lo, "hi": hi})
+
+    def __add__(self, other: Direction) -> Direction:
+        _same_site(self, other)
+        return Direction(self.vector + other.vector, self.site, f"{self.label} + {other.label}")
+
+    def __sub__(self, other: Direction) -> Direction:
+        _same_site(self, other)
+        return Direction(self.vector - other.vector, self.site, f"{self.label} − {other.label}")
+
+    def __mul__(self, factor: float) -> Direction:
+        return Direction(self.vector * factor, self.site, f"{factor:g}·{self.label}")
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Direction:
+        return Direction(-self.vector, self.site, f"−{self.label}")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.label!r} at {self.site}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Feature(Direction):
+    """One entry of a dictionary.
+
+    Args:
+        dictionary: the dictionary's fingerprint, which a recipe keeps instead of the vector.
+        dictionary_kind: `CAV`, `SAE`, `ReFT`, …
+        index: the row in the dictionary.
+        max_activation: its largest activation over `max_activation_of`, where known.
+        suggested: an op and its strength that were seen to work, where known.
+    """
+
+    dictionary: str = ""
+    dictionary_kind: str = ""
+    index: int = 0
+    max_activation: float | None = None
+    max_activation_of: str | None = None
+    suggested: tuple[str, Mapping[str, float]] | None = None
+
+    @property
+    def key(self) -> str:
+        """The dictionary's fingerprint and the index."""
+        return f"{self.dictionary}/{self.index}"
+
+    @property
+    def kind(self) -> str:
+        """The dictionary's kind."""
+        return self.dictionary_kind
+
+
+@dataclass(frozen=True)
+class Steer:
+    """One change: a feature, an op with its numbers, and the positions where it acts.
+
+    Steers compare and hash by what they do. `+` makes a `Recipe`.
+
+    Raises:
+        ValueError: the feature does not take the op, a number is missing, not finite or not known, or `lo > hi`.
+    """
+
+    feature: Direction
+    op: str
+    parameters: Mapping[str, float | None] = field(default_factory=dict)
+    positions: Positions = field(default_factory=Positions)
+
+    def __post_init__(self) -> None:
+        if self.op not in self.feature.ops:
+            raise ValueError(
+                f"The {self.feature.kind} feature {self.feature.label!r} does not take the op {self.op!r}; "
+                f"it takes {', '.join(self.feature.ops)}."
+            )
+        object.__setattr__(self, "parameters", _checked_parameters(self.op, self.parameters, self.feature.label))
+
+    def at(self, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Steer:
+        """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
+        return Steer(self.feature, self.op, self.parameters, Positions.parse(where, count=count, special=special))
+
+    @property
+    def is_setter(self) -> bool:
+        """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
+        return self.op not in ("add", "add_relative")
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing whatever `h` is."""
+        identity = OPS[self.op].identity
+        return identity is not None and dict(self.parameters) == dict(identity)
+
+    @property
+    def identity_key(self) -> tuple[Any, ...]:
+        """What makes two steers the same one."""
+        return (self.feature.key, self.op, tuple(sorted(self.parameters.items())), self.positions)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Steer) and self.identity_key == other.identity_key
+
+    def __hash__(self) -> int:
+        return hash(self.identity_key)
+
+    def __add__(self, other: Steer | Recipe) -> Recipe:
+        from steerwidgets.recipe import Recipe
+
+        return Recipe.of(self) + other
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{value:g}" if value is not None else "None" for value in self.parameters.values())
+        where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
+        return f"{self.feature.label!r}.{self.op}({numbers}){where}"
+
+
+def _same_site(a: Direction, b: Direction) -> None:
+    if a.site != b.site or a.vector.shape != b.vector.shape:
+        raise ValueError(
+            f"{a.label!r} is {len(a.vector)} numbers at {a.site} and {b.label!r} is {len(b.vector)} at {b.site}; "
+            "only directions of one site go together."
+        )
+
+
+def _checked_parameters(op: str, given: Mapping[str, float | None], label: str) -> dict[str, float | None]:
+    known = {parameter.name: parameter for parameter in OPS[op].parameters}
+    for name in given:
+        if name not in known:
+            raise ValueError(f"The op {op!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given.")
+    checked: dict[str, float | None] = {}
+    for name, parameter in known.items():
+        value = given.get(name, None if parameter.optional else parameter.default)
+        if value is None and parameter.optional:
+            checked[name] = None
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{label!r}.{op}: {name} has to be a finite number, but {value!r} was given.")
+        else:
+            checked[name] = float(value)
+    lo, hi = checked.get("lo"), checked.get("hi")
+    if lo is not None and hi is not None and lo > hi:
+        raise ValueError(f"{label!r}.clip: lo={lo:g} lies above hi={hi:g}; exchange them.")
+    return checked

@@ -1,0 +1,228 @@
+"""Puts a recipe on a model and takes it off again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from steerwidgets import interventions
+from steerwidgets.architecture import Architecture, on_stream, remove_all
+from steerwidgets.forward import Known, Layout, LayoutTracker, in_this_thread
+from steerwidgets.recipe import Recipe
+from steerwidgets.sites import Site
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+    from steerwidgets.steer import Steer
+
+Watch = Callable[["Tensor", Layout], None]
+"""Called with a stream before any change, [batch, position, d_model], and where its tokens stand."""
+
+
+class SiteChange:
+    """The change that a recipe makes at one site; every steer computes it from the same `h`."""
+
+    def __init__(self, steers: Sequence[Steer]) -> None:
+        self._sums = [steer for steer in steers if not interventions.OPS[steer.op].fixes_projection]
+        # A projection op that changes nothing must not hold its projection still while another one moves.
+        self._setters = [
+            steer for steer in steers if interventions.OPS[steer.op].fixes_projection and not steer.is_identity
+        ]
+        self._vectors: dict[torch.device, tuple[list[Tensor], Tensor, Tensor]] = {}
+        self._sink_threshold: Tensor | None = None
+
+    def __call__(self, h: Tensor, layout: Layout) -> Tensor:
+        """The change, float32 [batch, position, d_model], of a residual of that shape."""
+        import torch
+
+        h = h.float()
+        vectors, unit, solver = self._on(h.device)
+        change = torch.zeros_like(h)
+        for steer, vector in zip(self._sums, vectors, strict=True):
+            change = change + self._sum_change(steer, vector, h, layout)
+        if self._setters:
+            change = change + self._projection_change(h, unit, solver, layout)
+        return change
+
+    def _sum_change(self, steer: Steer, vector: Tensor, h: Tensor, layout: Layout) -> Tensor:
+        alpha = steer.parameters["alpha"] or 0.0
+        mask = _mask(steer, layout)
+        if steer.op == "add":
+            return mask[..., None] * interventions.add(vector, alpha)
+        mask = mask & ~self._sinks(h, layout)
+        return mask[..., None] * interventions.add_relative(h, vector, alpha)
+
+    def _projection_change(self, h: Tensor, unit: Tensor, solver: Tensor, layout: Layout) -> Tensor:
+        import torch
+
+        projections = h @ unit.T
+        targets = torch.stack([_target(s, projections[..., i]) for i, s in enumerate(self._setters)], dim=-1)
+        residue = targets - projections
+        masks = [_mask(steer, layout) for steer in self._setters]
+        if len({steer.positions for steer in self._setters}) == 1:
+            return masks[0][..., None] * (residue @ solver @ unit)
+        return interventions.solve_projections(residue, unit, torch.stack(masks, dim=-1))
+
+    def _sinks(self, h: Tensor, layout: Layout) -> Tensor:
+        """Attention sinks; the median is that of the prompt, so that cached and uncached runs agree."""
+        norms = h.norm(dim=-1)
+        begins = layout.absolute == 0
+        if self._sink_threshold is None or bool(begins.any()):
+            counted = layout.absolute > 0
+            if layout.prompt_length is not None:
+                counted = counted & (layout.absolute < layout.prompt_length[:, None])
+            self._sink_threshold = interventions.sink_threshold(norms, counted)
+        return interventions.attention_sinks(norms, layout.absolute, self._sink_threshold)
+
+    def _on(self, device: torch.device) -> tuple[list[Tensor], Tensor, Tensor]:
+        import torch
+
+        if device not in self._vectors:
+            sums = [steer.feature.vector.to(device) for steer in self._sums]
+            rows = [steer.feature.vector / steer.feature.vector.norm() for steer in self._setters]
+            unit = torch.stack(rows) if rows else torch.zeros(0, 0)
+            solver = interventions.projection_solver(unit) if rows else unit
+            self._vectors[device] = (sums, unit.to(device), solver.to(device))
+        return self._vectors[device]
+
+
+def _mask(steer: Steer, layout: Layout) -> Tensor:
+    return steer.positions.mask(layout.absolute, layout.prompt_length, layout.special)
+
+
+def _target(steer: Steer, projection: Tensor) -> Tensor:
+    numbers = steer.parameters
+    match steer.op:
+        case "ablate":
+            return interventions.ablated(projection)
+        case "project":
+            return interventions.projected(projection, 1.0 if numbers["c"] is None else numbers["c"])
+        case _:
+            return interventions.clipped(projection, numbers["lo"], numbers["hi"])
+
+
+class Steering:
+    """A context in which a model is steered.
+
+    Only our own handles are ever removed, they are removed whatever happens, and forwards of other threads pass
+    through untouched.
+
+    Args:
+        architecture: the model's parts.
+        recipes: one recipe for every row of a batch, or a list with one for each row (None steers nothing).
+        known: prompt length, special ids and template positions.
+        watch: streams to look at before they are changed.
+
+    Raises:
+        ValueError: a recipe does not fit the model (no such block, another width, a read-only stream), or needs the
+            prompt's length and does not get it.
+        CompiledModelError: the model is compiled.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipes: Recipe | Sequence[Recipe | None],
+        known: Known | None = None,
+        watch: Mapping[Site, Watch] | None = None,
+    ) -> None:
+        self._architecture = architecture
+        self._known = known or Known()
+        self._watch = dict(watch or {})
+        self._rows = None if isinstance(recipes, Recipe) else len(recipes)
+        self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
+        self._handles: list[RemovableHandle] = []
+        for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
+            _check_fits(architecture, recipe or Recipe(), self._known)
+
+    @property
+    def attached(self) -> bool:
+        """Whether its hooks are on the model."""
+        return bool(self._handles)
+
+    def __enter__(self) -> Self:
+        if self._handles:
+            raise RuntimeError("This steering is on the model already; leave it before you enter it again.")
+        sites = [*self._changes, *(site for site in self._watch if site not in self._changes)]
+        if not sites:
+            return self
+        self._architecture.refuse_compiled()
+        try:
+            self._attach(sites)
+        except BaseException:
+            remove_all(self._handles)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        remove_all(self._handles)
+
+    def _attach(self, sites: Sequence[Site]) -> None:
+        tracker = LayoutTracker(self._architecture.base, self._known)
+        self._handles.append(tracker.attach())
+        thread = threading.get_ident()
+        for site in sites:
+            edit = in_this_thread(thread, self._edit(site, tracker))
+            self._handles.append(on_stream(self._architecture.hookpoint(site), edit))
+
+    def _edit(self, site: Site, tracker: LayoutTracker) -> Callable[[Tensor], Tensor | None]:
+        watch = self._watch.get(site)
+        changes = self._changes.get(site, [])
+
+        def edit(stream: Tensor) -> Tensor | None:
+            layout = tracker.at(stream)
+            if watch is not None:
+                watch(stream, layout)
+            return self._changed(stream, layout, changes) if changes else None
+
+        return edit
+
+    def _changed(self, stream: Tensor, layout: Layout, changes: Sequence[tuple[int, SiteChange]]) -> Tensor:
+        if self._rows is None:
+            return (stream.float() + changes[0][1](stream, layout)).to(stream.dtype)
+        if stream.shape[0] != self._rows:
+            raise ValueError(
+                f"{self._rows} recipes were given, one for each row, but the batch has {stream.shape[0]} rows."
+            )
+        steered = stream.clone()
+        for row, change in changes:
+            one = slice(row, row + 1)
+            h = stream[one]
+            steered[one] = (h.float() + change(h, layout.rows(layout.absolute.new_tensor([row])))).to(stream.dtype)
+        return steered
+
+
+def _changes_by_site(recipes: Sequence[Recipe | None]) -> dict[Site, list[tuple[int, SiteChange]]]:
+    changes: dict[Site, list[tuple[int, SiteChange]]] = {}
+    for row, recipe in enumerate(recipes):
+        for site in recipe.sites if recipe is not None else ():
+            steers = [steer for steer in recipe or () if steer.feature.site == site]
+            changes.setdefault(site, []).append((row, SiteChange(steers)))
+    return changes
+
+
+def _check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None:
+    for steer in recipe:
+        feature = steer.feature
+        if not architecture.hookpoint(feature.site).writable:
+            raise ValueError(
+                f"{feature.label!r} lives at {feature.site}, which can be read but not steered: its change would not "
+                "reach the residual; steer attn_out of the same block instead, which is the same change."
+            )
+        if feature.site.stream.startswith("resid") and len(feature.vector) != architecture.d_model:
+            raise ValueError(
+                f"{feature.label!r} has {len(feature.vector)} numbers, but the residual of {architecture.name} has "
+                f"{architecture.d_model}; it was made for another model."
+            )
+        if steer.positions.needs_prompt_length and known.prompt_length is None:
+            raise ValueError(
+                f'{feature.label!r} acts on "{steer.positions.where}", which needs the length of the prompt; '
+                "pass prompt_length= to lm.steer(…)."
+            )
