@@ -149,7 +149,8 @@ class Architecture:
             if _is_compiled(module):
                 raise CompiledModelError(
                     f"{self.name} is compiled ({type(module).__name__} went through torch.compile), and PyTorch "
-                    "silently ignores hooks that are added to a compiled module; steer the model as it was before torch.compile."
+                    "silently ignores hooks that are added to a compiled module; steer the model as it was "
+                    "before torch.compile."
                 )
 
     def _find_blocks(self) -> nn.ModuleList:

@@ -220,7 +220,8 @@ def _own_generation_config(max_new_tokens: int, *, use_cache: bool) -> Any:
                 defaults_only=defaults_only, allow_custom_entries=allow_custom_entries, **values
             )
 
-    return OwnGenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, use_cache=use_cache)
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False, "use_cache": use_cache}
+    return OwnGenerationConfig(**settings)  # type: ignore[no-untyped-call]
 
 
 def stream_rows(

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from steerwidgets.sites import Site
     from steerwidgets.steer import Direction, Steer
 
-RecipeLike = "Recipe | Steer | Iterable[Steer] | None"
-
 
 class Comparison:
     """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
@@ -158,6 +156,11 @@ class LanguageModel:
 
         return model_provenance(self.engine)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer can template a conversation."""
+        return prompts.has_chat_template(self.tokenizer)
+
     def encode(self, prompt: PromptLike, *, chat: bool | None = None) -> Prompt:
         """The prompt as token ids with its special and template positions.
 
@@ -165,7 +168,7 @@ class LanguageModel:
             prompt: a string, messages, or token ids (never touched).
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
         """
-        templated = prompts.has_chat_template(self.tokenizer) if chat is None else chat
+        templated = self.has_chat_template if chat is None else chat
         return prompts.encode(self.tokenizer, prompt, chat=templated)
 
     def tokens(self, token_ids: Iterable[int]) -> list[Token]:

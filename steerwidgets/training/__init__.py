@@ -1,0 +1,1 @@
+"""Making dictionaries from texts."""

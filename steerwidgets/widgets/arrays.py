@@ -1,0 +1,40 @@
+"""Arrays on the wire: `{data, dtype, shape}`, little-endian and contiguous; the front-end has the same codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES: Final = ("float32", "float16", "float64", "int8", "int16", "int32", "uint8", "uint16", "uint32")
+
+
+def encode_array(array: NDArray[Any]) -> dict[str, Any]:
+    """An array as a value that travels in a trait or a message.
+
+    Raises:
+        ValueError: the dtype is not one that the front-end can read.
+    """
+    dtype = array.dtype.name
+    if dtype not in DTYPES:
+        raise ValueError(f"An array of dtype {dtype} can't be sent; convert it to one of {', '.join(DTYPES)}.")
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return {"data": little.tobytes(), "dtype": dtype, "shape": list(array.shape)}
+
+
+def decode_array(value: Mapping[str, Any]) -> NDArray[Any]:
+    """The inverse of `encode_array`; the result is a copy.
+
+    Raises:
+        ValueError: the value is not an encoded array, or its data and shape do not fit.
+    """
+    dtype = value.get("dtype")
+    if dtype not in DTYPES or "data" not in value or "shape" not in value:
+        raise ValueError("An array travels as {data, dtype, shape}; this value is not one.")
+    flat = np.frombuffer(bytes(value["data"]), dtype=np.dtype(dtype).newbyteorder("<"))
+    shape = tuple(int(n) for n in value["shape"])
+    if flat.size != int(np.prod(shape, dtype=np.int64)):
+        raise ValueError(f"An array of shape {list(shape)} was announced, but {flat.size} numbers came.")
+    return flat.reshape(shape).astype(np.dtype(dtype))

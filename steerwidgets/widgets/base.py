@@ -1,0 +1,94 @@
+"""What every widget shares: bundle, requests, one writer at a time, frozen copies."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+
+from steerwidgets.export import write_page
+from steerwidgets.widgets.protocol import Handler, Protocol, Worker
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+class Widget(anywidget.AnyWidget):
+    """A steerwidgets widget.
+
+    Traits hold what has to survive a reload or an export; messages carry traffic. Handlers and the worker write
+    traits under one lock, since `hold_sync` and `set_state` of ipywidgets are not made for two threads.
+    """
+
+    bundle: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, **traits: Any) -> None:
+        unknown = [name for name in traits if not self.has_trait(name)]
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
+        self._sync_lock = threading.RLock()
+        self._from_front_end = threading.local()
+        self._worker = Worker(f"{type(self).__name__}-worker")
+        self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
+        self.last_traceback = ""
+        super().__init__(**traits)
+        self.on_msg(self._receive_message)
+
+    def _handlers(self) -> Mapping[str, Handler]:
+        return {"export_html": Handler(lambda _request: self._exported())}
+
+    def _exported(self) -> dict[str, str]:
+        return {"html": self._page(), "filename": f"{self.title.replace(' ', '-')}.html"}
+
+    def publish(self, **traits: Any) -> None:
+        """Set traits, one writer at a time."""
+        with self._sync_lock:
+            for name, value in traits.items():
+                setattr(self, name, value)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take in what the front-end wrote; while it lasts, `in_front_end_update` is true in this thread."""
+        with self._sync_lock:
+            self._from_front_end.now = True
+            try:
+                super().set_state(sync_data)
+            finally:
+                self._from_front_end.now = False
+
+    @property
+    def in_front_end_update(self) -> bool:
+        """Whether this thread is taking in what the front-end wrote, and so has to return at once."""
+        return bool(getattr(self._from_front_end, "now", False))
+
+    def close(self) -> None:
+        """Stop what is running and take the widget off the page."""
+        self._protocol.cancel_all()
+        self._worker.close()
+        super().close()
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one offline file that shows the widget as it stands; it needs neither kernel nor network."""
+        path = Path(path)
+        path.write_text(self._page(), encoding="utf-8")
+        return path
+
+    def _page(self) -> str:
+        with self._sync_lock:
+            state = {name: getattr(self, name) for name in self.keys if not name.startswith("_") and name not in _HOST}
+        return write_page(self.title, self.bundle, state)
+
+    def _send_message(self, message: dict[str, Any]) -> None:
+        self.send(message)
+
+    def _receive_message(self, _widget: object, content: Any, _buffers: object) -> None:
+        self._protocol.receive(content)
+
+    def _note_error(self, name: str, error: BaseException) -> None:
+        self.last_traceback = f"{name}\n" + "".join(traceback.format_exception(error))
+
+
+_HOST = frozenset({"layout", "tabbable", "tooltip", "comm"})

@@ -1,0 +1,188 @@
+"""Requests from the front-end: every one ends in exactly one of result, error, cancelled.
+
+Which thread a message arrives on depends on the version of ipykernel (main thread, subshell thread, even during a
+cell), so handlers return at once and nothing here relies on a thread: slow work goes to one worker.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Send = Callable[[dict[str, Any]], None]
+
+
+class Cancelled(Exception):  # noqa: N818 - it is an outcome, not an error
+    """Raised in a handler to end its request as cancelled."""
+
+
+class Request:
+    """One request while it is served.
+
+    Attributes:
+        id: its name, given by the front-end.
+        args: what came with it.
+        cancelled: set when the front-end, or code, wants it to end.
+    """
+
+    def __init__(self, request_id: str, args: Mapping[str, Any], send: Send) -> None:
+        self.id = request_id
+        self.args = args
+        self.cancelled = threading.Event()
+        self._send = send
+        self._seq = 0
+
+    def progress(self, **values: Any) -> None:
+        """Tell how far it is."""
+        self._stream("progress", values)
+
+    def delta(self, **values: Any) -> None:
+        """Send a part of the result."""
+        self._stream("delta", values)
+
+    def finish(self, outcome: str, **values: Any) -> None:
+        """Send the one message that ends it."""
+        self._send({"type": outcome, "id": self.id, **values})
+
+    def _stream(self, kind: str, values: dict[str, Any]) -> None:
+        self._send({"type": kind, "id": self.id, "seq": self._seq, **values})
+        self._seq += 1
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What serves a kind of request; slow ones run in the worker, quick ones where the message arrives."""
+
+    serve: Callable[[Request], dict[str, Any]]
+    slow: bool = False
+
+
+class Worker:
+    """One thread that does jobs in order; it starts with the first job and ends with `close`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Do a job after those submitted before."""
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """End the thread once its jobs are done."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+@dataclass
+class Protocol:
+    """Serves requests by name and cancels them by id.
+
+    Args:
+        send: sends one message to the front-end.
+        handlers: what serves which request.
+        worker: where slow ones run.
+        on_error: told of every exception, with the request's name.
+    """
+
+    send: Send
+    handlers: Mapping[str, Handler]
+    worker: Worker
+    on_error: Callable[[str, BaseException], None] = lambda _name, _error: None
+    running: dict[str, Request] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def receive(self, message: Any) -> None:
+        """Take in one message; whatever it holds, nothing is raised."""
+        try:
+            self._dispatch(message)
+        except _MalformedError as error:
+            request_id = message.get("id") if isinstance(message, Mapping) else None
+            self.send({"type": "error", "id": request_id, "error": _described(error)})
+
+    def cancel_all(self) -> None:
+        """Ask every running request to end."""
+        with self._guard:
+            requests = list(self.running.values())
+        for request in requests:
+            request.cancelled.set()
+
+    def _dispatch(self, message: Any) -> None:
+        kind, request_id = _kind_and_id(message)
+        if kind == "cancel":
+            with self._guard:
+                request = self.running.get(request_id)
+            if request is not None:
+                request.cancelled.set()
+            return
+        name, args = message.get("name"), message.get("args", {})
+        handler = self.handlers.get(name) if isinstance(name, str) else None
+        if handler is None:
+            raise _MalformedError(f"There is no request {name!r}; there are {', '.join(self.handlers)}.")
+        if not isinstance(args, Mapping):
+            raise _MalformedError(f"The args of {name!r} have to be an object, but {type(args).__name__} came.")
+        request = Request(request_id, args, self.send)
+        with self._guard:
+            if request_id in self.running:
+                raise _MalformedError(f"The request {request_id!r} is running already; every request needs its own id.")
+            self.running[request_id] = request
+        self.send({"type": "accepted", "id": request_id})
+        if handler.slow:
+            self.worker.submit(functools.partial(self._serve, str(name), handler, request))
+        else:
+            self._serve(str(name), handler, request)
+
+    def _serve(self, name: str, handler: Handler, request: Request) -> None:
+        if request.cancelled.is_set():
+            self._end(request, "cancelled")
+            return
+        try:
+            value = handler.serve(request)
+        except Cancelled:
+            self._end(request, "cancelled")
+        except BaseException as error:  # noqa: BLE001 - it reaches the reader as a sentence, and never kills the kernel
+            self.on_error(name, error)
+            self._end(request, "error", error=_described(error))
+        else:
+            self._end(request, "result", value=value)
+
+    def _end(self, request: Request, outcome: str, **values: Any) -> None:
+        with self._guard:
+            self.running.pop(request.id, None)
+        request.finish(outcome, **values)
+
+
+class _MalformedError(ValueError):
+    pass
+
+
+def _kind_and_id(message: Any) -> tuple[str, str]:
+    if not isinstance(message, Mapping):
+        raise _MalformedError(f"A message is an object, but {type(message).__name__} came.")
+    kind, request_id = message.get("type"), message.get("id")
+    if kind not in ("request", "cancel"):
+        raise _MalformedError(f"A message's type is request or cancel, but {kind!r} came.")
+    if not isinstance(request_id, str) or not request_id:
+        raise _MalformedError(f"A {kind} needs an id, a string, but {request_id!r} came.")
+    return kind, request_id
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    """An exception as a person reads it: a KeyError's own text is quoted, an empty one says nothing."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    kind = "BadRequest" if isinstance(error, _MalformedError) else type(error).__name__
+    expected = isinstance(error, ValueError | TypeError | KeyError | IndexError | OSError) and text
+    return {"message": text if expected else f"{kind}: {text}".rstrip(": "), "kind": kind}
