@@ -34,6 +34,18 @@ class Engine:
         sources = (getattr(self.model, "generation_config", None), self.model.config, self.tokenizer)
         return frozenset(i for source in sources for i in _as_ids(getattr(source, "eos_token_id", None)))
 
+    def refuse_held_lock(self) -> None:
+        """Refuse to wait for a worker thread while this thread holds the model: both would wait for ever.
+
+        Raises:
+            RuntimeError: this thread is inside `lm.steer(…)` or holds `lm.lock`.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks it
+            raise RuntimeError(
+                "The model is held by this thread (a `with lm.steer(…)` block, or lm.lock), and streaming runs it in "
+                "another one; leave the block first, and give the recipe to lm.stream(…) instead."
+            )
+
     def known(self, rows: Iterable[prompts.Prompt]) -> Known:
         """What is known of a batch that begins with these prompts."""
         rows = tuple(rows)

@@ -231,7 +231,9 @@ def stream_rows(
 
     Raises:
         ValueError: a recipe does not fit the model.
+        RuntimeError: this thread holds the model.
     """
+    engine.refuse_held_lock()
     steps: queue.SimpleQueue[Step | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import traceback
 from collections.abc import Mapping
@@ -76,10 +77,16 @@ class Widget(anywidget.AnyWidget):
         path.write_text(self._page(), encoding="utf-8")
         return path
 
+    def to_json(self) -> str:
+        """The widget as it stands, as JSON: exactly what is shown, with its provenance."""
+        return json.dumps(self._state(), ensure_ascii=False, allow_nan=False)
+
     def _page(self) -> str:
+        return write_page(self.title, self.bundle, self._state())
+
+    def _state(self) -> dict[str, Any]:
         with self._sync_lock:
-            state = {name: getattr(self, name) for name in self.keys if not name.startswith("_") and name not in _HOST}
-        return write_page(self.title, self.bundle, state)
+            return {name: getattr(self, name) for name in self.keys if not name.startswith("_") and name not in _HOST}
 
     def _send_message(self, message: dict[str, Any]) -> None:
         self.send(message)
