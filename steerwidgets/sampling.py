@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,26 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check("temperature", self.temperature, 0, math.inf, "0 or more (0 takes the most likely token)")
-        _check("top_p", self.top_p, 0, 1, "above 0 and at most 1", open_low=True)
-        _check("top_k", self.top_k, 0, math.inf, "a whole number, 0 or more (0 keeps every token)", whole=True)
-        _check("frequency_penalty", self.frequency_penalty, -math.inf, math.inf, "a finite number")
-        _check("max_new_tokens", self.max_new_tokens, 1, math.inf, "a whole number, 1 or more", whole=True)
-        _check("seed", self.seed, -math.inf, math.inf, "a whole number", whole=True)
+        self._check("temperature", 0, math.inf, "a number, 0 or more (0 takes the most likely token)")
+        self._check("top_p", math.ulp(0.0), 1, "a number above 0 and at most 1 (1 keeps every token)")
+        self._check("top_k", 0, math.inf, "a whole number, 0 or more (0 keeps every token)", whole=True)
+        self._check("frequency_penalty", -math.inf, math.inf, "a finite number")
+        self._check("max_new_tokens", 1, math.inf, "a whole number, 1 or more", whole=True)
+        self._check("seed", -math.inf, math.inf, "a whole number", whole=True)
+        object.__setattr__(self, "penalise_prompt", bool(self.penalise_prompt))
+
+    def _check(self, name: str, low: float, high: float, expected: str, *, whole: bool = False) -> None:
+        value = getattr(self, name)
+        kind = numbers.Integral if whole else numbers.Real
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kind)
+            or not math.isfinite(value)
+            or not low <= value <= high
+        ):
+            raise ValueError(f"{name} has to be {expected}, but {value!r} was given.")
+        # NumPy's numbers are welcome, but JSON wants plain ones.
+        object.__setattr__(self, name, int(value) if whole else float(value))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Sampling:
@@ -149,12 +164,3 @@ def _mix(seed: int, step: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return (z ^ (z >> 31)) >> 1
-
-
-def _check(
-    name: str, value: object, low: float, high: float, expected: str, *, whole: bool = False, open_low: bool = False
-) -> None:
-    kinds = (int,) if whole else (int, float)
-    fits = not isinstance(value, bool) and isinstance(value, kinds) and math.isfinite(value)
-    if not fits or not low <= value <= high or (open_low and value == low):  # type: ignore[operator]  # fits says so
-        raise ValueError(f"{name} has to be {expected}, but {value!r} was given.")

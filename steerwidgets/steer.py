@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -229,7 +230,7 @@ def _same_site(a: Direction, b: Direction) -> None:
         )
 
 
-def _checked_parameters(op: str, given: Mapping[str, float | None], label: str) -> dict[str, float | None]:
+def _checked_parameters(op: str, given: Mapping[str, Any], label: str) -> dict[str, float | None]:
     known = {parameter.name: parameter for parameter in OPS[op].parameters}
     for name in given:
         if name not in known:
@@ -239,7 +240,7 @@ def _checked_parameters(op: str, given: Mapping[str, float | None], label: str) 
         value = given.get(name, None if parameter.optional else parameter.default)
         if value is None and parameter.optional:
             checked[name] = None
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        elif isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"{label!r}.{op}: {name} has to be a finite number, but {value!r} was given.")
         else:
             checked[name] = float(value)

@@ -28,14 +28,14 @@ class Widget(anywidget.AnyWidget):
     title: ClassVar[str]
 
     def __init__(self, **traits: Any) -> None:
+        self._sync_lock = threading.RLock()
+        self.last_traceback = ""
+        self._from_front_end = threading.local()
+        self._worker = Worker(f"{type(self).__name__}-worker", lambda error: self._note_error("background work", error))
+        self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
         unknown = [name for name in traits if not self.has_trait(name)]
         if unknown:
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
-        self._sync_lock = threading.RLock()
-        self._from_front_end = threading.local()
-        self._worker = Worker(f"{type(self).__name__}-worker")
-        self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
-        self.last_traceback = ""
         super().__init__(**traits)
         self.on_msg(self._receive_message)
 

@@ -62,10 +62,14 @@ class Handler:
 
 
 class Worker:
-    """One thread that does jobs in order; it starts with the first job and ends with `close`."""
+    """One thread that does jobs in order; it starts with the first job and ends with `close`.
 
-    def __init__(self, name: str) -> None:
+    A job that fails does not end it: `on_error` is told.
+    """
+
+    def __init__(self, name: str, on_error: Callable[[BaseException], None]) -> None:
         self._name = name
+        self._on_error = on_error
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -84,7 +88,10 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - the worker outlives its jobs
+                self._on_error(error)
 
 
 @dataclass

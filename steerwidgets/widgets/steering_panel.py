@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import traitlets
@@ -17,34 +16,21 @@ from steerwidgets.model import Comparison, LanguageModel
 from steerwidgets.positions import Positions
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
-from steerwidgets.steer import Direction, Feature, Steer
+from steerwidgets.sites import Site
+from steerwidgets.steer import Direction, Steer
 from steerwidgets.widgets import describe
 from steerwidgets.widgets.base import STATIC, Widget
+from steerwidgets.widgets.feature_shelf import FeatureShelf
+from steerwidgets.widgets.panel_run import Inputs, PanelRun
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
-from steerwidgets.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from steerwidgets.generation import Step
     from steerwidgets.prompts import Prompt
     from steerwidgets.reading import Residuals
 
-_LISTED_WHOLE: Final = 500
-"""Dictionaries together up to this size travel whole, and are searched without the kernel."""
-
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
+_MEASURED: Final = ("prompt", "chat", "steers", "positions")
 _SHARED_POSITIONS: Final = frozenset({"all", "prompt", "generated", "indices"})
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """What a run depends on, checked."""
-
-    prompt: str
-    chat: bool
-    sampling: Sampling
-    recipe: Recipe
-    watched: Direction | None
-    shown: Mapping[str, Any]
 
 
 class SteeringPanel(Widget):
@@ -105,14 +91,14 @@ class SteeringPanel(Widget):
     ) -> None:
         self.lm = lm
         self.comparison: Comparison | None = None
-        self._features = _FeatureShelf(features)
-        self._run: _PanelRun | None = None
+        self._features = FeatureShelf(features)
+        self._run: PanelRun | None = None
         self._residuals: tuple[Any, Residuals] | None = None
         steers = Recipe.of(recipe)
         super().__init__(
             prompt=prompt,
             chat=lm.has_chat_template if chat is None else chat,
-            settings=_panel_settings(Sampling.of(settings)),
+            settings=Sampling.of(settings).to_json(),
             positions=Positions().to_json() | {"indices": []},
             model_info=describe.model_json(lm),
             catalogue=self._features.catalogue(),
@@ -194,7 +180,7 @@ class SteeringPanel(Widget):
         try:
             inputs = self._checked(values)
             with self._held_model(request):
-                run = self._run = _PanelRun(self.lm, request, inputs)
+                run = self._run = PanelRun(self.lm, request, inputs)
                 self._publish_status("running")
                 comparison = self._finished(run)
         except Cancelled:
@@ -210,7 +196,7 @@ class SteeringPanel(Widget):
             self._run = None
         return comparison
 
-    def _finished(self, run: _PanelRun) -> Comparison:
+    def _finished(self, run: PanelRun) -> Comparison:
         comparison = run.generate()
         self.comparison = comparison
         stopped = run.request.cancelled.is_set()
@@ -244,7 +230,7 @@ class SteeringPanel(Widget):
 
     # From traits to a recipe, and what is told of it
 
-    def _checked(self, values: Mapping[str, Any]) -> _Inputs:
+    def _checked(self, values: Mapping[str, Any]) -> Inputs:
         given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
         if not isinstance(given["prompt"], str) or not given["prompt"].strip():
             raise ValueError("The prompt is empty; write something to put to the model.")
@@ -253,7 +239,7 @@ class SteeringPanel(Widget):
         watched = self._features.find(given["watched"]) if given["watched"] else None
         if watched is None and len(recipe):
             watched = recipe.steers[0].feature
-        return _Inputs(given["prompt"], bool(given["chat"]), sampling, recipe, watched, given)
+        return Inputs(given["prompt"], bool(given["chat"]), sampling, recipe, watched, given)
 
     def _recipe_of(self, steers: Sequence[Mapping[str, Any]], positions: Mapping[str, Any]) -> Recipe:
         return Recipe(tuple(self._steer_of(steer, positions) for steer in steers if steer.get("enabled", True)))
@@ -264,51 +250,58 @@ class SteeringPanel(Widget):
         return Steer(feature, str(value.get("op")), value.get("params", {}), Positions.from_json(own))
 
     def _refresh(self, change: Any = None) -> None:
-        """Bring what the kernel tells of the inputs up to date."""
-        keys = {str(steer.get("key")) for steer in self.steers} | ({self.watched} - {""})
-        self.publish(steer_features={key: describe.feature_json(self._features.find(key)) for key in keys})
+        """Bring what the kernel tells of the inputs up to date; inputs that make no run get a note."""
         try:
             self._publish_recipe()
-        except (ValueError, KeyError, TypeError) as error:
-            notes = {str(steer.get("id")): _note(str(error)) for steer in self.steers}
+            if change is None or change["name"] in _MEASURED:
+                self._measure()
+        except Exception as error:  # noqa: BLE001 - whatever the front-end wrote, the panel stays alive
+            notes = {str(steer.get("id")): _note(str(error)) for steer in self.steers if isinstance(steer, Mapping)}
             self.publish(readouts=notes, recipe_json="", snippet="")
-            return
-        if change is None or change["name"] in ("prompt", "chat", "steers", "positions"):
-            self._measure()
+            self._note_error("refresh", error)
 
     def _publish_recipe(self) -> None:
+        keys = {str(steer["key"]) for steer in self.steers} | ({self.watched} - {""})
+        self.publish(steer_features={key: describe.feature_json(self._features.find(key)) for key in keys})
         recipe = self.recipe
         settings = {"chat": self.chat} | dict(self.settings)
         code = python_snippet(self.lm.source_code, self._features.dictionaries, recipe, self.prompt, settings)
         self.publish(recipe_json=recipe.to_json(indent=2), snippet=code)
 
     def _measure(self) -> None:
-        """Publish readouts now where the prompt was read before, else from the worker."""
+        """Publish readouts: now where the prompt was read before, else from the worker if nobody may wait."""
         if not self.prompt:
             self.publish(readouts={}, prompt_tokens={"tokens": [], "prompt": "", "chat": self.chat})
             return
-        encoded = self.lm.encode(self.prompt, chat=self.chat)
-        wanted = (encoded.token_ids, self.recipe.sites)
-        if self._residuals is not None and self._residuals[0] == wanted:
+        encoded, sites = self._to_read()
+        if self._residuals is not None and self._residuals[0] == (encoded, sites):
             self._publish_readouts(encoded, self._residuals[1])
         elif self.in_front_end_update:
             self._publish_prompt_tokens(encoded, None)
-            self._worker.submit(lambda: self._read_and_publish(encoded, wanted))
+            self._worker.submit(self._read)
         else:
-            self._read_and_publish(encoded, wanted)
+            self._read()
 
-    def _read_and_publish(self, encoded: Prompt, wanted: tuple[Any, Any]) -> None:
-        current = self.lm.encode(self.prompt, chat=self.chat) if self.prompt else None
-        if current is None or (current.token_ids, self.recipe.sites) != wanted:
+    def _to_read(self) -> tuple[Prompt, tuple[Site, ...]]:
+        usual = self._features.usual_site()
+        return self.lm.encode(self.prompt, chat=self.chat), self.recipe.sites or ((usual,) if usual else ())
+
+    def _read(self) -> None:
+        """Read the prompt as it stands now; of several jobs in the queue only the first has anything to read."""
+        if not self.prompt:
             return
-        sites = wanted[1] or (self._features.usual_site(),)
-        residuals = self.lm.residuals(encoded, [site for site in sites if site is not None])
-        self._residuals = (wanted, residuals)
-        self._publish_readouts(encoded, residuals)
+        encoded, sites = self._to_read()
+        if self._residuals is None or self._residuals[0] != (encoded, sites):
+            self._residuals = ((encoded, sites), self.lm.residuals(encoded, sites))
+        self._publish_readouts(encoded, self._residuals[1])
 
     def _publish_readouts(self, encoded: Prompt, residuals: Residuals) -> None:
-        enabled = [steer for steer in self.steers if steer.get("enabled", True)]
-        values = readouts(self.recipe, residuals, encoded)
+        with self._sync_lock:
+            enabled = [steer for steer in self.steers if steer.get("enabled", True)]
+            recipe = self._recipe_of(enabled, self.positions)
+        if not set(recipe.sites) <= set(residuals.values):
+            return
+        values = readouts(recipe, residuals, encoded)
         found = {str(s.get("id")): describe.readout_json(v) for s, v in zip(enabled, values, strict=True)}
         self.publish(readouts=found)
         self._publish_prompt_tokens(encoded, residuals)
@@ -317,159 +310,12 @@ class SteeringPanel(Widget):
         sinks = [i == 0 for i in range(len(encoded))]
         if residuals is not None and residuals.values:
             counted = residuals.counted(next(iter(residuals.values)))[0].tolist()
-            sinks = [not c for c in counted]
+            sinks = [not each for each in counted]
         tokens = describe.prompt_json(self.lm.tokens(encoded.token_ids), encoded, sinks)
         self.publish(prompt_tokens={"tokens": tokens, "prompt": self.prompt, "chat": self.chat})
 
     def _publish_status(self, state: str, message: str = "") -> None:
         self.publish(status={"state": state, "message": message})
-
-
-class _PanelRun:
-    """One run of the panel: streams its steps, and makes its result."""
-
-    def __init__(self, lm: LanguageModel, request: Request, inputs: _Inputs) -> None:
-        self._lm = lm
-        self._inputs = inputs
-        self.request = request
-        self.transcript = Transcript(lm, rows=2, total=inputs.sampling.max_new_tokens)
-
-    def generate(self) -> Comparison:
-        inputs = self._inputs
-        self.request.progress(**self.transcript.progress("running"))
-        comparison = self._lm.compare(
-            inputs.prompt,
-            inputs.recipe,
-            chat=inputs.chat,
-            watch=[inputs.watched] if inputs.watched is not None else [],
-            on_step=self._on_step,
-            stop=self.request.cancelled,
-            **inputs.sampling.to_json(),
-        )
-        self._send()
-        return comparison
-
-    def _on_step(self, step: Step) -> None:
-        self.transcript.take(step)
-        if self.transcript.is_due:
-            self._send()
-
-    def _send(self) -> None:
-        self.request.delta(**self.transcript.new())
-        self.request.progress(**self.transcript.progress("running"))
-
-    def result(self, comparison: Comparison, *, scored: bool) -> dict[str, Any]:
-        """What the panel shows of a run that ended."""
-        rows = [
-            describe.row_json("baseline", comparison.baseline),
-            describe.row_json("steered", comparison.steered),
-        ]
-        scores = comparison.scores if scored else None
-        return self._result(rows, comparison.divergence) | {
-            "kl": list(scores.kl) if scores else None,
-            "kl_floor": scores.kl_floor if scores else None,
-            "surprise": list(scores.surprise) if scores else None,
-        }
-
-    def partial_result(self) -> dict[str, Any]:
-        """What the panel shows of a run that was interrupted."""
-        decode = self._lm.tokenizer.decode
-        rows = [
-            {
-                "name": name,
-                "tokens": describe.tokens_json(self._lm.tokens(ids)),
-                "text": decode(ids, clean_up_tokenization_spaces=False),
-                "ended": "stopped",
-                "watched": [*values, *([None] * (len(ids) - len(values)))],
-            }
-            for name, ids, values in zip(
-                ("baseline", "steered"), self.transcript.texts(), self.transcript.watched(), strict=True
-            )
-        ]
-        return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
-
-    def _result(self, rows: list[dict[str, Any]], divergence: int | None) -> dict[str, Any]:
-        inputs = self._inputs
-        return {
-            "rows": rows,
-            "divergence": divergence,
-            "watched": _domain(inputs.watched, rows),
-            "settings": _panel_settings(inputs.sampling),
-            "prompt": inputs.prompt,
-            "chat": inputs.chat,
-            "recipe": inputs.recipe.to_json(),
-            "steers": list(inputs.shown["steers"]),
-            "positions": dict(inputs.shown["positions"]),
-            "tokens_per_second": self.transcript.tokens_per_second,
-            "seconds": self.transcript.seconds,
-        }
-
-
-class _FeatureShelf:
-    """The features that a panel can steer with: dictionaries, single directions, and those of a recipe."""
-
-    def __init__(self, features: Dictionary | Direction | Sequence[Dictionary | Direction]) -> None:
-        items = [features] if isinstance(features, Dictionary | Direction) else list(features)
-        for item in items:
-            if not isinstance(item, Dictionary | Direction):
-                raise TypeError(
-                    f"A panel steers with dictionaries and directions, but {type(item).__name__} was given; "
-                    "make one of it, as in sw.CAV(vectors, labels, layer=15)."
-                )
-        self.dictionaries = [item for item in items if isinstance(item, Dictionary)]
-        self._singles: dict[str, Direction] = {}
-        for item in items:
-            if isinstance(item, Direction):
-                self.remember(item)
-
-    def remember(self, feature: Direction) -> None:
-        """Keep a feature that may belong to none of the dictionaries."""
-        self._singles[feature.key] = feature
-
-    def find(self, key: str) -> Direction:
-        """The feature of a key."""
-        if key in self._singles:
-            return self._singles[key]
-        fingerprint, _, index = key.rpartition("/")
-        for dictionary in self.dictionaries:
-            if dictionary.fingerprint == fingerprint and index.isdigit():
-                return dictionary[int(index)]
-        raise KeyError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
-
-    def catalogue(self) -> dict[str, Any]:
-        """The list that the panel shows before anybody searches."""
-        total = sum(map(len, self.dictionaries)) + len(self._singles)
-        return {
-            "features": [describe.feature_json(f) for f in self._matching("", _LISTED_WHOLE)],
-            "total": total,
-            "complete": total <= _LISTED_WHOLE,
-        }
-
-    def search(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Features by label."""
-        found = self._matching(str(args.get("query", "")), int(args.get("limit", 50)))
-        return {"features": [describe.feature_json(f) for f in found], "total": len(found)}
-
-    def provenance(self) -> dict[str, str]:
-        """What the dictionaries say of themselves."""
-        return {f"dictionary {i + 1}": f"{d!r} {dict(d.provenance)}" for i, d in enumerate(self.dictionaries)}
-
-    def usual_site(self) -> Any:
-        """A site to look at where the recipe is empty; None where there is no feature at all."""
-        first: list[Direction] = self._matching("", 1)
-        return first[0].site if first else None
-
-    def _matching(self, query: str, limit: int) -> list[Direction]:
-        words = query.casefold().split()
-        singles = [
-            f
-            for f in self._singles.values()
-            if not isinstance(f, Feature) and all(w in f"{f.label} {f.kind}".casefold() for w in words)
-        ]
-        found: list[Direction] = singles[:limit]
-        for dictionary in self.dictionaries:
-            found += dictionary.search(query, limit=limit - len(found))
-        return found
 
 
 def _steer_json(steer: Steer) -> dict[str, Any]:
@@ -483,26 +329,5 @@ def _steer_json(steer: Steer) -> dict[str, Any]:
     }
 
 
-def _panel_settings(sampling: Sampling) -> dict[str, Any]:
-    return sampling.to_json()
-
-
 def _note(text: str) -> dict[str, Any]:
     return {"ratio": None, "asked": None, "achieved": None, "note": text}
-
-
-def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The scale that colours the tokens: the feature's maximum over its corpus where known, else this text's."""
-    if feature is None:
-        return None
-    known = feature.max_activation if isinstance(feature, Feature) else None
-    values = [abs(value) for row in rows for value in row["watched"] if value is not None]
-    if known:
-        source = getattr(feature, "max_activation_of", None) or "its dictionary"
-        return {"key": feature.key, "label": feature.label, "domain": known, "domain_source": f"maximum over {source}"}
-    return {
-        "key": feature.key,
-        "label": feature.label,
-        "domain": max(values, default=1.0) or 1.0,
-        "domain_source": "largest in these texts",
-    }

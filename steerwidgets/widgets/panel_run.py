@@ -1,0 +1,134 @@
+"""One run of a steering panel: its checked inputs, its stream, its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.steer import Feature
+from steerwidgets.widgets import describe
+from steerwidgets.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from steerwidgets.generation import Step
+    from steerwidgets.model import Comparison, LanguageModel
+    from steerwidgets.recipe import Recipe
+    from steerwidgets.sampling import Sampling
+    from steerwidgets.steer import Direction
+    from steerwidgets.widgets.protocol import Request
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run depends on, checked.
+
+    Attributes:
+        watched: the feature whose activation colours the tokens.
+        shown: the panel's own traits as they were, for a result that says what was asked.
+    """
+
+    prompt: str
+    chat: bool
+    sampling: Sampling
+    recipe: Recipe
+    watched: Direction | None
+    shown: Mapping[str, Any]
+
+
+class PanelRun:
+    """One run of the panel: streams its steps, and makes its result."""
+
+    def __init__(self, lm: LanguageModel, request: Request, inputs: Inputs) -> None:
+        self._lm = lm
+        self._inputs = inputs
+        self.request = request
+        self.transcript = Transcript(lm, rows=2, total=inputs.sampling.max_new_tokens)
+
+    def generate(self) -> Comparison:
+        """Run it in this thread, and stream it."""
+        inputs = self._inputs
+        self.request.progress(**self.transcript.progress("running"))
+        comparison = self._lm.compare(
+            inputs.prompt,
+            inputs.recipe,
+            chat=inputs.chat,
+            watch=[inputs.watched] if inputs.watched is not None else [],
+            on_step=self._on_step,
+            stop=self.request.cancelled,
+            **inputs.sampling.to_json(),
+        )
+        self._send()
+        return comparison
+
+    def _on_step(self, step: Step) -> None:
+        self.transcript.take(step)
+        if self.transcript.is_due:
+            self._send()
+
+    def _send(self) -> None:
+        self.request.delta(**self.transcript.new())
+        self.request.progress(**self.transcript.progress("running"))
+
+    def result(self, comparison: Comparison, *, scored: bool) -> dict[str, Any]:
+        """What the panel shows of a run that ended."""
+        rows = [
+            describe.row_json("baseline", comparison.baseline),
+            describe.row_json("steered", comparison.steered),
+        ]
+        scores = comparison.scores if scored else None
+        return self._result(rows, comparison.divergence) | {
+            "kl": list(scores.kl) if scores else None,
+            "kl_floor": scores.kl_floor if scores else None,
+            "surprise": list(scores.surprise) if scores else None,
+        }
+
+    def partial_result(self) -> dict[str, Any]:
+        """What the panel shows of a run that was interrupted."""
+        decode = self._lm.tokenizer.decode
+        rows = [
+            {
+                "name": name,
+                "tokens": describe.tokens_json(self._lm.tokens(ids)),
+                "text": decode(ids, clean_up_tokenization_spaces=False),
+                "ended": "stopped",
+                "watched": [*values, *([None] * (len(ids) - len(values)))],
+            }
+            for name, ids, values in zip(
+                ("baseline", "steered"), self.transcript.texts(), self.transcript.watched(), strict=True
+            )
+        ]
+        return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
+
+    def _result(self, rows: list[dict[str, Any]], divergence: int | None) -> dict[str, Any]:
+        inputs = self._inputs
+        return {
+            "rows": rows,
+            "divergence": divergence,
+            "watched": _domain(inputs.watched, rows),
+            "settings": inputs.sampling.to_json(),
+            "prompt": inputs.prompt,
+            "chat": inputs.chat,
+            "recipe": inputs.recipe.to_json(),
+            "steers": list(inputs.shown["steers"]),
+            "positions": dict(inputs.shown["positions"]),
+            "tokens_per_second": self.transcript.tokens_per_second,
+            "seconds": self.transcript.seconds,
+        }
+
+
+def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The scale that colours the tokens: the feature's maximum over its corpus where known, else this text's."""
+    if feature is None:
+        return None
+    known = feature.max_activation if isinstance(feature, Feature) else None
+    values = [abs(value) for row in rows for value in row["watched"] if value is not None]
+    if known:
+        source = getattr(feature, "max_activation_of", None) or "its dictionary"
+        return {"key": feature.key, "label": feature.label, "domain": known, "domain_source": f"maximum over {source}"}
+    return {
+        "key": feature.key,
+        "label": feature.label,
+        "domain": max(values, default=1.0) or 1.0,
+        "domain_source": "largest in these texts",
+    }
