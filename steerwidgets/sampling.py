@@ -47,14 +47,8 @@ class Sampling:
         object.__setattr__(self, "penalise_prompt", bool(self.penalise_prompt))
 
     def _check(self, name: str, low: float, high: float, expected: str, *, whole: bool = False) -> None:
-        value = getattr(self, name)
-        kind = numbers.Integral if whole else numbers.Real
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, kind)
-            or not math.isfinite(value)
-            or not low <= value <= high
-        ):
+        value: Any = getattr(self, name)
+        if not _is_number(value, whole=whole) or not math.isfinite(value) or not low <= value <= high:
             raise ValueError(f"{name} has to be {expected}, but {value!r} was given.")
         # NumPy's numbers are welcome, but JSON wants plain ones.
         object.__setattr__(self, name, int(value) if whole else float(value))
@@ -164,3 +158,7 @@ def _mix(seed: int, step: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return (z ^ (z >> 31)) >> 1
+
+
+def _is_number(value: object, *, whole: bool) -> bool:
+    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from steerwidgets import interventions
 from steerwidgets.architecture import Architecture, on_stream, remove_all
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from steerwidgets.steer import Steer
+
+_EARLY: Final = 64
+"""Where the prompt's length is unknown, this many positions are enough to know what an ordinary ‖h‖ is."""
 
 Watch = Callable[["Tensor", Layout], None]
 """Called with a stream before any change, [batch, position, d_model], and where its tokens stand."""
@@ -35,6 +38,7 @@ class SiteChange:
         ]
         self._vectors: dict[torch.device, tuple[list[Tensor], Tensor, Tensor]] = {}
         self._sink_threshold: Tensor | None = None
+        self._early_norms: Tensor | None = None
 
     def __call__(self, h: Tensor, layout: Layout) -> Tensor:
         """The change, float32 [batch, position, d_model], of a residual of that shape."""
@@ -69,15 +73,27 @@ class SiteChange:
         return interventions.solve_projections(residue, unit, torch.stack(masks, dim=-1))
 
     def _sinks(self, h: Tensor, layout: Layout) -> Tensor:
-        """Attention sinks; the median is that of the prompt, so that cached and uncached runs agree."""
+        """Attention sinks, the same ones however the text is cut into forward passes."""
         norms = h.norm(dim=-1)
-        begins = layout.absolute == 0
-        if self._sink_threshold is None or bool(begins.any()):
-            counted = layout.absolute > 0
-            if layout.prompt_length is not None:
-                counted = counted & (layout.absolute < layout.prompt_length[:, None])
-            self._sink_threshold = interventions.sink_threshold(norms, counted)
-        return interventions.attention_sinks(norms, layout.absolute, self._sink_threshold)
+        by_row = self._threshold_of_prompt if layout.prompt_length is not None else self._threshold_so_far
+        return interventions.attention_sinks(norms, layout.absolute, by_row(norms, layout))
+
+    def _threshold_of_prompt(self, norms: Tensor, layout: Layout) -> Tensor:
+        if self._sink_threshold is None or bool((layout.absolute == 0).any()):
+            is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
+            self._sink_threshold = interventions.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
+        return self._sink_threshold
+
+    def _threshold_so_far(self, norms: Tensor, layout: Layout) -> Tensor:
+        import torch
+
+        if self._early_norms is None or bool((layout.absolute == 0).any()):
+            self._early_norms = norms.new_full((len(norms), _EARLY), torch.nan)
+        early = (layout.absolute >= 1) & (layout.absolute <= _EARLY)
+        row, column = early.nonzero(as_tuple=True)
+        self._early_norms[row, layout.absolute[row, column] - 1] = norms[row, column]
+        thresholds = interventions.causal_sink_thresholds(self._early_norms)
+        return thresholds.gather(1, (layout.absolute - 1).clamp(0, _EARLY - 1))
 
     def _on(self, device: torch.device) -> tuple[list[Tensor], Tensor, Tensor]:
         import torch
