@@ -1,0 +1,162 @@
+# make demo              a fresh machine to JupyterLab on the quickstart: environment, embedded model, notebook
+# make demo HEADLESS=1   the same without a screen: runs the notebook and writes its panel to quickstart.html
+# make test              every check that CI runs, in order; each is a target of its own: see `make help`
+#
+# Works with the make of macOS (3.81) too: no .ONESHELL, no .SHELLFLAGS.
+
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+HEADLESS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo model test env lint types imports js pytest notebooks e2e package clean
+
+help:
+	@echo "make demo              set everything up and open the quickstart in JupyterLab"
+	@echo "make demo HEADLESS=1   run the quickstart without a screen and write quickstart.html"
+	@echo "make model             fetch and convert the embedded model into the user's cache"
+	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
+	@echo "make clean             remove what the targets made here (not the model's cache)"
+
+# ---------------------------------------------------------------- environment
+
+# Installs Debian packages where that is possible; $(1): packages, $(2): what to say where it is not.
+define debian_install
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $(1) with apt-get"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; \
+	else \
+	  echo $(2) >&2; exit 1; \
+	fi
+endef
+
+NO_PYTHON = "steerwidgets needs Python 3.11 or newer, and no python3 was found: install one, then run make again."
+NO_VENV = "This Python has no venv module: install it (on Debian and Ubuntu: sudo apt-get install python3-venv), then run make again."
+NO_NODE = "The front-end checks need Node.js 20 or newer with npm: install both, then run make again."
+
+# Sets $$python to a Python that is new enough, or leaves it empty.
+find_python = python=""; for each in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	  if command -v "$$each" >/dev/null && "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    python="$$each"; break; fi; done
+
+$(BIN)/python:
+	@set -e; $(find_python); \
+	if [ -z "$$python" ] && ! command -v python3 >/dev/null; then \
+	  $(call debian_install,python3 python3-venv,$(NO_PYTHON)); \
+	  $(find_python); \
+	fi; \
+	if [ -z "$$python" ]; then \
+	  echo "steerwidgets needs Python 3.11 or newer, and python3 is $$(python3 --version 2>&1): install a newer one, or name it with make PYTHON=/path/to/python3." >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  $(call debian_install,python3-venv,$(NO_VENV)); \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+
+$(VENV)/.stamp-all: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[all]"
+	@touch $@
+
+$(VENV)/.stamp-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $(VENV)/.stamp-all $@
+
+env: $(VENV)/.stamp-dev
+
+# ---------------------------------------------------------------- demo
+
+demo: $(VENV)/.stamp-all
+	@$(BIN)/python -m steerwidgets.demo.model
+ifneq ($(filter-out 0,$(HEADLESS)),)
+	@$(BIN)/python -m steerwidgets.demo.headless notebooks/quickstart.ipynb quickstart.html
+else
+	@set -e; options=(); \
+	if [ "$$(id -u)" = 0 ]; then options+=(--allow-root); fi; \
+	if [ "$$(uname)" != Darwin ] && [ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then \
+	  options+=(--no-browser); \
+	  echo "There is no screen here: open the address that JupyterLab prints below in a browser (Ctrl-C ends it)."; \
+	fi; \
+	exec $(BIN)/python -m jupyterlab --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/quickstart.ipynb \
+	  $${options[@]+"$${options[@]}"}
+endif
+
+model: $(VENV)/.stamp-all
+	@$(BIN)/python -m steerwidgets.demo.model
+
+# ---------------------------------------------------------------- checks
+
+# Nothing under test may ask a model hub; the embedded model comes through pip.
+lint types imports js pytest notebooks e2e package: export HF_HUB_OFFLINE := 1
+
+test: lint types imports js model pytest notebooks e2e package
+	@echo "All checks passed."
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.stamp-dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.stamp-dev
+	$(BIN)/lint-imports
+
+js/node_modules/.package-lock.json: js/package-lock.json
+	@set -e; \
+	new_enough() { command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null; }; \
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  $(call debian_install,nodejs npm,$(NO_NODE)); \
+	fi; \
+	if ! new_enough; then \
+	  echo "The front-end checks need Node.js 20 or newer, and this is $$(node --version): install a newer one, then run make again." >&2; \
+	  exit 1; \
+	fi
+# Not `npm ci`: some platforms' optional packages may be missing from the lock file, where the registry that wrote it lacked them.
+	npm --prefix js install --no-save --no-audit --no-fund
+	@touch $@
+
+# The built front-end is committed: what is committed must be what the sources build to.
+js: js/node_modules/.package-lock.json
+	npm --prefix js run check
+	npm --prefix js run build
+	git diff --exit-code --stat -- steerwidgets/static
+	@set -e; new="$$(git ls-files --others --exclude-standard -- steerwidgets/static)"; \
+	if [ -n "$$new" ]; then echo "Built, but not committed: $$new" >&2; exit 1; fi
+	npm --prefix js test
+
+pytest: model $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/benchmarks --ignore=tests/test_package.py --durations=10
+
+notebooks: model $(VENV)/.stamp-dev
+	@set -e; shopt -s nullglob; all=(notebooks/*.ipynb); \
+	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
+	for notebook in "$${all[@]}"; do $(BIN)/python -m steerwidgets.demo.headless "$$notebook"; done
+
+e2e: model $(VENV)/.stamp-dev
+	@set -e; \
+	find_chromium() { \
+	  local each; \
+	  for each in "$${STEERWIDGETS_CHROMIUM:-}" chromium chromium-browser google-chrome; do \
+	    if [ -n "$$each" ] && command -v "$$each"; then return; fi; \
+	  done; return 1; }; \
+	if ! find_chromium >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    $(call debian_install,chromium,); \
+	  else \
+	    $(BIN)/python -m playwright install chromium; \
+	  fi; \
+	fi; \
+	if browser="$$(find_chromium)"; then export STEERWIDGETS_CHROMIUM="$$browser"; fi; \
+	echo "Browser: $${STEERWIDGETS_CHROMIUM:-playwright}"; \
+	$(BIN)/python -m pytest tests/e2e --durations=5
+
+package: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest tests/test_package.py
+
+clean:
+	rm -rf $(VENV) js/node_modules dist build quickstart.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
