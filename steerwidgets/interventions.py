@@ -34,13 +34,22 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Op:
-    """What an op is called, what it takes, and what it does, in the words that a panel shows."""
+    """What an op is called, what it takes, and what it does, in the words that a panel shows.
+
+    Attributes:
+        sets_value: whether it gives the feature a value, so that two on one feature would contradict each other.
+        fixes_projection: whether that value is `h'·v̂`, so that it is solved together with others at its site.
+        skips_sinks: whether attention sinks are left out.
+        identity: the numbers with which it changes nothing whatever `h` is.
+    """
 
     name: str
     formula: str
     summary: str
     parameters: tuple[Parameter, ...] = ()
+    sets_value: bool = False
     fixes_projection: bool = False
+    skips_sinks: bool = False
     identity: tuple[tuple[str, float | None], ...] | None = None
 
 
@@ -61,14 +70,16 @@ OPS: Final[dict[str, Op]] = {
             "h + α·‖h‖·v̂",
             "add a share of each position's own norm, attention sinks left out",
             (Parameter("alpha", "α", "share of ‖h‖", 0.0, -1.0, 1.0, 0.01),),
+            skips_sinks=True,
             identity=(("alpha", 0.0),),
         ),
-        Op("ablate", "h − (h·v̂)·v̂", "remove what lies along the direction", fixes_projection=True),
+        Op("ablate", "h − (h·v̂)·v̂", "remove what lies along the direction", sets_value=True, fixes_projection=True),
         Op(
             "project",
             "h + (c − 1)·(h·v̂)·v̂",
             "multiply what lies along the direction",
             (Parameter("c", "c", "× projection (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
+            sets_value=True,
             fixes_projection=True,
             identity=(("c", 1.0),),
         ),
@@ -80,6 +91,7 @@ OPS: Final[dict[str, Op]] = {
                 Parameter("lo", "lo", "projection, open if empty", None, *_RAW[1:], optional=True),
                 Parameter("hi", "hi", "projection, open if empty", None, *_RAW[1:], optional=True),
             ),
+            sets_value=True,
             fixes_projection=True,
             identity=(("lo", None), ("hi", None)),
         ),
@@ -111,9 +123,9 @@ def ablated(projection: Tensor) -> Tensor:
     return projection.new_zeros(()).expand_as(projection)
 
 
-def projected(projection: Tensor, c: float) -> Tensor:
+def projected(projection: Tensor, c: float | None) -> Tensor:
     """The projection multiplied by `c` (Neuronpedia's orthogonal decomposition)."""
-    return c * projection
+    return projection if c is None else c * projection
 
 
 def clipped(projection: Tensor, lo: float | None, hi: float | None) -> Tensor:

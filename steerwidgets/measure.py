@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steerwidgets.forward import Layout
-from steerwidgets.interventions import OPS
 from steerwidgets.positions import Positions
 from steerwidgets.steering import SiteChange
 
@@ -62,7 +61,7 @@ def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt)
     change = SiteChange([measured])(h, layout)
     ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
     note = "measured on the prompt's tokens" if stand_in else ""
-    if not OPS[steer.op].fixes_projection:
+    if not steer.spec.fixes_projection:
         return Readout(ratio, note=note)
     unit = steer.feature.vector / steer.feature.vector.norm()
     asked = ((h + change) @ unit)[acts].median()

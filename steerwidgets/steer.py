@@ -7,18 +7,18 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from steerwidgets.interventions import OPS
+from steerwidgets import interventions
+from steerwidgets.interventions import Op
 from steerwidgets.positions import Positions, Where
 from steerwidgets.sites import Site
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from steerwidgets.recipe import Recipe
-
-DIRECTION_OPS: Final = tuple(OPS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,9 @@ class Direction:
         return "direction"
 
     @property
-    def ops(self) -> tuple[str, ...]:
-        """The ops that it takes."""
-        return DIRECTION_OPS
+    def ops(self) -> Mapping[str, Op]:
+        """The ops that it takes, by name."""
+        return interventions.OPS
 
     @property
     def norm(self) -> float:
@@ -85,7 +85,46 @@ class Direction:
         Returns:
             float32 [...].
         """
-        return h.float() @ self.vector.to(h.device)
+        return h.float() @ self.vector_on(h.device)
+
+    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
+        """The change of an op that adds something.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            h: float32 [..., d_model].
+
+        Returns:
+            float32, of `h`'s shape or one that broadcasts to it.
+        """
+        alpha = parameters["alpha"] or 0.0
+        vector = self.vector_on(h.device)
+        return interventions.add(vector, alpha) if op == "add" else interventions.add_relative(h, vector, alpha)
+
+    def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
+        """The value that `h'·v̂` shall have after an op that fixes the projection.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            projection: float32 [...], `h·v̂`.
+
+        Returns:
+            float32 [...].
+        """
+        if op == "ablate":
+            return interventions.ablated(projection)
+        if op == "project":
+            return interventions.projected(projection, parameters["c"])
+        return interventions.clipped(projection, parameters["lo"], parameters["hi"])
+
+    def vector_on(self, device: torch.device) -> Tensor:
+        """The vector on a device; it is moved there once."""
+        placed: dict[torch.device, Tensor] = self.__dict__.setdefault("_placed", {})
+        if device not in placed:
+            placed[device] = self.vector.to(device)
+        return placed[device]
 
     def cosine(self, other: Direction) -> float:
         """The cosine between the two vectors."""
@@ -183,21 +222,26 @@ class Steer:
                 f"The {self.feature.kind} feature {self.feature.label!r} does not take the op {self.op!r}; "
                 f"it takes {', '.join(self.feature.ops)}."
             )
-        object.__setattr__(self, "parameters", _checked_parameters(self.op, self.parameters, self.feature.label))
+        object.__setattr__(self, "parameters", _checked_parameters(self.spec, self.parameters, self.feature.label))
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Steer:
         """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
         return Steer(self.feature, self.op, self.parameters, Positions.parse(where, count=count, special=special))
 
     @property
+    def spec(self) -> Op:
+        """What its op is."""
+        return self.feature.ops[self.op]
+
+    @property
     def is_setter(self) -> bool:
         """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
-        return self.op not in ("add", "add_relative")
+        return self.spec.sets_value
 
     @property
     def is_identity(self) -> bool:
         """Whether it changes nothing whatever `h` is."""
-        identity = OPS[self.op].identity
+        identity = self.spec.identity
         return identity is not None and dict(self.parameters) == dict(identity)
 
     @property
@@ -230,18 +274,18 @@ def _same_site(a: Direction, b: Direction) -> None:
         )
 
 
-def _checked_parameters(op: str, given: Mapping[str, Any], label: str) -> dict[str, float | None]:
-    known = {parameter.name: parameter for parameter in OPS[op].parameters}
+def _checked_parameters(op: Op, given: Mapping[str, Any], label: str) -> dict[str, float | None]:
+    known = {parameter.name: parameter for parameter in op.parameters}
     for name in given:
         if name not in known:
-            raise ValueError(f"The op {op!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given.")
+            raise ValueError(f"The op {op.name!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given.")
     checked: dict[str, float | None] = {}
     for name, parameter in known.items():
         value = given.get(name, None if parameter.optional else parameter.default)
         if value is None and parameter.optional:
             checked[name] = None
         elif isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise ValueError(f"{label!r}.{op}: {name} has to be a finite number, but {value!r} was given.")
+            raise ValueError(f"{label!r}.{op.name}: {name} has to be a finite number, but {value!r} was given.")
         else:
             checked[name] = float(value)
     lo, hi = checked.get("lo"), checked.get("hi")

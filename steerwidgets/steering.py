@@ -31,12 +31,10 @@ class SiteChange:
     """The change that a recipe makes at one site; every steer computes it from the same `h`."""
 
     def __init__(self, steers: Sequence[Steer]) -> None:
-        self._sums = [steer for steer in steers if not interventions.OPS[steer.op].fixes_projection]
+        self._sums = [steer for steer in steers if not steer.spec.fixes_projection]
         # A projection op that changes nothing must not hold its projection still while another one moves.
-        self._setters = [
-            steer for steer in steers if interventions.OPS[steer.op].fixes_projection and not steer.is_identity
-        ]
-        self._vectors: dict[torch.device, tuple[list[Tensor], Tensor, Tensor]] = {}
+        self._fixing = [steer for steer in steers if steer.spec.fixes_projection and not steer.is_identity]
+        self._solvers: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._sink_threshold: Tensor | None = None
         self._early_norms: Tensor | None = None
 
@@ -45,30 +43,23 @@ class SiteChange:
         import torch
 
         h = h.float()
-        vectors, unit, solver = self._on(h.device)
         change = torch.zeros_like(h)
-        for steer, vector in zip(self._sums, vectors, strict=True):
-            change = change + self._sum_change(steer, vector, h, layout)
-        if self._setters:
-            change = change + self._projection_change(h, unit, solver, layout)
-        return change
+        for steer in self._sums:
+            mask = _mask(steer, layout)
+            if steer.spec.skips_sinks:
+                mask = mask & ~self._sinks(h, layout)
+            change = change + mask[..., None] * steer.feature.change(steer.op, steer.parameters, h)
+        return change + self._projection_change(h, layout) if self._fixing else change
 
-    def _sum_change(self, steer: Steer, vector: Tensor, h: Tensor, layout: Layout) -> Tensor:
-        alpha = steer.parameters["alpha"] or 0.0
-        mask = _mask(steer, layout)
-        if steer.op == "add":
-            return mask[..., None] * interventions.add(vector, alpha)
-        mask = mask & ~self._sinks(h, layout)
-        return mask[..., None] * interventions.add_relative(h, vector, alpha)
-
-    def _projection_change(self, h: Tensor, unit: Tensor, solver: Tensor, layout: Layout) -> Tensor:
+    def _projection_change(self, h: Tensor, layout: Layout) -> Tensor:
         import torch
 
+        unit, solver = self._solver_on(h.device)
         projections = h @ unit.T
-        targets = torch.stack([_target(s, projections[..., i]) for i, s in enumerate(self._setters)], dim=-1)
-        residue = targets - projections
-        masks = [_mask(steer, layout) for steer in self._setters]
-        if len({steer.positions for steer in self._setters}) == 1:
+        targets = [s.feature.target(s.op, s.parameters, projections[..., i]) for i, s in enumerate(self._fixing)]
+        residue = torch.stack(targets, dim=-1) - projections
+        masks = [_mask(steer, layout) for steer in self._fixing]
+        if len({steer.positions for steer in self._fixing}) == 1:
             return masks[0][..., None] * (residue @ solver @ unit)
         return interventions.solve_projections(residue, unit, torch.stack(masks, dim=-1))
 
@@ -95,31 +86,18 @@ class SiteChange:
         thresholds = interventions.causal_sink_thresholds(self._early_norms)
         return thresholds.gather(1, (layout.absolute - 1).clamp(0, _EARLY - 1))
 
-    def _on(self, device: torch.device) -> tuple[list[Tensor], Tensor, Tensor]:
+    def _solver_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The unit directions that are solved together [k, d_model] and their solver [k, k]."""
         import torch
 
-        if device not in self._vectors:
-            sums = [steer.feature.vector.to(device) for steer in self._sums]
-            rows = [steer.feature.vector / steer.feature.vector.norm() for steer in self._setters]
-            unit = torch.stack(rows) if rows else torch.zeros(0, 0)
-            solver = interventions.projection_solver(unit) if rows else unit
-            self._vectors[device] = (sums, unit.to(device), solver.to(device))
-        return self._vectors[device]
+        if device not in self._solvers:
+            unit = torch.stack([steer.feature.vector / steer.feature.vector.norm() for steer in self._fixing])
+            self._solvers[device] = (unit.to(device), interventions.projection_solver(unit).to(device))
+        return self._solvers[device]
 
 
 def _mask(steer: Steer, layout: Layout) -> Tensor:
     return steer.positions.mask(layout.absolute, layout.prompt_length, layout.special)
-
-
-def _target(steer: Steer, projection: Tensor) -> Tensor:
-    numbers = steer.parameters
-    match steer.op:
-        case "ablate":
-            return interventions.ablated(projection)
-        case "project":
-            return interventions.projected(projection, 1.0 if numbers["c"] is None else numbers["c"])
-        case _:
-            return interventions.clipped(projection, numbers["lo"], numbers["hi"])
 
 
 class Steering:
