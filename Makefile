@@ -116,8 +116,7 @@ js/node_modules/.package-lock.json: js/package-lock.json
 	  echo "The front-end checks need Node.js 20 or newer, and this is $$(node --version): install a newer one, then run make again." >&2; \
 	  exit 1; \
 	fi
-# Not `npm ci`: some platforms' optional packages may be missing from the lock file, where the registry that wrote it lacked them.
-	npm --prefix js install --no-save --no-audit --no-fund
+	npm --prefix js ci --no-audit --no-fund
 	@touch $@
 
 # The built front-end is committed: what is committed must be what the sources build to.

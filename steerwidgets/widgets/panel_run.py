@@ -106,7 +106,7 @@ class PanelRun:
             "rows": rows,
             "divergence": divergence,
             "watched": _domain(inputs.watched, rows),
-            "settings": inputs.sampling.to_json(),
+            "settings": dict(inputs.shown["settings"]),
             "prompt": inputs.prompt,
             "chat": inputs.chat,
             "recipe": inputs.recipe.to_json(),

@@ -1,0 +1,52 @@
+// Bundles every entry of src/widgets into ../steerwidgets/static, one self-contained file each:
+// notebook hosts import the text from a blob URL, so there are no chunks and no relative imports.
+import { readdir, stat } from "node:fs/promises";
+import { dirname, join, parse } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, context } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const outdir = join(here, "../steerwidgets/static");
+const MAX_BYTES = 60_000; // every widget instance carries its bundle in its state
+
+// The classic transform: without a "children:" for every element a bundle is 1.3 KB smaller.
+const jsx = {
+  tsconfigRaw: {
+    compilerOptions: { jsx: "react", jsxFactory: "h", jsxFragmentFactory: "Fragment" },
+  },
+  inject: ["src/jsx.ts"],
+};
+
+const optionsFor = (file) => ({
+  absWorkingDir: here,
+  entryPoints: [`src/widgets/${file}`],
+  outdir,
+  bundle: true,
+  format: "esm",
+  minify: true,
+  // The browsers: nested CSS is flattened for them.
+  target: ["es2022", "chrome111", "firefox115", "safari16.4"],
+  charset: "utf8",
+  legalComments: "none",
+  define: { "define.amd": "false" }, // or UMD dependencies register with VS Code's AMD loader
+  splitting: false,
+  logLevel: "warning",
+  ...(file.endsWith(".tsx") ? jsx : {}),
+});
+
+async function checkSize(file) {
+  const name = `${parse(file).name}.js`;
+  const { size } = await stat(join(outdir, name));
+  console.log(`${name}  ${(size / 1024).toFixed(1)} KB`);
+  if (size > MAX_BYTES) throw new Error(`${name} is over 60 KB minified.`);
+}
+
+const files = (await readdir(join(here, "src/widgets"))).filter((file) => /\.tsx?$/.test(file));
+for (const file of files.sort()) {
+  if (process.argv.includes("--watch")) {
+    await (await context({ ...optionsFor(file), logLevel: "info" })).watch();
+  } else {
+    await build(optionsFor(file));
+    await checkSize(file);
+  }
+}

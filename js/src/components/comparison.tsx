@@ -1,0 +1,135 @@
+import "../styles/comparison.css";
+import { useState } from "preact/hooks";
+import type { Palette } from "../lib/colour";
+import { formatNumber, formatPercent, visible } from "../lib/format";
+import type { Colouring, Shown, ShownRow } from "../lib/shown";
+import { differenceText, KlBars } from "./kl_bars";
+import { TokenText } from "./token_text";
+
+interface Props {
+  shown: Shown;
+  palette: Palette;
+}
+
+interface Place {
+  row: number;
+  index: number;
+}
+
+/** Baseline and steered side by side, the fork between them, and how far apart every step is. */
+export function Comparison({ shown, palette }: Props) {
+  const [pointed, setPointed] = useState<Place | null>(null);
+  const [pinned, setPinned] = useState<Place | null>(null);
+  const place = pointed ?? pinned;
+  const pointing = (row: number) => ({
+    onPoint: (index: number | null) => setPointed(index === null ? null : { row, index }),
+    onPin: (index: number | null) =>
+      setPinned(
+        index === null || (pinned?.row === row && pinned.index === index) ? null : { row, index },
+      ),
+  });
+  const steered = shown.rows.length - 1;
+  return (
+    <>
+      <div class="sw-columns">
+        {shown.rows.map((row, index) => (
+          <Column
+            key={row.name}
+            row={row}
+            shown={shown}
+            palette={palette}
+            active={place?.index ?? null}
+            pinned={pinned?.row === index ? pinned.index : null}
+            {...pointing(index)}
+          />
+        ))}
+      </div>
+      {shown.kl && shown.kl.length > 0 && (
+        <KlBars
+          kl={shown.kl}
+          tokens={shown.rows[steered]?.tokens ?? []}
+          active={place?.index ?? null}
+          pinned={pinned?.index ?? null}
+          {...pointing(steered)}
+        />
+      )}
+      <p class="sw-note sw-num difference">{differenceText(shown)}</p>
+      {/* last, so that its growing to a second line moves nothing that is pointed at */}
+      <Detail place={place} shown={shown} />
+    </>
+  );
+}
+
+interface ColumnProps {
+  row: ShownRow;
+  shown: Shown;
+  palette: Palette;
+  active: number | null;
+  pinned: number | null;
+  onPoint(index: number | null): void;
+  onPin(index: number | null): void;
+}
+
+const ENDED: Record<string, string> = {
+  eos: "ended",
+  length: "cut at the limit",
+  stopped: "stopped",
+};
+
+function Column({ row, shown, palette, ...pointing }: ColumnProps) {
+  const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
+  const fork =
+    shown.divergence !== null && shown.divergence < row.tokens.length ? shown.divergence : null;
+  return (
+    <section class={`sw-column ${row.name}`} aria-label={name} aria-busy={shown.streaming}>
+      <h3>
+        {name}
+        {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
+      </h3>
+      <TokenText
+        name={name}
+        tokens={row.tokens}
+        values={row.values}
+        scale={shown.colouring?.scale ?? null}
+        valueName={shown.colouring?.label ?? ""}
+        palette={palette}
+        fork={fork}
+        {...pointing}
+      />
+      {shown.streaming && <span class="caret" aria-hidden="true" />}
+    </section>
+  );
+}
+
+/** All that is known of the token under the pointer or the focus. */
+function Detail({ place, shown }: { place: Place | null; shown: Shown }) {
+  const row = place && shown.rows[place.row];
+  const token = row?.tokens[place?.index ?? -1];
+  if (!place || !row || !token) {
+    return (
+      <p class="sw-detail hint">
+        Point at a token for its id, position and values; Enter or a click pins it.
+      </p>
+    );
+  }
+  const value = row.values[place.index];
+  const kl = place.row === shown.rows.length - 1 ? shown.kl?.[place.index] : undefined;
+  return (
+    <p class="sw-detail sw-num">
+      <code>{visible(token)}</code>
+      <span>id {token.id}</span>
+      <span>
+        {row.name} token {place.index + 1} of {row.tokens.length}
+      </span>
+      {value !== null && value !== undefined && shown.colouring && (
+        <span>{valueText(value, shown.colouring)}</span>
+      )}
+      {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
+    </p>
+  );
+}
+
+function valueText(value: number, { label, scale }: Colouring): string {
+  const share = scale.domain > 0 ? ` (${formatPercent(value / scale.domain)} of the scale)` : "";
+  return `${label} ${formatNumber(value)}${share}`;
+}

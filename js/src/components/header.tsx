@@ -1,0 +1,94 @@
+import "../styles/header.css";
+import { useRef, useState } from "preact/hooks";
+import type { Panel } from "../lib/panel";
+import { describeRecipe } from "../lib/recipe";
+import { Button } from "./button";
+import { TextPane } from "./text_pane";
+
+type Open = "recipe" | "code" | null;
+
+/** What model this is, whether it is being steered, and what can be taken away from here. */
+export function Header({ panel }: { panel: Panel }) {
+  const [open, setOpen] = useState<Open>(null);
+  const opener = useRef<HTMLButtonElement | null>(null);
+  const { model_info, steers, recipe_json, snippet } = panel.traits;
+  const { name, device, dtype, blocks, d_model } = model_info.value;
+  const state = describeRecipe(steers.value, (key) => panel.feature(key)?.layer);
+  const toggle = (which: Open) => (event: { currentTarget: HTMLButtonElement }) => {
+    opener.current = event.currentTarget;
+    setOpen(open === which ? null : which);
+  };
+  const close = () => {
+    setOpen(null);
+    opener.current?.focus();
+  };
+  return (
+    <header class="sw-header">
+      <div class="line">
+        <h2 title={name}>{name || "No model"}</h2>
+        {device && (
+          <span class="sw-chip">
+            {device} · {dtype}
+          </span>
+        )}
+        {blocks > 0 && (
+          <span class="sw-chip" title={`${blocks} blocks, residual stream of ${d_model}`}>
+            {blocks} blocks · {d_model}
+          </span>
+        )}
+        <div class="right">
+          <span class={state === "not steering" ? "sw-chip" : "sw-chip steering"}>{state}</span>
+          <span class="actions">
+            <Button kind="quiet" aria-expanded={open === "recipe"} onClick={toggle("recipe")}>
+              Recipe JSON
+            </Button>
+            <Button kind="quiet" aria-expanded={open === "code"} onClick={toggle("code")}>
+              Code
+            </Button>
+            {!panel.frozen && <SaveButton panel={panel} />}
+          </span>
+        </div>
+      </div>
+      {open === "recipe" && (
+        <TextPane title="Recipe" copy="Copy recipe" text={recipe_json.value} onClose={close} />
+      )}
+      {open === "code" && (
+        <TextPane title="Python" copy="Copy code" text={snippet.value} onClose={close} />
+      )}
+    </header>
+  );
+}
+
+function SaveButton({ panel }: { panel: Panel }) {
+  const [saving, setSaving] = useState(false);
+  const save = async (anchor: Element) => {
+    setSaving(true);
+    try {
+      const { html, filename } = await panel.exportHtml();
+      download(html, filename, anchor);
+    } catch (error) {
+      panel.fail(error);
+    } finally {
+      setSaving(false);
+    }
+  };
+  return (
+    <Button
+      kind="quiet"
+      aria-busy={saving}
+      onClick={(event) => !saving && save(event.currentTarget)}
+    >
+      {saving ? "Saving…" : "Save as HTML"}
+    </Button>
+  );
+}
+
+function download(html: string, filename: string, beside: Element): void {
+  const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+  const link = document.createElement("a");
+  Object.assign(link, { href: url, download: filename, hidden: true });
+  beside.after(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

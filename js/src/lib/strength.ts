@@ -1,0 +1,98 @@
+// What a strength slider spans, and what its value means.
+import { formatNumber, formatPercent } from "./format";
+import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
+
+export interface Range {
+  min: number;
+  max: number;
+  step: number;
+  /** Where the op changes nothing: the slider fills from here. */
+  neutral: number;
+  suggested: number | null;
+}
+
+/** The parameter that the slider moves: the first one that has to have a value. */
+export function sliderParameter(op: Op | undefined): OpParameter | undefined {
+  return op?.parameters.find((parameter) => !parameter.optional);
+}
+
+export function sliderRange(
+  parameter: OpParameter,
+  op: Op,
+  feature: Feature | undefined,
+  steer: Steer,
+): Range {
+  const { name, min, max, step } = parameter;
+  const value = steer.params[name] ?? parameter.default ?? 0;
+  const suggested =
+    feature?.suggested?.op === steer.op ? (feature.suggested.params[name] ?? null) : null;
+  // Only raw vectors come in every size: the other ops' strengths mean the same for all features.
+  const raw = steer.op === "add";
+  const limit = raw ? Math.min(reach(feature, suggested, parameter), max) : max;
+  // A value set from code may lie further out: the thumb still tells the truth.
+  const low = Math.min(raw && min < 0 ? -limit : min, value);
+  const high = Math.max(limit, value);
+  return {
+    min: low,
+    max: high,
+    step: raw ? niceStep((high - low) / 200) : step,
+    neutral: op.identity?.[name] ?? 0,
+    suggested,
+  };
+}
+
+function reach(
+  feature: Feature | undefined,
+  suggested: number | null,
+  parameter: OpParameter,
+): number {
+  if (suggested) return Math.abs(suggested) * 3;
+  if (feature?.max_activation) return feature.max_activation * 2;
+  return parameter.max;
+}
+
+/** The largest of 1, 2, 5 × 10ⁿ that is not above `size`. */
+export function niceStep(size: number): number {
+  const power = 10 ** Math.floor(Math.log10(size));
+  const factor = [5, 2, 1].find((candidate) => candidate * power <= size * 1.0000001) ?? 1;
+  return Number((factor * power).toPrecision(1));
+}
+
+export interface Meaning {
+  value: string;
+  unit: string;
+}
+
+const READ_BY_PROJECTION = new Set(["CAV", "ReFT", "direction"]);
+
+/** The facts of a strength row, in reading order. */
+export function meanings(
+  steer: Steer,
+  feature: Feature | undefined,
+  readout: Readout | undefined,
+): Meaning[] {
+  const fact = (
+    value: number | null | undefined,
+    unit: string,
+    write = (x: number) => formatNumber(x),
+  ) => (value == null ? [] : [{ value: write(value), unit }]);
+  const maximum = READ_BY_PROJECTION.has(feature?.kind ?? "") ? "max projection" : "max activation";
+  return [
+    ...fact(timesMaximum(steer, feature), maximum, (times) => `${formatNumber(times, 2)} ×`),
+    ...fact(readout?.ratio, "of ‖h‖", formatPercent),
+    ...fact(readout?.asked, "asked"),
+    ...fact(readout?.achieved, "read back"),
+  ];
+}
+
+/**
+ * How far `add` moves the feature's own reading, in units of its largest one. A feature that is read as h·v
+ * moves by α‖v‖²; one with a decoder of its own moves by α.
+ */
+export function timesMaximum(steer: Steer, feature: Feature | undefined): number | null {
+  const alpha = steer.params.alpha;
+  if (steer.op !== "add" || !feature?.max_activation || alpha === null || alpha === undefined)
+    return null;
+  const gain = READ_BY_PROJECTION.has(feature.kind) ? feature.norm ** 2 : 1;
+  return (alpha * gain) / feature.max_activation;
+}

@@ -1,0 +1,206 @@
+import { describe, expect, it } from "vitest";
+import { formatNumber, splitLead, visible } from "../src/lib/format";
+import { describeRecipe, newSteer, steeredTokens, toggleToken, withOp } from "../src/lib/recipe";
+import { applyMessage, applyWholeText, startRun } from "../src/lib/run";
+import { searchLocally } from "../src/lib/search";
+import {
+  meanings,
+  niceStep,
+  sliderParameter,
+  sliderRange,
+  timesMaximum,
+} from "../src/lib/strength";
+import type { Positions } from "../src/lib/types";
+import { feature, OPS, opOf, promptToken, token } from "./examples";
+
+describe("feature search", () => {
+  const features = [
+    feature({ key: "1", label: "The Sea and sailing", kind: "CAV" }),
+    feature({ key: "2", label: "seasons", kind: "SAE" }),
+    feature({ key: "3", label: "weather", kind: "MFA" }),
+  ];
+  const keys = (query: string) => searchLocally(features, query).map(({ key }) => key);
+
+  it("finds every word as a part of label or kind, in any case", () => {
+    expect(keys("sea")).toEqual(["1", "2"]);
+    expect(keys("SEA cav")).toEqual(["1"]);
+    expect(keys("  ")).toEqual(["1", "2", "3"]);
+    expect(keys("sea weather")).toEqual([]);
+  });
+});
+
+describe("the slider", () => {
+  const [add, alpha] = opOf("add");
+  const steer = (value: number) => ({ ...newSteer(feature({}), OPS), params: { alpha: value } });
+
+  it("spans three times the suggested strength, to both sides where the op has both", () => {
+    const suggested = { op: "add", params: { alpha: 40 } };
+    const range = sliderRange(alpha, add, feature({ suggested }), steer(10));
+    expect(range).toMatchObject({ min: -120, max: 120, neutral: 0, suggested: 40, step: 1 });
+  });
+
+  it("falls back to twice the largest activation, then to the op", () => {
+    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(0)).max).toBe(36);
+    expect(sliderRange(alpha, add, undefined, steer(0)).max).toBe(500);
+  });
+
+  it("reaches as far as a value set from code", () => {
+    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(90)).max).toBe(90);
+    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(-90)).min).toBe(-90);
+  });
+
+  it("fills from the op's identity, and does not show another op's suggestion", () => {
+    const [project, c] = opOf("project");
+    const suggested = { op: "add", params: { c: 40 } };
+    const projected = { ...steer(0), op: "project", params: { c: 2 } };
+    const range = sliderRange(c, project, feature({ suggested }), projected);
+    expect(range).toMatchObject({ min: -2, max: 4, neutral: 1, suggested: null });
+  });
+
+  it("exists for ops with a strength only", () => {
+    expect(sliderParameter(OPS.ablate)).toBeUndefined();
+    expect(sliderParameter(OPS.clip)).toBeUndefined();
+    expect(sliderParameter(OPS.add)?.name).toBe("alpha");
+  });
+
+  it("moves in round steps", () => {
+    expect([1.2, 0.37, 0.018, 73].map(niceStep)).toEqual([1, 0.2, 0.01, 50]);
+  });
+});
+
+describe("what a strength means", () => {
+  const steer = { id: "a", key: "k", op: "add", params: { alpha: 20 }, enabled: true };
+
+  it("counts a projection's move by the square of the direction's norm", () => {
+    expect(timesMaximum(steer, feature({ kind: "CAV", norm: 2, max_activation: 40 }))).toBe(2);
+    expect(timesMaximum(steer, feature({ kind: "SAE", norm: 2, max_activation: 40 }))).toBe(0.5);
+    expect(timesMaximum(steer, feature({ max_activation: null }))).toBeNull();
+  });
+
+  it("says what was asked beside what was read back", () => {
+    const facts = meanings(steer, undefined, { ratio: 0.234, asked: 6, achieved: 5.9, note: "" });
+    expect(facts).toEqual([
+      { value: "23\u202f%", unit: "of ‖h‖" },
+      { value: "6", unit: "asked" },
+      { value: "5.9", unit: "read back" },
+    ]);
+  });
+});
+
+describe("the recipe", () => {
+  it("starts a steer at what is suggested, else at the op's defaults", () => {
+    const suggested = { op: "project", params: { c: 2.5 } };
+    expect(newSteer(feature({ suggested }), OPS)).toMatchObject({
+      op: "project",
+      params: { c: 2.5 },
+    });
+    expect(newSteer(feature({}), OPS)).toMatchObject({ op: "add", params: { alpha: 20 } });
+  });
+
+  it("drops the parameters of the op before", () => {
+    const steer = newSteer(feature({}), OPS);
+    expect(withOp(steer, "clip", undefined, OPS).params).toEqual({ lo: null, hi: null });
+    expect(withOp(steer, "ablate", undefined, OPS).params).toEqual({});
+  });
+
+  it("is described by its features and blocks", () => {
+    const layers: Record<string, number> = { a: 15, b: 8 };
+    const steer = (key: string, enabled = true) => ({
+      ...newSteer(feature({ key }), OPS),
+      enabled,
+    });
+    const describe_ = (...steers: ReturnType<typeof steer>[]) =>
+      describeRecipe(steers, (key) => layers[key]);
+    expect(describe_()).toBe("not steering");
+    expect(describe_(steer("a", false))).toBe("not steering");
+    expect(describe_(steer("a"))).toBe("steering 1 feature at block 15");
+    expect(describe_(steer("a"), steer("b"))).toBe("steering 2 features at blocks 8, 15");
+  });
+});
+
+describe("positions", () => {
+  const tokens = [promptToken("<s>", { special: true }), promptToken("Hi"), promptToken("!")];
+
+  it("leave out special and template tokens on demand", () => {
+    const all: Positions = { where: "all", indices: [], special: true };
+    expect(steeredTokens(all, tokens)).toEqual([true, true, true]);
+    expect(steeredTokens({ ...all, special: false }, tokens)).toEqual([false, true, true]);
+    expect(steeredTokens({ ...all, where: "generated" }, tokens)).toEqual([false, false, false]);
+    expect(steeredTokens({ ...all, where: "mixed" }, tokens)).toBeNull();
+  });
+
+  it("become explicit when a token is clicked, and show just what was clicked", () => {
+    const rule: Positions = { where: "prompt", indices: [], special: false };
+    const once = toggleToken(rule, tokens, 2);
+    expect(once).toEqual({ where: "indices", indices: [1], special: true });
+    expect(steeredTokens(toggleToken(once, tokens, 0), tokens)).toEqual([true, true, false]);
+  });
+});
+
+describe("a run", () => {
+  const delta = (start: number, text: string) => ({
+    type: "delta" as const,
+    id: "r",
+    seq: 0,
+    rows: [{ row: 1, start, tokens: [token(text)] }],
+    watched: [{ row: 1, start, values: [start] }],
+    divergence: null,
+  });
+
+  it("grows by deltas, which may come twice", () => {
+    let { run } = applyMessage(startRun(8), delta(0, "a"));
+    ({ run } = applyMessage(run, delta(1, "b")));
+    ({ run } = applyMessage(run, delta(1, "b")));
+    expect(run.rows[1]?.tokens.map(({ text }) => text)).toEqual(["a", "b"]);
+    expect(run.rows[1]?.watched).toEqual([0, 1]);
+    expect(run.phase).toBe("running");
+  });
+
+  it("notices a delta beyond its end and is whole again after a resync", () => {
+    const { run, gap } = applyMessage(startRun(8), delta(2, "c"));
+    expect(gap).toBe(true);
+    expect(run.rows[1]?.tokens).toEqual([]);
+    const whole = applyWholeText(run, {
+      rows: [{ tokens: [] }, { tokens: [token("a"), token("b"), token("c")], watched: [1, 2, 3] }],
+    });
+    expect(applyMessage(whole, delta(3, "d")).run.rows[1]?.tokens).toHaveLength(4);
+  });
+
+  it("keeps saying that it stops", () => {
+    const run = { ...startRun(8), phase: "stopping" as const };
+    const progress = {
+      type: "progress" as const,
+      id: "r",
+      seq: 0,
+      state: "running",
+      done: 3,
+      total: 8,
+    };
+    expect(applyMessage(run, progress).run).toMatchObject({ phase: "stopping", done: 3 });
+  });
+});
+
+describe("text for people", () => {
+  it("shows whitespace and fragments", () => {
+    expect(visible({ text: " a\n\tb" })).toBe("␣a⏎⇥b");
+    expect(visible({ text: "E2 9C", fragment: true })).toBe("‹E2 9C›");
+  });
+
+  it("leaves leading spaces out of the coloured part, but not a token of spaces", () => {
+    expect(splitLead("  sea")).toEqual({ lead: "  ", body: "sea" });
+    expect(splitLead("  ")).toEqual({ lead: "", body: "  " });
+    expect(splitLead("\nsea")).toEqual({ lead: "", body: "\nsea" });
+  });
+
+  it("writes numbers with three digits and a real minus", () => {
+    expect([62, 18.44, -0.351, 1234.5, 0, 0.00042].map((value) => formatNumber(value))).toEqual([
+      "62",
+      "18.4",
+      "−0.351",
+      "1,230",
+      "0",
+      "4.2e−4",
+    ]);
+    expect(formatNumber(null)).toBe("–");
+  });
+});
