@@ -18,7 +18,7 @@ from steerwidgets.reading import Residuals, read_residuals
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.scoring import Scores, teacher_forced
-from steerwidgets.steering import Steering
+from steerwidgets.steering import Steering, check_fits
 
 if TYPE_CHECKING:
     import threading
@@ -268,6 +268,7 @@ class LanguageModel:
         """How strong each steer is on a prompt: median ‖change‖/‖h‖, and values asked and reached."""
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
+        check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
         return readouts(steers, self.residuals(encoded, steers.sites), encoded) if len(steers) else []
 
     def __repr__(self) -> str:

@@ -132,7 +132,7 @@ class Steering:
         self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
         self._handles: list[RemovableHandle] = []
         for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
-            _check_fits(architecture, recipe or Recipe(), self._known)
+            check_fits(architecture, recipe or Recipe(), self._known)
 
     @property
     def attached(self) -> bool:
@@ -202,7 +202,13 @@ def _changes_by_site(recipes: Sequence[Recipe | None]) -> dict[Site, list[tuple[
     return changes
 
 
-def _check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None:
+def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None:
+    """Check that a recipe can act on a model.
+
+    Raises:
+        ValueError: there is no such block or stream, the stream is read-only, the width is another, or the prompt's
+            length is needed and not known.
+    """
     for steer in recipe:
         feature = steer.feature
         if not architecture.hookpoint(feature.site).writable:

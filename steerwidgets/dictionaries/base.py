@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -16,21 +18,31 @@ if TYPE_CHECKING:
 
 
 class Dictionary(ABC):
-    """A set of features at one site.
+    """A set of features at one site. A new kind says where its features live, how they read, and how they steer.
 
     Attributes:
         kind: what it is called on screen: `CAV`, `SAE`, `ReFT`, …
-        site: where its features live.
-        labels: one for each feature; empty where a feature has none.
+        site: where its features are read and steered.
+        labels: one for each feature, "" for a feature without one; or empty, where there are none at all.
         provenance: where it comes from, name by name.
         source_code: the Python expression that makes it again, for snippets; None where there is none.
     """
 
     kind: ClassVar[str]
     site: Site
-    labels: tuple[str, ...]
-    provenance: Mapping[str, str]
+    labels: Sequence[str] = ()
+    provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many features there are."""
+
+    @property
+    @abstractmethod
+    def d_model(self) -> int:
+        """The width of the site."""
 
     @abstractmethod
     def vector(self, index: int) -> Tensor:
@@ -40,21 +52,59 @@ class Dictionary(ABC):
     def feature(self, index: int) -> Feature:
         """The feature at an index that is known to exist."""
 
-    @property
     @abstractmethod
-    def d_model(self) -> int:
-        """The width of the site."""
+    def encode(self, h: Tensor) -> Tensor:
+        """Every feature's activation in a residual.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., size].
+        """
+
+    @abstractmethod
+    def weights(self) -> Iterable[Tensor]:
+        """The tensors that make it what it is, for its fingerprint."""
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """Some features' activations; a kind that can read one feature for the cost of one column does.
+
+        Args:
+            h: [..., d_model].
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
+        """
+        import torch
+
+        return torch.stack([self[index].activation(h) for index in features], dim=-1)
+
+    def top(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The `k` strongest features of a residual.
+
+        Returns:
+            float32 [..., k] activations from the strongest down, and int [..., k] their indices.
+        """
+        values, indices = self.encode(h).topk(min(k, self.size), dim=-1)
+        return values, indices
+
+    def label(self, index: int) -> str:
+        """A feature's label; where it has none, its kind and index."""
+        return (self.labels[index] if self.labels else "") or f"{self.kind} {index}"
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """A short hash of kind, site and weights: what a recipe keeps, and what finds the dictionary again."""
         digest = hashlib.sha256(f"{self.kind} {self.site}".encode())
-        for index in range(len(self)):
-            digest.update(self.vector(index).numpy().tobytes())
+        for tensor in self.weights():
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return f"{self.kind.lower()}:{digest.hexdigest()[:16]}"
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.size
 
     def __getitem__(self, name: int | str) -> Feature:
         """A feature by index or label.
@@ -76,11 +126,15 @@ class Dictionary(ABC):
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(index) for index in range(len(self)))
 
-    def search(self, query: str, *, limit: int = 50) -> list[Feature]:
-        """Features whose label holds every word of the query, whole or in part, in the order of the dictionary."""
+    def matches(self, query: str) -> Iterator[int]:
+        """The indices of features whose label or kind holds every word of the query, whole or in part."""
         words = query.casefold().split()
-        found = (i for i, label in enumerate(self.labels) if all(w in f"{label} {self.kind}".casefold() for w in words))
-        return [self.feature(index) for index, _ in zip(found, range(limit), strict=False)]
+        texts = (f"{self.label(index)} {self.kind}".casefold() for index in range(self.size))
+        return (index for index, text in enumerate(texts) if all(word in text for word in words))
+
+    def search(self, query: str, *, limit: int = 50) -> list[Feature]:
+        """The first features that match a query, in the order of the dictionary."""
+        return [self.feature(index) for index in itertools.islice(self.matches(query), limit)]
 
     def _index_of(self, label: str) -> int:
         matches = [i for i, known in enumerate(self.labels) if known == label]
@@ -88,6 +142,8 @@ class Dictionary(ABC):
             return matches[0]
         if matches:
             raise KeyError(f"{len(matches)} features are labelled {label!r}: {matches[:10]}; choose one by its index.")
+        if not any(self.labels):
+            raise KeyError(f"This {self.kind} dictionary has no labels, so {label!r} is not found; use an index.")
         raise KeyError(f"No feature is labelled {label!r}{_hint(label, self.labels)}.")
 
     def __repr__(self) -> str:

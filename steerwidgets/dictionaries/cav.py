@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,6 +68,19 @@ class CAV(Dictionary):
         self._max_activation_of = max_activation_of
 
     @property
+    def size(self) -> int:
+        """How many concepts there are."""
+        return len(self.vectors)
+
+    def weights(self) -> Iterable[Tensor]:
+        """The vectors."""
+        return (self.vectors,)
+
+    def encode(self, h: Tensor) -> Tensor:
+        """`h·v` for every concept, float32 [..., size]."""
+        return h.float() @ self.vectors.to(h.device).T
+
+    @property
     def d_model(self) -> int:
         """The width of the site."""
         return int(self.vectors.shape[1])
@@ -81,7 +94,7 @@ class CAV(Dictionary):
         return Feature(
             self.vectors[index],
             self.site,
-            self.labels[index],
+            self.label(index),
             dictionary=self.fingerprint,
             dictionary_kind=self.kind,
             index=index,

@@ -24,6 +24,8 @@ class Widget(anywidget.AnyWidget):
     traits under one lock, since `hold_sync` and `set_state` of ipywidgets are not made for two threads.
     """
 
+    _protocol: Protocol
+    _worker: Worker
     bundle: ClassVar[str]
     title: ClassVar[str]
 
@@ -67,8 +69,10 @@ class Widget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Stop what is running and take the widget off the page."""
-        self._protocol.cancel_all()
-        self._worker.close()
+        # ipywidgets closes a widget that is collected, even one whose making failed half-way.
+        if "_protocol" in self.__dict__:
+            self._protocol.cancel_all()
+            self._worker.close()
         super().close()
 
     def to_html(self, path: str | Path) -> Path:

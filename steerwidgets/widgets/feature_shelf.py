@@ -43,28 +43,30 @@ class FeatureShelf:
         self._singles[feature.key] = feature
 
     def find(self, key: str) -> Direction:
-        """The feature of a key."""
+        """The feature of a key.
+
+        Raises:
+            ValueError: there is none.
+        """
         if key in self._singles:
             return self._singles[key]
         fingerprint, _, index = key.rpartition("/")
         for dictionary in self.dictionaries:
-            if dictionary.fingerprint == fingerprint and index.isdigit():
+            if dictionary.fingerprint == fingerprint and index.isdecimal() and int(index) < len(dictionary):
                 return dictionary[int(index)]
-        raise KeyError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
+        raise ValueError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
 
     def catalogue(self) -> dict[str, Any]:
         """The list that the panel shows before anybody searches."""
-        total = sum(map(len, self.dictionaries)) + len(self._singles)
-        return {
-            "features": [describe.feature_json(f) for f in self._matching("", _LISTED_WHOLE)],
-            "total": total,
-            "complete": total <= _LISTED_WHOLE,
-        }
+        found = self._found("", _LISTED_WHOLE)
+        return found | {"complete": found["total"] <= _LISTED_WHOLE}
 
     def search(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Features by label."""
-        found = self._matching(str(args.get("query", "")), _limit(args.get("limit", 50)))
-        return {"features": [describe.feature_json(f) for f in found], "total": len(found)}
+        """Features by label, and how many there are in all."""
+        query = args.get("query", "")
+        if not isinstance(query, str):
+            raise ValueError(f"A search looks for a string, but {type(query).__name__} came.")
+        return self._found(query, _limit(args.get("limit", 50)))
 
     def provenance(self) -> dict[str, str]:
         """What the dictionaries say of themselves."""
@@ -72,20 +74,23 @@ class FeatureShelf:
 
     def usual_site(self) -> Site | None:
         """A site to look at where the recipe is empty; None where there is no feature at all."""
-        first: list[Direction] = self._matching("", 1)
-        return first[0].site if first else None
+        homes = [d.site for d in self.dictionaries if len(d)] + [f.site for f in self._free()]
+        return homes[0] if homes else None
 
-    def _matching(self, query: str, limit: int) -> list[Direction]:
+    def _found(self, query: str, limit: int) -> dict[str, Any]:
         words = query.casefold().split()
-        singles = [
-            f
-            for f in self._singles.values()
-            if not isinstance(f, Feature) and all(w in f"{f.label} {f.kind}".casefold() for w in words)
-        ]
-        found: list[Direction] = singles[:limit]
+        free = [f for f in self._free() if all(word in f"{f.label} {f.kind}".casefold() for word in words)]
+        found: list[Direction] = free[:limit]
+        total = len(free)
         for dictionary in self.dictionaries:
-            found += dictionary.search(query, limit=limit - len(found))
-        return found
+            matches = list(dictionary.matches(query))
+            found += [dictionary[index] for index in matches[: limit - len(found)]]
+            total += len(matches)
+        return {"features": [describe.feature_json(f) for f in found], "total": total}
+
+    def _free(self) -> list[Direction]:
+        """Directions that no dictionary lists."""
+        return [f for f in self._singles.values() if not isinstance(f, Feature)]
 
 
 def _limit(value: object) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.steer import Feature
@@ -13,27 +13,9 @@ from steerwidgets.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from steerwidgets.generation import Step
     from steerwidgets.model import Comparison, LanguageModel
-    from steerwidgets.recipe import Recipe
-    from steerwidgets.sampling import Sampling
     from steerwidgets.steer import Direction
+    from steerwidgets.widgets.panel_inputs import Inputs
     from steerwidgets.widgets.protocol import Request
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run depends on, checked.
-
-    Attributes:
-        watched: the feature whose activation colours the tokens.
-        shown: the panel's own traits as they were, for a result that says what was asked.
-    """
-
-    prompt: str
-    chat: bool
-    sampling: Sampling
-    recipe: Recipe
-    watched: Direction | None
-    shown: Mapping[str, Any]
 
 
 class PanelRun:
@@ -78,9 +60,9 @@ class PanelRun:
         ]
         scores = comparison.scores if scored else None
         return self._result(rows, comparison.divergence) | {
-            "kl": list(scores.kl) if scores else None,
-            "kl_floor": scores.kl_floor if scores else None,
-            "surprise": list(scores.surprise) if scores else None,
+            "kl": _whole(scores.kl) if scores else None,
+            "kl_floor": describe.finite(scores.kl_floor) if scores else None,
+            "surprise": _whole(scores.surprise) if scores else None,
         }
 
     def partial_result(self) -> dict[str, Any]:
@@ -132,3 +114,8 @@ def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dic
         "domain": max(values, default=1.0) or 1.0,
         "domain_source": "largest in these texts",
     }
+
+
+def _whole(values: Sequence[float]) -> list[float] | None:
+    """Scores as JSON can hold them; None where steering overflowed and they mean nothing."""
+    return list(values) if all(map(math.isfinite, values)) else None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +28,14 @@ class Request:
         id: its name, given by the front-end.
         args: what came with it.
         cancelled: set when the front-end, or code, wants it to end.
+        started: whether it is being served; one that still waits in the queue is cancelled on the spot.
     """
 
     def __init__(self, request_id: str, args: Mapping[str, Any], send: Send) -> None:
         self.id = request_id
         self.args = args
         self.cancelled = threading.Event()
+        self.started = False
         self._send = send
         self._seq = 0
 
@@ -123,17 +126,36 @@ class Protocol:
     def cancel_all(self) -> None:
         """Ask every running request to end."""
         with self._guard:
-            requests = list(self.running.values())
-        for request in requests:
-            request.cancelled.set()
+            ids = list(self.running)
+        for request_id in ids:
+            self._cancel(request_id)
+
+    @contextmanager
+    def following(self, request: Request) -> Iterator[None]:
+        """Follow a run that code started: it can be cancelled by its id, and ends in one outcome like any other.
+
+        Raises:
+            Whatever is raised inside; the front-end is told of it as well.
+        """
+        self._open(request)
+        request.started = True
+        try:
+            yield
+        except (Cancelled, KeyboardInterrupt):
+            self._end(request, "cancelled")
+            raise
+        except BaseException as error:
+            self._end(request, "error", error=_described(error))
+            raise
+        if request.cancelled.is_set():
+            self._end(request, "cancelled")
+        else:
+            self._end(request, "result", value={})
 
     def _dispatch(self, message: Any) -> None:
         kind, request_id = _kind_and_id(message)
         if kind == "cancel":
-            with self._guard:
-                request = self.running.get(request_id)
-            if request is not None:
-                request.cancelled.set()
+            self._cancel(request_id)
             return
         name, args = message.get("name"), message.get("args", {})
         handler = self.handlers.get(name) if isinstance(name, str) else None
@@ -142,20 +164,39 @@ class Protocol:
         if not isinstance(args, Mapping):
             raise _MalformedError(f"The args of {name!r} have to be an object, but {type(args).__name__} came.")
         request = Request(request_id, args, self.send)
-        with self._guard:
-            if request_id in self.running:
-                raise _MalformedError(f"The request {request_id!r} is running already; every request needs its own id.")
-            self.running[request_id] = request
+        has_company = self._open(request)
         self.send({"type": "accepted", "id": request_id})
         if handler.slow:
+            if has_company:
+                request.progress(state="waiting")
             self.worker.submit(functools.partial(self._serve, str(name), handler, request))
         else:
             self._serve(str(name), handler, request)
 
-    def _serve(self, name: str, handler: Handler, request: Request) -> None:
-        if request.cancelled.is_set():
+    def _open(self, request: Request) -> bool:
+        """Take a request in; whether others are running."""
+        with self._guard:
+            if request.id in self.running:
+                raise _MalformedError(f"The request {request.id!r} is running already; every request needs its own id.")
+            has_company = bool(self.running)
+            self.running[request.id] = request
+        return has_company
+
+    def _cancel(self, request_id: str) -> None:
+        with self._guard:
+            request = self.running.get(request_id)
+            if request is None:
+                return
+            request.cancelled.set()
+            is_waiting = not request.started
+        if is_waiting:
             self._end(request, "cancelled")
-            return
+
+    def _serve(self, name: str, handler: Handler, request: Request) -> None:
+        with self._guard:
+            if self.running.get(request.id) is not request:
+                return
+            request.started = True
         try:
             value = handler.serve(request)
         except Cancelled:
@@ -168,7 +209,8 @@ class Protocol:
 
     def _end(self, request: Request, outcome: str, **values: Any) -> None:
         with self._guard:
-            self.running.pop(request.id, None)
+            if self.running.pop(request.id, None) is None:
+                return
         request.finish(outcome, **values)
 
 

@@ -11,6 +11,7 @@ import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.export import python_snippet
+from steerwidgets.forward import Known
 from steerwidgets.measure import readouts
 from steerwidgets.model import Comparison, LanguageModel
 from steerwidgets.positions import Positions
@@ -18,10 +19,12 @@ from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Steer
+from steerwidgets.steering import check_fits
 from steerwidgets.widgets import describe
 from steerwidgets.widgets.base import STATIC, Widget
 from steerwidgets.widgets.feature_shelf import FeatureShelf
-from steerwidgets.widgets.panel_run import Inputs, PanelRun
+from steerwidgets.widgets.panel_inputs import checked_inputs, recipe_of
+from steerwidgets.widgets.panel_run import PanelRun
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
 
 if TYPE_CHECKING:
@@ -118,7 +121,7 @@ class SteeringPanel(Widget):
     @property
     def recipe(self) -> Recipe:
         """The recipe as the panel shows it, switched-off steers left out."""
-        return self._recipe_of(self.steers, self.positions)
+        return self._recipe_of(self.steers)
 
     @recipe.setter
     def recipe(self, value: Recipe | Steer | Iterable[Steer] | None) -> None:
@@ -143,16 +146,8 @@ class SteeringPanel(Widget):
         """
         request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
         inputs = {name: getattr(self, name) for name in _INPUTS}
-        try:
-            comparison = self._generate(request, inputs)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            request.finish("cancelled") if stopped else request.finish(
-                "error", error={"message": str(error), "kind": type(error).__name__}
-            )
-            raise
-        request.finish("result", value={})
-        return comparison
+        with self._protocol.following(request):
+            return self._generate(request, inputs)
 
     # Requests of the front-end
 
@@ -178,25 +173,26 @@ class SteeringPanel(Widget):
 
     def _generate(self, request: Request, values: Mapping[str, Any]) -> Comparison:
         try:
-            inputs = self._checked(values)
+            given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
+            inputs = checked_inputs(given, self._features)
             with self._held_model(request):
-                run = self._run = PanelRun(self.lm, request, inputs)
-                self._publish_status("running")
-                comparison = self._finished(run)
-        except Cancelled:
+                self._run = run = PanelRun(self.lm, request, inputs)
+                try:
+                    return self._finished(run)
+                except KeyboardInterrupt:
+                    self._keep_partial(run)
+                    raise
+                finally:
+                    self._run = None
+        except (Cancelled, KeyboardInterrupt):
             self._publish_status("stopped")
-            raise
-        except KeyboardInterrupt:
-            self._keep_partial()
             raise
         except BaseException as error:
             self._publish_status("error", str(error))
             raise
-        finally:
-            self._run = None
-        return comparison
 
     def _finished(self, run: PanelRun) -> Comparison:
+        self.publish(status={"state": "running", "message": ""})
         comparison = run.generate()
         self.comparison = comparison
         stopped = run.request.cancelled.is_set()
@@ -204,14 +200,12 @@ class SteeringPanel(Widget):
             run.request.progress(**run.transcript.progress("scoring"))
             comparison.scores  # noqa: B018 - computed here, in the worker, and kept
         self.publish(result=run.result(comparison, scored=not stopped))
-        self._publish_status("stopped" if stopped else "done")
+        self.publish(status={"state": "stopped" if stopped else "done", "message": ""})
         return comparison
 
-    def _keep_partial(self) -> None:
-        run = self._run
-        if run is not None and run.transcript.steps:
+    def _keep_partial(self, run: PanelRun) -> None:
+        if run.transcript.steps:
             self.publish(result=run.partial_result())
-        self._publish_status("stopped")
 
     @contextmanager
     def _held_model(self, request: Request) -> Iterator[None]:
@@ -219,7 +213,7 @@ class SteeringPanel(Widget):
         lock = self.lm.lock
         if not lock.acquire(blocking=False):
             self._publish_status("waiting", "Waiting for another run on this model.")
-            request.progress(state="waiting", done=0, total=0, tokens_per_second=None, seconds_left=None)
+            request.progress(state="waiting")
             while not lock.acquire(timeout=0.05):
                 if request.cancelled.is_set():
                     raise Cancelled
@@ -230,24 +224,8 @@ class SteeringPanel(Widget):
 
     # From traits to a recipe, and what is told of it
 
-    def _checked(self, values: Mapping[str, Any]) -> Inputs:
-        given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
-        if not isinstance(given["prompt"], str) or not given["prompt"].strip():
-            raise ValueError("The prompt is empty; write something to put to the model.")
-        sampling = Sampling.of(given["settings"])
-        recipe = self._recipe_of(given["steers"], given["positions"])
-        watched = self._features.find(given["watched"]) if given["watched"] else None
-        if watched is None and len(recipe):
-            watched = recipe.steers[0].feature
-        return Inputs(given["prompt"], bool(given["chat"]), sampling, recipe, watched, given)
-
-    def _recipe_of(self, steers: Sequence[Mapping[str, Any]], positions: Mapping[str, Any]) -> Recipe:
-        return Recipe(tuple(self._steer_of(steer, positions) for steer in steers if steer.get("enabled", True)))
-
-    def _steer_of(self, value: Mapping[str, Any], positions: Mapping[str, Any]) -> Steer:
-        own = value.get("positions", {}) if positions.get("where") == "mixed" else positions
-        feature = self._features.find(str(value.get("key")))
-        return Steer(feature, str(value.get("op")), value.get("params", {}), Positions.from_json(own))
+    def _recipe_of(self, steers: Any) -> Recipe:
+        return recipe_of(steers, self.positions, self._features)
 
     def _refresh(self, change: Any = None) -> None:
         """Bring what the kernel tells of the inputs up to date; inputs that make no run get a note."""
@@ -274,13 +252,19 @@ class SteeringPanel(Widget):
             self.publish(readouts={}, prompt_tokens={"tokens": [], "prompt": "", "chat": self.chat})
             return
         encoded, sites = self._to_read()
+        check_fits(self.lm.architecture, self.recipe, Known(prompt_length=len(encoded)))
         if self._residuals is not None and self._residuals[0] == (encoded, sites):
             self._publish_readouts(encoded, self._residuals[1])
-        elif self.in_front_end_update:
+            return
+        # Whoever sets a trait may hold the sync lock, which a run needs to end: nobody waits for the model here.
+        if self.in_front_end_update or not self.lm.lock.acquire(blocking=False):
             self._publish_prompt_tokens(encoded, None)
             self._worker.submit(self._read)
-        else:
+            return
+        try:
             self._read()
+        finally:
+            self.lm.lock.release()
 
     def _to_read(self) -> tuple[Prompt, tuple[Site, ...]]:
         usual = self._features.usual_site()
@@ -298,7 +282,7 @@ class SteeringPanel(Widget):
     def _publish_readouts(self, encoded: Prompt, residuals: Residuals) -> None:
         with self._sync_lock:
             enabled = [steer for steer in self.steers if steer.get("enabled", True)]
-            recipe = self._recipe_of(enabled, self.positions)
+            recipe = self._recipe_of(enabled)
         if not set(recipe.sites) <= set(residuals.values):
             return
         values = readouts(recipe, residuals, encoded)
@@ -315,7 +299,9 @@ class SteeringPanel(Widget):
         self.publish(prompt_tokens={"tokens": tokens, "prompt": self.prompt, "chat": self.chat})
 
     def _publish_status(self, state: str, message: str = "") -> None:
-        self.publish(status={"state": state, "message": message})
+        """Say how a request stands that has no run; another one's run keeps the status line."""
+        if self._run is None:
+            self.publish(status={"state": state, "message": message})
 
 
 def _steer_json(steer: Steer) -> dict[str, Any]:
