@@ -8,7 +8,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-DTYPES: Final = ("float32", "float16", "float64", "int8", "int16", "int32", "uint8", "uint16", "uint32")
+DTYPES: Final = (
+    "float32",
+    "float16",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "bool",
+)
 
 
 def encode_array(array: NDArray[Any]) -> dict[str, Any]:
