@@ -8,25 +8,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets import prompts
+from steerwidgets.activations import Activations, Fires, merged, strongest
 from steerwidgets.architecture import Architecture
+from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.engine import Engine
 from steerwidgets.forward import Known
 from steerwidgets.generation import Plan, Row, Step, generate_rows, stream_rows
+from steerwidgets.lens import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.measure import Readout, readouts
 from steerwidgets.prompts import Prompt, PromptLike, Token
 from steerwidgets.reading import Residuals, read_residuals
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.scoring import Scores, teacher_forced
+from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import Steering, check_fits
 
 if TYPE_CHECKING:
     import threading
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from steerwidgets.sites import Site
-    from steerwidgets.steer import Direction, Steer
 
 
 class Comparison:
@@ -262,6 +265,61 @@ class LanguageModel:
         plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
         return generate_rows(self.engine, plans, Sampling.of(settings), watch=watch, stop=stop)
 
+    def read(
+        self,
+        prompt: PromptLike,
+        dictionary: Dictionary,
+        features: Sequence[int | str | Feature] | None = None,
+        *,
+        chat: bool = False,
+    ) -> Activations:
+        """Activations of some features at every token of a text; a string is read raw unless `chat`.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            dictionary: whose features.
+            features: indices, labels or features; by default all of them.
+            chat: whether a string goes through the chat template.
+        """
+        encoded, residual, mask = self._residual_of(prompt, dictionary.site, chat=chat)
+        wanted = range(dictionary.size) if features is None else [_index(dictionary, each) for each in features]
+        values = dictionary.encode(residual) if features is None else dictionary.activations(residual, wanted)
+        tokens = tuple(self.tokens(encoded.token_ids))
+        return Activations(encoded.token_ids, tokens, mask, dictionary, tuple(wanted), values, residual)
+
+    def search(
+        self, prompt: PromptLike, dictionaries: Dictionary | Sequence[Dictionary], k: int = 20, *, chat: bool = False
+    ) -> Fires:
+        """The features that fire most on a text, `k` of each dictionary; a string is read raw unless `chat`."""
+        several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+        encoded = self.encode(prompt, chat=chat)
+        residuals = self.residuals(encoded, sorted({dictionary.site for dictionary in several}))
+        found = []
+        for dictionary in several:
+            h, mask = residuals.values[dictionary.site][0], _counted(residuals, dictionary.site, encoded)
+            found.append(strongest(dictionary, h, mask, k))
+        return merged(found)
+
+    def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
+        """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
+        return top_logits(self.engine, direction, k)
+
+    def logit_difference(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer],
+        k: int = 10,
+        *,
+        chat: bool | None = None,
+    ) -> LogitDifference:
+        """What a recipe does to the logits of the token after a prompt."""
+        return logit_difference(self.engine, self.encode(prompt, chat=chat), Recipe.of(recipe), k)
+
+    def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
+        encoded = self.encode(prompt, chat=chat)
+        residuals = self.residuals(encoded, [site])
+        return encoded, residuals.values[site][0], _counted(residuals, site, encoded)
+
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
     ) -> list[Readout]:
@@ -274,6 +332,18 @@ class LanguageModel:
     def __repr__(self) -> str:
         parts = self.architecture
         return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
+
+
+def _counted(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
+    """Bool [position], the tokens of a text that count."""
+    import torch
+
+    own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
+    return residuals.counted(site)[0] & torch.tensor(own)
+
+
+def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:
+    return feature.index if isinstance(feature, Feature) else dictionary[feature].index
 
 
 def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:

@@ -57,17 +57,34 @@ def teacher_forced(engine: Engine, prompt: Prompt, generated: Sequence[int], rec
     return Scores(tuple(_kl(steered, plain).tolist()), tuple(surprise.tolist()), float(_kl(again, plain).max()))
 
 
+def next_token_logits(engine: Engine, prompt: Prompt, recipes: Sequence[Recipe | None]) -> Tensor:
+    """The logits of the token after a prompt, one row for each recipe, all in one batch.
+
+    Returns:
+        float32 [recipe, vocabulary], on the CPU.
+    """
+    import torch
+
+    ids = torch.tensor([list(prompt.token_ids)]).expand(len(recipes), -1)
+    known = engine.known([prompt] * len(recipes))
+    with engine.lock, torch.no_grad(), Steering(engine.architecture, list(recipes), known):
+        return _run(engine, ids, keep=1)[:, -1].float().cpu()
+
+
 def _last_logits(engine: Engine, ids: Tensor, count: int) -> Tensor:
     """The logits that the last `count` tokens were drawn from, float32 [row, count, vocabulary]."""
+    return _run(engine, ids, keep=count + 1)[:, -(count + 1) : -1].float()
+
+
+def _run(engine: Engine, ids: Tensor, *, keep: int) -> Tensor:
+    """The model's own logits of the last `keep` positions (of all, where it can't be asked for some)."""
     import torch
 
     device = engine.architecture.input_device
     takes_slice = "logits_to_keep" in inspect.signature(engine.model.forward).parameters
-    keep = {"logits_to_keep": count + 1} if takes_slice else {}
-    output = engine.model(
-        input_ids=ids.to(device), attention_mask=torch.ones_like(ids).to(device), use_cache=False, **keep
-    )
-    logits: Tensor = output.logits[:, -(count + 1) : -1].float()
+    wanted = {"logits_to_keep": keep} if takes_slice else {}
+    mask = torch.ones_like(ids).to(device)
+    logits: Tensor = engine.model(input_ids=ids.to(device), attention_mask=mask, use_cache=False, **wanted).logits
     return logits
 
 

@@ -1,0 +1,132 @@
+"""What a direction promotes through the unembed, and what a recipe does to the next token's logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerwidgets import prompts
+from steerwidgets.prompts import Token
+from steerwidgets.scoring import next_token_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.prompts import Prompt
+    from steerwidgets.recipe import Recipe
+    from steerwidgets.steer import Direction
+
+TokenValues = tuple[tuple[Token, float], ...]
+
+
+@dataclass(frozen=True)
+class TopLogits:
+    """The tokens that something promotes and suppresses most, each with its value."""
+
+    promoted: TokenValues
+    suppressed: TokenValues
+
+
+@dataclass(frozen=True)
+class LogitDifference:
+    """Steered minus unsteered logits of the token after a prompt.
+
+    Attributes:
+        raw: float32 [vocabulary].
+        centred: the same minus its mean, since a softmax ignores what all logits share.
+        promoted: the largest differences.
+        suppressed: the smallest.
+        changed: the largest by absolute value.
+    """
+
+    raw: Tensor
+    centred: Tensor
+    promoted: TokenValues
+    suppressed: TokenValues
+    changed: TokenValues
+
+
+def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
+    """What a direction adds to the logits if it reaches the end of the residual stream as it is.
+
+    `W_U (g ⊙ v)` with the final norm's gain `g`, and `v` centred first where the norm is a LayerNorm. The norm's
+    division by the residual's own scale is left out, since no residual is given; so values rank tokens, and are not
+    logits.
+
+    Args:
+        engine: the model.
+        direction: a direction of the residual stream.
+        k: how many tokens of either kind.
+
+    Raises:
+        ValueError: the direction has another width than the residual stream.
+    """
+    architecture = engine.architecture
+    if len(direction.vector) != architecture.d_model:
+        raise ValueError(
+            f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of the "
+            f"residual stream ({architecture.d_model}) can be read through the unembed."
+        )
+    scores = unembedded(architecture.unembed, gained(architecture.final_norm, direction.vector))
+    top, bottom = scores.topk(k), (-scores).topk(k)
+    return TopLogits(_named(engine, top.indices, top.values), _named(engine, bottom.indices, -bottom.values))
+
+
+def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
+    """What a recipe does to the logits of the token after a prompt: both rows in one batch.
+
+    Args:
+        engine: the model.
+        prompt: the prompt.
+        recipe: what steers.
+        k: how many tokens of each kind.
+    """
+    plain, steered = next_token_logits(engine, prompt, [None, recipe])
+    raw = steered - plain
+    centred = raw - raw.mean()
+    up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
+    return LogitDifference(
+        raw,
+        centred,
+        _named(engine, up.indices, up.values),
+        _named(engine, down.indices, -down.values),
+        _named(engine, any_way.indices, centred[any_way.indices]),
+    )
+
+
+def gained(norm: nn.Module, vector: Tensor) -> Tensor:
+    """A vector through a norm's linear part: its gain, and its centring where it is a LayerNorm.
+
+    Of an RMSNorm the gain is read from the module's own output, so that Gemma's `1 + w` needs no special case.
+
+    Returns:
+        float32 [d_model].
+    """
+    import torch
+    from torch import nn
+
+    if isinstance(norm, nn.LayerNorm):
+        gain = norm.weight.detach().float()
+        return gain * (vector - vector.mean()).to(gain.device)
+    parameter = next(norm.parameters())
+    ones = torch.ones(len(vector), device=parameter.device, dtype=parameter.dtype)
+    with torch.no_grad():
+        of_ones: Tensor = norm(ones)
+    return of_ones.float() * vector.to(parameter.device)
+
+
+def unembedded(unembed: nn.Module, vector: Tensor) -> Tensor:
+    """A vector through the unembed's weights, without its bias: float32 [vocabulary]."""
+    import torch
+
+    weight = next(unembed.parameters())
+    with torch.no_grad():
+        zero = torch.zeros(len(vector), device=weight.device, dtype=weight.dtype)
+        out: Tensor = unembed(vector.to(weight.device, weight.dtype)).float() - unembed(zero).float()
+    return out.cpu()
+
+
+def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:
+    named = prompts.tokens(engine.tokenizer, indices.tolist())
+    return tuple(zip(named, values.tolist(), strict=True))
