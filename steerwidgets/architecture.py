@@ -113,6 +113,19 @@ class Architecture:
             )
         return found
 
+    def width(self, site: Site) -> int:
+        """How many numbers a stream has at each position: d_model, d_mlp for `mlp_acts`, heads × d_head for `attn_z`.
+
+        Raises:
+            ValueError: the model has no such block, or no such stream.
+        """
+        point = self.hookpoint(site)
+        if site.stream not in ("mlp_acts", "attn_z"):
+            return self.d_model
+        projection: Any = point.module
+        # GPT-2's Conv1D keeps its weight as [in, out]; a quantised Linear keeps only in_features honest.
+        return int(getattr(projection, "in_features", None) or projection.weight.shape[0])
+
     def _has(self, layer: int, stream: Any) -> bool:
         block = self.blocks[layer]
         return stream in ("resid_pre", "resid_post") or self._inner_hookpoint(block, Site(layer, stream)) is not None
@@ -143,9 +156,9 @@ class Architecture:
         """Refuse to attach to a compiled model.
 
         Raises:
-            CompiledModelError: the model, its base or a block went through `torch.compile`.
+            CompiledModelError: the model or a part of it went through `torch.compile`.
         """
-        for module in (self.model, self.base, *self.blocks):
+        for module in self.model.modules():
             if _is_compiled(module):
                 raise CompiledModelError(
                     f"{self.name} is compiled ({type(module).__name__} went through torch.compile), and PyTorch "

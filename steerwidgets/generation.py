@@ -13,7 +13,7 @@ from steerwidgets.forward import Layout
 from steerwidgets.reading import left_padded
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import CoupledSampler, Sampling
-from steerwidgets.steering import Steering, Watch
+from steerwidgets.steering import Steering, Watch, check_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,11 +181,13 @@ def generate_rows(
         use_cache: whether the key-value cache is used; the tokens are the same but for near-ties.
 
     Raises:
-        ValueError: a recipe does not fit the model.
+        ValueError: a recipe or a watched feature does not fit the model.
         CompiledModelError: the model is compiled.
     """
     import torch
 
+    for feature in watch:
+        check_width(engine.architecture, feature)
     run = _Run(engine, plans, sampling, watch, on_step, stop)
     ids, mask = left_padded([plan.prompt.token_ids for plan in plans], padding=0)
     device = engine.architecture.input_device

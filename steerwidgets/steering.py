@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.hooks import RemovableHandle
 
-    from steerwidgets.steer import Steer
+    from steerwidgets.steer import Direction, Steer
 
 _EARLY: Final = 64
 """Where the prompt's length is unknown, this many positions are enough to know what an ordinary ‖h‖ is."""
@@ -131,6 +131,8 @@ class Steering:
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
         self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
         self._handles: list[RemovableHandle] = []
+        if self._changes or self._watch:
+            architecture.refuse_compiled()
         for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
             check_fits(architecture, recipe or Recipe(), self._known)
 
@@ -145,7 +147,6 @@ class Steering:
         sites = [*self._changes, *(site for site in self._watch if site not in self._changes)]
         if not sites:
             return self
-        self._architecture.refuse_compiled()
         try:
             self._attach(sites)
         except BaseException:
@@ -211,18 +212,28 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None
     """
     for steer in recipe:
         feature = steer.feature
+        check_width(architecture, feature)
         if not architecture.hookpoint(feature.site).writable:
             raise ValueError(
                 f"{feature.label!r} lives at {feature.site}, which can be read but not steered: its change would not "
                 "reach the residual; steer attn_out of the same block instead, which is the same change."
-            )
-        if feature.site.stream.startswith("resid") and len(feature.vector) != architecture.d_model:
-            raise ValueError(
-                f"{feature.label!r} has {len(feature.vector)} numbers, but the residual of {architecture.name} has "
-                f"{architecture.d_model}; it was made for another model."
             )
         if steer.positions.needs_prompt_length and known.prompt_length is None:
             raise ValueError(
                 f'{feature.label!r} acts on "{steer.positions.where}", which needs the length of the prompt; '
                 "pass prompt_length= to lm.steer(…)."
             )
+
+
+def check_width(architecture: Architecture, feature: Direction) -> None:
+    """Check that a direction is as wide as the stream it lives in.
+
+    Raises:
+        ValueError: it is not, or the model has no such block or stream.
+    """
+    width = architecture.width(feature.site)
+    if len(feature.vector) != width:
+        raise ValueError(
+            f"{feature.label!r} has {len(feature.vector)} numbers, but {feature.site} of {architecture.name} has "
+            f"{width}; it was made for another model."
+        )
