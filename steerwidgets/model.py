@@ -260,7 +260,15 @@ class LanguageModel:
         stop: threading.Event | None = None,
         **settings: Any,
     ) -> list[Row]:
-        """One row for each recipe, all in one batch with shared noise; None is the baseline."""
+        """One row for each recipe, all in one batch with shared noise; None is the baseline.
+
+        Raises:
+            ValueError: there is no recipe, or one does not fit the model, or a setting is out of range.
+        """
+        if not recipes:
+            raise ValueError(
+                "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
+            )
         encoded = self.encode(prompt, chat=chat)
         plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
         return generate_rows(self.engine, plans, Sampling.of(settings), watch=watch, stop=stop)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Where = Literal["all", "prompt", "generated", "indices", "first", "after", "last_prompt"]
 _WHERE: Final[tuple[Where, ...]] = get_args(Where)
+_COUNTED: Final = frozenset({"first", "after"})
 _NEEDS_PROMPT: Final = frozenset({"prompt", "generated", "last_prompt"})
 
 
@@ -34,21 +35,28 @@ class Positions:
 
     where: Where = "all"
     indices: tuple[int, ...] = ()
-    count: int = 0
+    count: int | None = None
     special: bool = True
 
     def __post_init__(self) -> None:
         if self.where not in _WHERE:
             raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {self.where!r} was given.")
-        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in (*self.indices, self.count)):
+        counted = () if self.count is None else (self.count,)
+        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in (*self.indices, *counted)):
             raise ValueError(
                 f"Positions count a row's tokens from 0, but indices={list(self.indices)}, count={self.count!r} was "
                 'given; for the last token of the prompt use "last_prompt".'
             )
-        object.__setattr__(self, "indices", tuple(sorted(set(self.indices))))
+        if self.where in _COUNTED and self.count is None:
+            raise ValueError(f'Positions "{self.where}" need to know how many: give count=, as in count=5.')
+        # What this kind of positions does not use must not make two of them differ.
+        object.__setattr__(self, "indices", tuple(sorted(set(self.indices))) if self.where == "indices" else ())
+        object.__setattr__(self, "count", self.count if self.where in _COUNTED else None)
 
     @classmethod
-    def parse(cls, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Positions:
+    def parse(
+        cls, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True
+    ) -> Positions:
         """Positions from what a user writes: `"prompt"`, a list of indices, or positions already made."""
         if isinstance(where, Positions):
             return where
@@ -82,10 +90,8 @@ class Positions:
                     f'Positions "{self.where}" need the length of the prompt; pass prompt_length= to lm.steer(…).'
                 )
             chosen = chosen & self._by_phase(absolute, prompt_length[:, None])
-        elif self.where == "first":
-            chosen = chosen & (absolute < self.count)
-        elif self.where == "after":
-            chosen = chosen & (absolute >= self.count)
+        elif self.count is not None:
+            chosen = chosen & (absolute < self.count if self.where == "first" else absolute >= self.count)
         elif self.where == "indices":
             chosen = chosen & (absolute[..., None] == absolute.new_tensor(self.indices)).any(-1)
         return chosen if self.special else chosen & ~special
@@ -102,19 +108,23 @@ class Positions:
         pair = {self.where, other.where}
         if pair in ({"prompt", "generated"}, {"last_prompt", "generated"}):
             return False
-        if pair == {"indices"}:
-            return bool(set(self.indices) & set(other.indices))
-        if pair == {"first", "after"}:
-            first, after = (self, other) if self.where == "first" else (other, self)
-            return first.count > after.count
-        return True
+        if not pair <= {"indices", *_COUNTED}:
+            return True
+        # These are known in full: beyond the largest number in them nothing changes any more.
+        largest = max(*self.indices, *other.indices, self.count or 0, other.count or 0, 0, 0)
+        return any(self._holds(i) and other._holds(i) for i in range(largest + 2))
+
+    def _holds(self, position: int) -> bool:
+        if self.count is None:
+            return position in self.indices
+        return position < self.count if self.where == "first" else position >= self.count
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value; settings that say nothing are left out."""
         value: dict[str, Any] = {"where": self.where, "special": self.special}
         if self.where == "indices":
             value["indices"] = list(self.indices)
-        if self.where in ("first", "after"):
+        if self.where in _COUNTED:
             value["count"] = self.count
         return value
 
@@ -124,7 +134,7 @@ class Positions:
         return cls(
             value.get("where", "all"),
             tuple(value.get("indices", ())),
-            value.get("count", 0),
+            value.get("count"),
             bool(value.get("special", True)),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Final
 
 Message = Mapping[str, str]
@@ -67,17 +68,32 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
         return (
             _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
         )
+    if not isinstance(prompt, Iterable):
+        raise TypeError(
+            "A prompt is a string, a list of messages or a list of token ids, but "
+            f"{type(prompt).__name__} {prompt!r} was given."
+        )
     items: list[Any] = list(prompt)
     if not items:
         raise ValueError("The prompt is empty; give a string, messages or token ids.")
-    if all(isinstance(item, int) and not isinstance(item, bool) for item in items):
-        return _from_ids(tokenizer, [int(item) for item in items])
-    if all(isinstance(item, Mapping) for item in items):
-        return _encode_chat(tokenizer, [dict(item) for item in items])
-    raise TypeError(
-        f"A prompt is a string, a list of messages or a list of token ids, but a list that holds "
-        f"{type(items[0]).__name__} was given."
-    )
+    if isinstance(items[0], Mapping):
+        return _encode_chat(tokenizer, [_checked_message(item) for item in items])
+    strange = [item for item in items if isinstance(item, bool) or not isinstance(item, Integral)]
+    if strange:
+        raise TypeError(
+            "A prompt is a string, a list of messages or a list of token ids, but a list that holds "
+            f"{type(strange[0]).__name__} was given."
+        )
+    return _from_ids(tokenizer, [int(item) for item in items])
+
+
+def _checked_message(message: Any) -> dict[str, str]:
+    for name in ("role", "content"):
+        if not isinstance(message, Mapping) or not isinstance(message.get(name), str):
+            raise ValueError(
+                f'A message is {{"role": …, "content": …}}, both strings, but {message!r} has no {name} that is one.'
+            )
+    return dict(message)
 
 
 def has_chat_template(tokenizer: Any) -> bool:
@@ -139,18 +155,21 @@ def _content_spans(tokenizer: Any, messages: list[dict[str, str]], rendered: str
     template's own text. Looking for the words themselves would find "user" in the header of a user turn.
     """
     marks = [_SENTINEL.format(i) for i in range(len(messages))]
-    rest = _render(tokenizer, [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)])
-    spans, at = [], 0
-    for message, mark in zip(messages, marks, strict=True):
+    around = _render(tokenizer, [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)])
+    contents = [message["content"] for message in messages]
+    # Some templates strip what they are given.
+    either = (_spans(rendered, around, marks, each) for each in (contents, [text.strip() for text in contents]))
+    return next((spans for spans in either if spans is not None), None)
+
+
+def _spans(rendered: str, around: str, marks: Sequence[str], contents: Sequence[str]) -> list[tuple[int, int]] | None:
+    spans, at, rest = [], 0, around
+    for mark, content in zip(marks, contents, strict=True):
         before, found, rest = rest.partition(mark)
-        at += len(before)
-        content = next(
-            (c for c in (message["content"], message["content"].strip()) if rendered.startswith(c, at)), None
-        )
-        if not found or content is None:
+        if not found or not rendered.startswith(before + content, at):
             return None
-        spans.append((at, at + len(content)))
-        at += len(content)
+        spans.append((at + len(before), at + len(before) + len(content)))
+        at = spans[-1][1]
     return spans if rendered[at:] == rest else None
 
 

@@ -44,6 +44,7 @@ class Recipe:
     steers: tuple[Steer, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steers", tuple(self.steers))
         setters = [steer for steer in self.steers if steer.is_setter]
         for i, first in enumerate(setters):
             for second in setters[i + 1 :]:
@@ -68,7 +69,7 @@ class Recipe:
                 raise TypeError(f"A recipe is made of steers such as feature.add(40), but {item!r} was given.")
         return cls(items)
 
-    def at(self, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Recipe:
+    def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Recipe:
         """The same steers, all at other positions."""
         return Recipe(tuple(steer.at(where, count=count, special=special) for steer in self.steers))
 
@@ -80,7 +81,7 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """A short hash of what the recipe does, the same in every session."""
-        canonical = sorted(json.dumps(_steer_json(steer, inline=False), sort_keys=True) for steer in self.steers)
+        canonical = sorted(json.dumps(_what_it_does(steer)) for steer in self.steers)
         return hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:16]
 
     def to_json(self, *, inline: bool = False, indent: int | None = None) -> str:
@@ -132,6 +133,11 @@ class Recipe:
         return " + ".join(map(repr, self.steers)) or "Recipe()"
 
 
+def _what_it_does(steer: Steer) -> list[Any]:
+    key, op, numbers, positions = steer.identity_key
+    return [key, op, numbers, positions.to_json()]
+
+
 def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
     feature = steer.feature
     value: dict[str, Any] = {
@@ -160,7 +166,10 @@ def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureS
         return Direction(_vector_from_json(value["vector"]), Site(**value["site"]), value["label"])
     for dictionary in dictionaries:
         if dictionary.fingerprint == value["dictionary"]:
-            return dictionary[value["index"]]
+            try:
+                return dictionary[value["index"]]
+            except IndexError as error:
+                raise ValueError(f"This recipe is damaged: {error}") from None
     raise ValueError(
         f"The recipe uses feature {value['index']} ({value['label']!r}) of the {value['kind']} dictionary "
         f"{value['dictionary']}, which is not among the {len(dictionaries)} dictionaries given; "
@@ -177,5 +186,10 @@ def _vector_from_json(value: Mapping[str, Any]) -> Tensor:
     import numpy as np
     import torch
 
-    data = np.frombuffer(base64.b64decode(value["data"]), dtype="<f4").reshape(value["shape"])
+    if value["dtype"] != "float32":
+        raise ValueError(f"This recipe is damaged: a vector is written as float32, but this one as {value['dtype']!r}.")
+    try:
+        data = np.frombuffer(base64.b64decode(value["data"], validate=True), dtype="<f4").reshape(value["shape"])
+    except ValueError:
+        raise ValueError("This recipe is damaged: the numbers of a vector are cut or do not fit its shape.") from None
     return torch.from_numpy(data.copy())

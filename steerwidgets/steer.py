@@ -41,7 +41,8 @@ class Direction:
     def __post_init__(self) -> None:
         import torch
 
-        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32)
+        # A copy: a direction must not change when the tensor does that it was made from.
+        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
             raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
         if not bool(torch.isfinite(vector).all()):
@@ -224,7 +225,7 @@ class Steer:
             )
         object.__setattr__(self, "parameters", _checked_parameters(self.spec, self.parameters, self.feature.label))
 
-    def at(self, where: Positions | Where | Sequence[int], *, count: int = 0, special: bool = True) -> Steer:
+    def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
         """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
         return Steer(self.feature, self.op, self.parameters, Positions.parse(where, count=count, special=special))
 
@@ -281,14 +282,19 @@ def _checked_parameters(op: Op, given: Mapping[str, Any], label: str) -> dict[st
             raise ValueError(f"The op {op.name!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given.")
     checked: dict[str, float | None] = {}
     for name, parameter in known.items():
-        value = given.get(name, None if parameter.optional else parameter.default)
+        value = _plain(given.get(name, None if parameter.optional else parameter.default))
         if value is None and parameter.optional:
             checked[name] = None
         elif isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"{label!r}.{op.name}: {name} has to be a finite number, but {value!r} was given.")
         else:
-            checked[name] = float(value)
+            checked[name] = float(value) + 0.0  # -0.0 is 0.0
     lo, hi = checked.get("lo"), checked.get("hi")
     if lo is not None and hi is not None and lo > hi:
         raise ValueError(f"{label!r}.clip: lo={lo:g} lies above hi={hi:g}; exchange them.")
     return checked
+
+
+def _plain(value: Any) -> Any:
+    """The number that an array or tensor of one element holds, as `acts.max()` gives it."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

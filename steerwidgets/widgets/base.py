@@ -67,6 +67,17 @@ class Widget(anywidget.AnyWidget):
         """Whether this thread is taking in what the front-end wrote, and so has to return at once."""
         return bool(getattr(self._from_front_end, "now", False))
 
+    def open(self) -> None:
+        """Open the comm; a message is then served in the subshell that the page tagged it with.
+
+        ipykernel 7.4 would serve it where we last published, which while a cell runs is the busy main shell: Stop
+        would wait for the cell.
+        """
+        super().open()
+        comm: Any = self.comm
+        if hasattr(comm, "_reply_subshell_for"):
+            comm._reply_subshell_for = lambda _data, tagged: tagged  # noqa: SLF001 - there is no public way
+
     def close(self) -> None:
         """Stop what is running and take the widget off the page."""
         # ipywidgets closes a widget that is collected, even one whose making failed half-way.

