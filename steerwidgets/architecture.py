@@ -18,7 +18,11 @@ _ATTENTIONS: Final = ("self_attn", "attn", "attention")
 _MLPS: Final = ("mlp",)
 _ATTENTION_OUTPUTS: Final = ("o_proj", "c_proj", "dense")
 _MLP_OUTPUTS: Final = ("down_proj", "c_proj", "dense_4h_to_h")
-_MLP_NORMS: Final = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
+_MLP_NORMS: Final = ("post_attention_layernorm", "ln_2")
+# Gemma 2 and 3, OLMo 2 and GLM-4 norm what a sublayer gives before it joins the residual.
+_AFTER_MLP: Final = ("post_feedforward_layernorm", "post_mlp_layernorm")
+_AFTER_ATTENTION: Final = ("post_self_attn_layernorm", "post_attention_layernorm")
+_BEFORE_MLP: Final = ("pre_feedforward_layernorm",)
 
 
 class UnknownArchitectureError(ValueError):
@@ -84,6 +88,15 @@ class Architecture:
         return int(self.config.hidden_size)
 
     @property
+    def context_limit(self) -> int | None:
+        """The positions of a learned position table, as GPT-2 has one; None where positions are computed."""
+        from torch import nn
+
+        embed: Any = self.model.get_input_embeddings()  # type: ignore[operator]  # transformers' method, not a module
+        tables = [m for m in self.base.children() if isinstance(m, nn.Embedding) and m is not embed]
+        return min((table.num_embeddings for table in tables), default=None)
+
+    @property
     def input_device(self) -> torch.device:
         """Where token ids have to be put, offloaded and sharded models included."""
         import torch
@@ -132,19 +145,20 @@ class Architecture:
 
     def _inner_hookpoint(self, block: nn.Module, site: Site) -> Hookpoint | None:
         attention, mlp = _child(block, _ATTENTIONS), _child(block, _MLPS)
-        has_post_norms = _child(block, ("pre_feedforward_layernorm",)) is not None
-        is_parallel = bool(getattr(self.config, "use_parallel_residual", False))
-        post_attention = _child(block, ("post_attention_layernorm",)) if has_post_norms else attention
-        post_mlp = _child(block, ("post_feedforward_layernorm",)) if has_post_norms else mlp
-        # A change to the input of the MLP's norm would not reach the residual that skips around it: read only.
-        mlp_norm = None if is_parallel else _child(block, _MLP_NORMS)
+        after_mlp = _child(block, _AFTER_MLP)
+        after_attention = _child(block, _AFTER_ATTENTION) if after_mlp is not None else None
+        before_mlp = _child(block, _BEFORE_MLP if after_mlp is not None else _MLP_NORMS)
+        # Where a multiplier stands between a sublayer and the residual, its output is not what is added.
+        scaled = getattr(self.config, "residual_multiplier", None) not in (None, 1, 1.0)
+        parallel = bool(getattr(self.config, "use_parallel_residual", False))
         module, is_input = {
-            "attn_out": (post_attention, False),
-            "mlp_out": (post_mlp, False),
-            "resid_mid": (mlp_norm, True),
+            "attn_out": (None if scaled else after_attention or attention, False),
+            "mlp_out": (None if scaled else after_mlp or mlp, False),
+            "resid_mid": (None if parallel else before_mlp, True),
             "mlp_acts": (_child(mlp, _MLP_OUTPUTS), True),
             "attn_z": (_child(attention, _ATTENTION_OUTPUTS), True),
         }[site.stream]
+        # A change to the input of the MLP's norm would not reach the residual that skips around it: read only.
         return None if module is None else Hookpoint(module, is_input, writable=site.stream != "resid_mid")
 
     @property

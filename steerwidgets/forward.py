@@ -62,18 +62,18 @@ class Known:
 
 
 class LayoutTracker:
-    """Works out the layout of each forward pass of a base model, by a pre-hook on it.
+    """Works out the layout of each forward pass of a base model that `acts` says is ours, by a pre-hook on it.
 
     Absolute positions count the 2-D attention mask (`cumsum - 1`), since `position_ids` give padding the position of
     the first token, and a forward without them counts padding.
     """
 
-    def __init__(self, base: nn.Module, known: Known) -> None:
+    def __init__(self, base: nn.Module, known: Known, acts: Callable[[], bool]) -> None:
         self.layout: Layout | None = None
         self._base = base
         self._known = known
         self._signature = inspect.signature(base.forward)
-        self._thread = threading.get_ident()
+        self._acts = acts
 
     def attach(self) -> RemovableHandle:
         """Put the pre-hook on."""
@@ -87,7 +87,7 @@ class LayoutTracker:
         return self.layout.to(stream.device)
 
     def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self._thread:
+        if not self._acts():
             return
         given = self._signature.bind_partial(*args, **kwargs).arguments
         given |= given.pop("kwargs", {})

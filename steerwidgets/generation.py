@@ -87,14 +87,15 @@ class _Run:
         self._on_step = on_step
         self._stop = stop
         self._end_ids = engine.end_ids
+        known = engine.known(plan.prompt for plan in plans)
+        self.steering = Steering(engine.architecture, [plan.recipe for plan in plans], known, self._watches())
         self._values: dict[Site, Tensor] = {}
         self._steps = 0
         self._ids: list[list[int]] = [[] for _ in plans]
         self._watched: list[list[tuple[float, ...]]] = [[] for _ in plans]
         self._ended: list[Ended | None] = [None] * len(plans)
 
-    @property
-    def watches(self) -> dict[Site, Watch]:
+    def _watches(self) -> dict[Site, Watch]:
         return {site: self._keep(site) for site in {feature.site for feature in self._watch}}
 
     def _keep(self, site: Site) -> Watch:
@@ -111,7 +112,8 @@ class _Run:
         watched = self._take_watched()
         new: tuple[int | None, ...] = tuple(self._take(row, token) for row, token in enumerate(newest))
         if self._on_step is not None:
-            self._on_step(Step(self._steps, new, watched))
+            with self.steering.paused():
+                self._on_step(Step(self._steps, new, watched))
         self._steps += 1
         if self._stop is not None and self._stop.is_set():
             self._ended = [ended or "stopped" for ended in self._ended]
@@ -186,16 +188,13 @@ def generate_rows(
     """
     import torch
 
-    for feature in watch:
-        check_width(engine.architecture, feature)
+    _check_runnable(engine, plans, sampling, watch)
     run = _Run(engine, plans, sampling, watch, on_step, stop)
     ids, mask = left_padded([plan.prompt.token_ids for plan in plans], padding=0)
     device = engine.architecture.input_device
     lengths = torch.tensor([len(plan.prompt) for plan in plans])
     sampler = CoupledSampler(sampling, lengths, ids.shape[1])
-    known = engine.known(plan.prompt for plan in plans)
-    recipes = [plan.recipe for plan in plans]
-    with engine.lock, torch.no_grad(), Steering(engine.architecture, recipes, known, run.watches):
+    with engine.lock, torch.no_grad(), run.steering:
         engine.model.generate(
             ids.to(device),
             attention_mask=mask.to(device),
@@ -204,6 +203,22 @@ def generate_rows(
             stopping_criteria=[run],
         )
     return run.rows()
+
+
+def _check_runnable(engine: Engine, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:
+    if engine.model.training:
+        raise ValueError(
+            f"{engine.architecture.name} is in training mode, where dropout makes rows differ that are the same; "
+            "call model.eval() first."
+        )
+    for feature in watch:
+        check_width(engine.architecture, feature)
+    longest, limit = max(len(plan.prompt) for plan in plans), engine.architecture.context_limit
+    if limit is not None and longest + sampling.max_new_tokens > limit:
+        raise ValueError(
+            f"The prompt's {longest} tokens and max_new_tokens={sampling.max_new_tokens} go beyond the {limit} "
+            f"positions that {engine.architecture.name} has learned; shorten the prompt or lower max_new_tokens."
+        )
 
 
 def _own_generation_config(max_new_tokens: int, *, use_cache: bool) -> Any:

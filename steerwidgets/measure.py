@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from steerwidgets.forward import Layout
 from steerwidgets.positions import Positions
-from steerwidgets.steering import SiteChange
+from steerwidgets.reading import Residuals
+from steerwidgets.steering import SiteChange, Steering, Watch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerwidgets.engine import Engine
     from steerwidgets.prompts import Prompt
-    from steerwidgets.reading import Residuals
     from steerwidgets.recipe import Recipe
     from steerwidgets.sites import Site
     from steerwidgets.steer import Steer
@@ -37,12 +38,31 @@ class Readout:
     note: str = ""
 
 
+def residuals_under(engine: Engine, prompt: Prompt, recipe: Recipe) -> Residuals:
+    """The streams that a recipe changes, as they enter each of its sites while it acts: before the change there.
+
+    What a steer at an earlier block does is in them; for a recipe of one site they are the unsteered streams.
+    """
+    import torch
+
+    values: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Watch:
+        return lambda stream, _layout: values.__setitem__(site, stream.detach().float().cpu())
+
+    ids = torch.tensor([prompt.token_ids], device=engine.architecture.input_device)
+    watch = {site: keep(site) for site in recipe.sites}
+    with engine.lock, torch.no_grad(), Steering(engine.architecture, recipe, engine.known([prompt]), watch):
+        engine.architecture.base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    return Residuals(values, torch.arange(len(prompt))[None])
+
+
 def readouts(recipe: Recipe, residuals: Residuals, prompt: Prompt) -> list[Readout]:
     """The strength of every steer of a recipe.
 
     Args:
         recipe: the recipe.
-        residuals: the streams of one text, read at the recipe's sites.
+        residuals: the streams of one text as they enter the recipe's sites (`residuals_under`).
         prompt: that text.
     """
     return [_readout(steer, recipe, residuals, prompt) for steer in recipe]

@@ -15,7 +15,7 @@ from steerwidgets.engine import Engine
 from steerwidgets.forward import Known
 from steerwidgets.generation import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.lens import LogitDifference, TopLogits, logit_difference, top_logits
-from steerwidgets.measure import Readout, readouts
+from steerwidgets.measure import Readout, readouts, residuals_under
 from steerwidgets.prompts import Prompt, PromptLike, Token
 from steerwidgets.reading import Residuals, read_residuals
 from steerwidgets.recipe import Recipe
@@ -335,7 +335,7 @@ class LanguageModel:
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
         check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
-        return readouts(steers, self.residuals(encoded, steers.sites), encoded) if len(steers) else []
+        return readouts(steers, residuals_under(self.engine, encoded, steers), encoded) if len(steers) else []
 
     def __repr__(self) -> str:
         parts = self.architecture

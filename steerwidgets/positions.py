@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Positions:
         if self.where not in _WHERE:
             raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {self.where!r} was given.")
         counted = () if self.count is None else (self.count,)
-        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in (*self.indices, *counted)):
+        if any(isinstance(i, bool) or not isinstance(i, Integral) or i < 0 for i in (*self.indices, *counted)):
             raise ValueError(
                 f"Positions count a row's tokens from 0, but indices={list(self.indices)}, count={self.count!r} was "
                 'given; for the last token of the prompt use "last_prompt".'
@@ -50,8 +51,12 @@ class Positions:
         if self.where in _COUNTED and self.count is None:
             raise ValueError(f'Positions "{self.where}" need to know how many: give count=, as in count=5.')
         # What this kind of positions does not use must not make two of them differ.
-        object.__setattr__(self, "indices", tuple(sorted(set(self.indices))) if self.where == "indices" else ())
-        object.__setattr__(self, "count", self.count if self.where in _COUNTED else None)
+        object.__setattr__(
+            self, "indices", tuple(sorted({int(i) for i in self.indices})) if self.where == "indices" else ()
+        )
+        object.__setattr__(
+            self, "count", int(self.count) if self.where in _COUNTED and self.count is not None else None
+        )
 
     @classmethod
     def parse(
@@ -62,7 +67,10 @@ class Positions:
             return where
         if isinstance(where, str):
             return cls(where, count=count, special=special)
-        return cls("indices", indices=tuple(where), special=special)
+        if not isinstance(where, Iterable):
+            raise TypeError(f'Positions are a word such as "prompt" or a list of indices, but {where!r} was given.')
+        plain = where.tolist() if hasattr(where, "tolist") else where
+        return cls("indices", indices=tuple(plain), special=special)
 
     @property
     def needs_prompt_length(self) -> bool:

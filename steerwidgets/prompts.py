@@ -65,6 +65,7 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
     if isinstance(prompt, str):
         if not prompt:
             raise ValueError("The prompt is empty; give at least one character.")
+        _refuse_half_characters(prompt)
         return (
             _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
         )
@@ -93,7 +94,18 @@ def _checked_message(message: Any) -> dict[str, str]:
             raise ValueError(
                 f'A message is {{"role": …, "content": …}}, both strings, but {message!r} has no {name} that is one.'
             )
+    _refuse_half_characters(message["content"])
     return dict(message)
+
+
+def _refuse_half_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt holds half of a character (a lone surrogate at {error.start}), which no token stands for; "
+            "write that character again."
+        ) from None
 
 
 def has_chat_template(tokenizer: Any) -> bool:

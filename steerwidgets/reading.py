@@ -82,8 +82,8 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
     device = architecture.input_device
     try:
         for site in sites:
-            edit = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites))))
-            handles.append(on_stream(architecture.hookpoint(site), edit))
+            keep = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites))))
+            handles.append(on_stream(architecture.hookpoint(site), keep))
         with torch.no_grad():
             _run_until_read(
                 architecture.base,

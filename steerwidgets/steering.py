@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from steerwidgets import interventions
 from steerwidgets.architecture import Architecture, on_stream, remove_all
-from steerwidgets.forward import Known, Layout, LayoutTracker, in_this_thread
+from steerwidgets.forward import Known, Layout, LayoutTracker
 from steerwidgets.recipe import Recipe
 from steerwidgets.sites import Site
 
@@ -131,6 +132,7 @@ class Steering:
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
         self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
         self._handles: list[RemovableHandle] = []
+        self._paused = False
         if self._changes or self._watch:
             architecture.refuse_compiled()
         for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
@@ -159,19 +161,35 @@ class Steering:
     ) -> None:
         remove_all(self._handles)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While it lasts, forwards pass through unsteered and unwatched: for a user's code in the middle of a run."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
     def _attach(self, sites: Sequence[Site]) -> None:
-        tracker = LayoutTracker(self._architecture.base, self._known)
-        self._handles.append(tracker.attach())
         thread = threading.get_ident()
+
+        def acts() -> bool:
+            # Hooks belong to one run, modules to everybody: forwards of other threads are not ours.
+            return not self._paused and threading.get_ident() == thread
+
+        tracker = LayoutTracker(self._architecture.base, self._known, acts)
+        self._handles.append(tracker.attach())
         for site in sites:
-            edit = in_this_thread(thread, self._edit(site, tracker))
+            edit = self._edit(site, tracker, acts)
             self._handles.append(on_stream(self._architecture.hookpoint(site), edit))
 
-    def _edit(self, site: Site, tracker: LayoutTracker) -> Callable[[Tensor], Tensor | None]:
+    def _edit(self, site: Site, tracker: LayoutTracker, acts: Callable[[], bool]) -> Callable[[Tensor], Tensor | None]:
         watch = self._watch.get(site)
         changes = self._changes.get(site, [])
 
         def edit(stream: Tensor) -> Tensor | None:
+            if not acts():
+                return None
             layout = tracker.at(stream)
             if watch is not None:
                 watch(stream, layout)

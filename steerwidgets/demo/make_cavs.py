@@ -42,6 +42,10 @@ ENOUGH: Final = 0.75
 """The smallest strength is taken at which this share of the choosing answers is on the concept."""
 STILL_FLUENT: Final = 0.93
 """…as long as distinct-2 stays above this share of the baseline's."""
+SHIPPED_FROM: Final = 0.6
+"""A concept is shipped if this share of its steered test answers is on the concept, …"""
+CONTROLS_BELOW: Final = 0.1
+"""…and less than this share of the unsteered and of the randomly steered ones. The report holds all of them."""
 TOKENS: Final = 64
 
 
@@ -179,6 +183,12 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def is_shipped(found: dict[str, Any]) -> bool:
+    """Whether a concept steers well enough to be shipped, by its line of the report."""
+    share = {kind: found[f"{kind}_on"] / found["answers"] for kind in ("steered", "baseline", "random")}
+    return share["steered"] >= SHIPPED_FROM and max(share["baseline"], share["random"]) < CONTROLS_BELOW
+
+
 def _line(found: dict[str, Any]) -> str:
     n = found["answers"]
     on = " · ".join(f"{kind} {found[f'{kind}_on']}/{n}" for kind in ("steered", "baseline", "random"))
@@ -203,6 +213,7 @@ def _write(
 ) -> None:
     import torch
 
+    directions = {found["label"]: directions[found["label"]] for found in report if is_shipped(found)}
     site = next(iter(directions.values())).site
     vectors = torch.stack([direction.vector for direction in directions.values()])
     maxima, tokens = _maxima(lm, material, vectors, site)

@@ -41,10 +41,6 @@ def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
     prompt = _expect("prompt", values["prompt"], str, "a text")
     if not prompt.strip():
         raise ValueError("The prompt is empty; write something to put to the model.")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise ValueError("The prompt holds half of a character (a lone surrogate); write it again.") from None
     chat = _expect("chat", values["chat"], bool, "true or false")
     settings = _expect("settings", values["settings"], Mapping, "an object of sampling settings")
     recipe = recipe_of(values["steers"], values["positions"], features)

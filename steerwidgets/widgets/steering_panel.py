@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import traitlets
@@ -12,7 +13,7 @@ import traitlets
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.export import python_snippet
 from steerwidgets.forward import Known
-from steerwidgets.measure import readouts
+from steerwidgets.measure import readouts, residuals_under
 from steerwidgets.model import Comparison, LanguageModel
 from steerwidgets.positions import Positions
 from steerwidgets.recipe import Recipe
@@ -251,14 +252,14 @@ class SteeringPanel(Widget):
         if not self.prompt:
             self.publish(readouts={}, prompt_tokens={"tokens": [], "prompt": "", "chat": self.chat})
             return
-        encoded, sites = self._to_read()
-        check_fits(self.lm.architecture, self.recipe, Known(prompt_length=len(encoded)))
-        if self._residuals is not None and self._residuals[0] == (encoded, sites):
-            self._publish_readouts(encoded, self._residuals[1])
+        wanted = self._to_read()
+        check_fits(self.lm.architecture, wanted.recipe, Known(prompt_length=len(wanted.prompt)))
+        if self._residuals is not None and self._residuals[0] == wanted.key:
+            self._publish_readouts(wanted.prompt, self._residuals[1])
             return
         # Whoever sets a trait may hold the sync lock, which a run needs to end: nobody waits for the model here.
         if self.in_front_end_update or not self.lm.lock.acquire(blocking=False):
-            self._publish_prompt_tokens(encoded, None)
+            self._publish_prompt_tokens(wanted.prompt, None)
             self._worker.submit(self._read)
             return
         try:
@@ -266,18 +267,17 @@ class SteeringPanel(Widget):
         finally:
             self.lm.lock.release()
 
-    def _to_read(self) -> tuple[Prompt, tuple[Site, ...]]:
-        usual = self._features.usual_site()
-        return self.lm.encode(self.prompt, chat=self.chat), self.recipe.sites or ((usual,) if usual else ())
+    def _to_read(self) -> _ToRead:
+        return _ToRead(self.lm.encode(self.prompt, chat=self.chat), self.recipe, self._features.usual_site())
 
     def _read(self) -> None:
         """Read the prompt as it stands now; of several jobs in the queue only the first has anything to read."""
         if not self.prompt:
             return
-        encoded, sites = self._to_read()
-        if self._residuals is None or self._residuals[0] != (encoded, sites):
-            self._residuals = ((encoded, sites), self.lm.residuals(encoded, sites))
-        self._publish_readouts(encoded, self._residuals[1])
+        wanted = self._to_read()
+        if self._residuals is None or self._residuals[0] != wanted.key:
+            self._residuals = (wanted.key, wanted.read(self.lm))
+        self._publish_readouts(wanted.prompt, self._residuals[1])
 
     def _publish_readouts(self, encoded: Prompt, residuals: Residuals) -> None:
         with self._sync_lock:
@@ -302,6 +302,26 @@ class SteeringPanel(Widget):
         """Say how a request stands that has no run; another one's run keeps the status line."""
         if self._run is None:
             self.publish(status={"state": state, "message": message})
+
+
+@dataclass(frozen=True)
+class _ToRead:
+    """The reading that readouts are measured on."""
+
+    prompt: Prompt
+    recipe: Recipe
+    usual_site: Site | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it depends on: the strengths as well, where one steered block feeds another."""
+        sites = self.recipe.sites or (self.usual_site,)
+        return (self.prompt, sites, self.recipe.fingerprint if len(sites) > 1 else "")
+
+    def read(self, lm: LanguageModel) -> Residuals:
+        if len(self.recipe):
+            return residuals_under(lm.engine, self.prompt, self.recipe)
+        return lm.residuals(self.prompt, [self.usual_site] if self.usual_site else [])
 
 
 def _steer_json(steer: Steer) -> dict[str, Any]:
