@@ -186,7 +186,7 @@ def _say(line: str) -> None:
 def is_shipped(found: dict[str, Any]) -> bool:
     """Whether a concept steers well enough to be shipped, by its line of the report."""
     share = {kind: found[f"{kind}_on"] / found["answers"] for kind in ("steered", "baseline", "random")}
-    return share["steered"] >= SHIPPED_FROM and max(share["baseline"], share["random"]) < CONTROLS_BELOW
+    return bool(share["steered"] >= SHIPPED_FROM and max(share["baseline"], share["random"]) < CONTROLS_BELOW)
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -115,13 +116,13 @@ class Dictionary(ABC):
         """
         if isinstance(name, str):
             return self.feature(self._index_of(name))
-        if isinstance(name, bool) or not isinstance(name, int):
+        if isinstance(name, bool) or not isinstance(name, Integral):
             raise TypeError(f"A feature is found by its index or its label, but {name!r} was given.")
         if not -len(self) <= name < len(self):
             raise IndexError(
                 f"This {self.kind} dictionary has features 0 to {len(self) - 1}, but {name} was asked for."
             )
-        return self.feature(name % len(self))
+        return self.feature(int(name) % len(self))
 
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(index) for index in range(len(self)))
