@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -116,13 +116,14 @@ class Dictionary(ABC):
         """
         if isinstance(name, str):
             return self.feature(self._index_of(name))
-        if isinstance(name, bool) or not isinstance(name, Integral):
-            raise TypeError(f"A feature is found by its index or its label, but {name!r} was given.")
-        if not -len(self) <= name < len(self):
-            raise IndexError(
-                f"This {self.kind} dictionary has features 0 to {len(self) - 1}, but {name} was asked for."
-            )
-        return self.feature(int(name) % len(self))
+        try:
+            index = operator.index(name)
+        except TypeError:
+            raise TypeError(f"A feature is found by its index or its label, but {name!r} was given.") from None
+        if not -len(self) <= index < len(self):
+            last = len(self) - 1
+            raise IndexError(f"This {self.kind} dictionary has features 0 to {last}, but {index} was asked for.")
+        return self.feature(index % len(self))
 
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(index) for index in range(len(self)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.interventions import OPS, Op
+from steerwidgets.interventions import Op
 from steerwidgets.steer import Feature
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def feature_json(feature: Direction) -> dict[str, Any]:
     return value
 
 
-def ops_json() -> dict[str, Any]:
-    """Every op with its formula and numbers."""
-    return {name: _op_json(op) for name, op in OPS.items()}
+def ops_json(ops: Mapping[str, Op]) -> dict[str, Any]:
+    """Ops with their formulas and numbers."""
+    return {name: _op_json(op) for name, op in ops.items()}
 
 
 def _op_json(op: Op) -> dict[str, Any]:

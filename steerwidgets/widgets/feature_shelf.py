@@ -8,7 +8,7 @@ from typing import Any, Final
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature
-from steerwidgets.widgets import describe
+from steerwidgets.widgets.op_names import OpNames
 
 _LISTED_WHOLE: Final = 500
 """Dictionaries together up to this size travel whole, and are searched without the kernel."""
@@ -32,6 +32,7 @@ class FeatureShelf:
                     f"A panel steers with dictionaries and directions, but {type(item).__name__} was given; "
                     "make one of it, as in sw.CAV(vectors, labels, layer=15)."
                 )
+        self.op_names = OpNames()
         self.dictionaries = [item for item in items if isinstance(item, Dictionary)]
         self._singles: dict[str, Direction] = {}
         for item in items:
@@ -86,7 +87,7 @@ class FeatureShelf:
             matches = list(dictionary.matches(query))
             found += [dictionary[index] for index in matches[: limit - len(found)]]
             total += len(matches)
-        return {"features": [describe.feature_json(f) for f in found], "total": total}
+        return {"features": [self.op_names.feature_json(f) for f in found], "total": total}
 
     def _free(self) -> list[Direction]:
         """Directions that no dictionary lists."""

@@ -65,7 +65,7 @@ def _steer(entry: Mapping[str, Any], shared: Mapping[str, Any], features: Featur
     op = _expect("a steer's op", entry.get("op"), str, "the name of an op")
     numbers = _expect("a steer's params", entry.get("params", {}), Mapping, "an object of numbers")
     own = entry.get("positions", {}) if shared.get("where") == "mixed" else shared
-    return Steer(features.find(key), op, numbers, _positions(own))
+    return Steer(features.find(key), features.op_names.op(op), numbers, _positions(own))
 
 
 def _positions(value: Any) -> Positions:

@@ -24,6 +24,7 @@ from steerwidgets.steering import check_fits
 from steerwidgets.widgets import describe
 from steerwidgets.widgets.base import STATIC, Widget
 from steerwidgets.widgets.feature_shelf import FeatureShelf
+from steerwidgets.widgets.op_names import OpNames
 from steerwidgets.widgets.panel_inputs import checked_inputs, recipe_of
 from steerwidgets.widgets.panel_run import PanelRun
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
@@ -106,7 +107,7 @@ class SteeringPanel(Widget):
             positions=Positions().to_json() | {"indices": []},
             model_info=describe.model_json(lm),
             catalogue=self._features.catalogue(),
-            ops=describe.ops_json(),
+            ops=self._features.op_names.json(),
             status={"state": "idle", "message": ""},
             provenance=lm.provenance | self._features.provenance(),
         )
@@ -133,7 +134,7 @@ class SteeringPanel(Widget):
         one = next(iter(shared)) if len(shared) == 1 else Positions()
         is_mixed = len(shared) > 1 or one.where not in _SHARED_POSITIONS
         where = {"where": "mixed", "special": True} if is_mixed else one.to_json()
-        shown = [_steer_json(steer) for steer in recipe]
+        shown = [_steer_json(steer, self._features.op_names) for steer in recipe]
         first = recipe.steers[0].feature.key if len(recipe) else ""
         self.publish(steers=shown, positions={"indices": []} | where, watched=self.watched or first)
 
@@ -241,7 +242,8 @@ class SteeringPanel(Widget):
 
     def _publish_recipe(self) -> None:
         keys = {str(steer["key"]) for steer in self.steers} | ({self.watched} - {""})
-        self.publish(steer_features={key: describe.feature_json(self._features.find(key)) for key in keys})
+        named = {key: self._features.op_names.feature_json(self._features.find(key)) for key in keys}
+        self.publish(steer_features=named, ops=self._features.op_names.json())
         recipe = self.recipe
         settings = {"chat": self.chat} | dict(self.settings)
         code = python_snippet(self.lm.source_code, self._features.dictionaries, recipe, self.prompt, settings)
@@ -324,11 +326,11 @@ class _ToRead:
         return lm.residuals(self.prompt, [self.usual_site] if self.usual_site else [])
 
 
-def _steer_json(steer: Steer) -> dict[str, Any]:
+def _steer_json(steer: Steer, names: OpNames) -> dict[str, Any]:
     return {
         "id": uuid.uuid4().hex[:12],
         "key": steer.feature.key,
-        "op": steer.op,
+        "op": names.of(steer.feature, steer.op),
         "params": dict(steer.parameters),
         "enabled": True,
         "positions": steer.positions.to_json(),

@@ -89,7 +89,7 @@ function OpSelect({
     >
       {all.map((name) => (
         <option key={name} value={name}>
-          {name.replaceAll("_", " ")}
+          {(ops[name]?.name ?? name).replaceAll("_", " ")}
         </option>
       ))}
     </select>
