@@ -81,8 +81,9 @@ def llama():
 @pytest.fixture
 def fresh():
     """Makes a `LanguageModel` of its own for a test that changes the model; arguments as `support.models.make`."""
-    import steerwidgets as sw
     from support import models
+
+    import steerwidgets as sw
 
     _one_thread()
     return lambda family="llama", **changes: sw.LanguageModel(models.make(family, **changes), _tokenizer("chatml"))

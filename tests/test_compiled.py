@@ -55,7 +55,7 @@ def test_refused(fresh, way, when, tokenizer):
 
 def test_the_compiled_model_itself_is_refused(fresh, tokenizer):
     lm = sw.LanguageModel(compile_eagerly(fresh().model), tokenizer("chatml"))
-    with pytest.raises(CompiledModelError, match="before torch.compile"):
+    with pytest.raises(CompiledModelError, match=r"before torch.compile"):
         lm.compare(PROMPT, STEER, max_new_tokens=1)
 
 

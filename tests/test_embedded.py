@@ -9,8 +9,16 @@ import steerwidgets as sw
 
 pytestmark = pytest.mark.embedded
 SITE = sw.Site(15)
-OCEAN = ["The waves rolled over the deep blue ocean.", "Ships sail across the sea.", "Fish swim in salt water near the coast."]
-PLAIN = ["The committee met on Monday to discuss the budget.", "He wrote a letter to his bank.", "The car needs new tyres."]
+OCEAN = [
+    "The waves rolled over the deep blue ocean.",
+    "Ships sail across the sea.",
+    "Fish swim in salt water near the coast.",
+]
+PLAIN = [
+    "The committee met on Monday to discuss the budget.",
+    "He wrote a letter to his bank.",
+    "The car needs new tyres.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,9 @@ def test_identity_and_relative_steering_spare_the_sink(embedded, ocean):
 
 
 def test_a_concept_moves_the_text_and_the_scores(embedded, ocean):
-    out = embedded.compare("I walked to the town and", ocean.add(40), chat=False, temperature=0, max_new_tokens=16, watch=[ocean])
+    out = embedded.compare(
+        "I walked to the town and", ocean.add(40), chat=False, temperature=0, max_new_tokens=16, watch=[ocean]
+    )
     assert out.divergence is not None
     assert len(out.kl) == len(out.steered.token_ids)
     assert max(out.kl) > 0.1 > out.scores.kl_floor

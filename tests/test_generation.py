@@ -139,7 +139,7 @@ def ends(lm, baseline, steered, *, as_list):
 
 @pytest.mark.parametrize("watch", [(), (D,)])
 def test_rows_end_at_their_own_first_end_token(fresh, watch):
-    """Pad, end of text and end of turn may be one id: rows are cut at the first one generated, not later, not before."""
+    """Pad, end of text and end of turn may be one id: rows are cut at the first one generated."""
     lm = fresh()
     steers, changes = recipe(Pair(vector(1)).make("add", 1.0))
     texts = [naive.greedy(lm.model, PROMPT, each, count=10) for each in ((), changes)]
@@ -244,13 +244,15 @@ def test_errors_of_a_stream_arrive_where_the_user_iterates(llama, bad):
 
 
 @pytest.mark.parametrize("where", ["all", "generated"])
-def test_watched_values_are_fresh_reads_before_the_change(lm, where):
-    """For every token of every row, the last one too; a steer at an earlier block shows, the one at the site does not."""
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_watched_values_are_fresh_reads_before_the_change(lm, where, use_cache):
+    """For every token of every row, the last too; steers of earlier blocks show, the site's own do not."""
     early, here = Pair(vector(3), layer=0), Pair(vector(1))
     steers, changes = recipe(at(early.make("add", 0.7), where), at(here.make("add", 2.0), where))
     watched = [here.direction, sw.Direction(vector(6), sw.Site(2, "mlp_out")), sw.Direction(vector(8), sw.Site(1))]
     plans = [Plan(lm.encode(PROMPT), sw.Recipe()), Plan(lm.encode(PROMPT[:5]), steers), Plan(lm.encode([7]), steers)]
-    rows = generate_rows(lm.engine, plans, sw.Sampling(temperature=0, max_new_tokens=5), watch=watched)
+    sampling = sw.Sampling(temperature=0, max_new_tokens=5)
+    rows = generate_rows(lm.engine, plans, sampling, watch=watched, use_cache=use_cache)
     for plan, row, mine in zip(plans, rows, ((), changes, changes), strict=True):
         text = (*plan.prompt.token_ids, *row.token_ids)
         sites = [(1, "resid_post"), (2, "mlp_out")]
@@ -258,3 +260,60 @@ def test_watched_values_are_fresh_reads_before_the_change(lm, where):
         columns = [read[w.site.layer, w.site.stream] @ w.vector for w in watched]
         expected = torch.stack(columns, -1)[len(plan.prompt) :]
         torch.testing.assert_close(torch.tensor(row.watched), expected, atol=5e-4, rtol=1e-4)
+
+
+def test_the_model_may_be_used_from_on_step(llama):
+    """A callback that reads or compares meanwhile gets what it gets at other times, and does not disturb the run."""
+    site = sw.Site(2)
+    alone = llama.compare(PROMPT, D.add(1), temperature=0, max_new_tokens=4)
+    fresh_read = llama.residuals([5, 6], [site]).values[site]
+    fresh_pair = llama.compare(PROMPT[:4], D.add(-1), temperature=0, max_new_tokens=3)
+    inner = []
+    settings = {"temperature": 0, "max_new_tokens": 4}
+    out = llama.compare(PROMPT, D.add(1), on_step=lambda _: inner.append(pair(llama)), **settings)
+    read = []
+    llama.compare(
+        PROMPT, D.add(1), on_step=lambda _: read.append(llama.residuals([5, 6], [site]).values[site]), **settings
+    )
+    assert (out.baseline, out.steered) == (alone.baseline, alone.steered)
+    assert {(c.baseline, c.steered) for c in inner} == {(fresh_pair.baseline, fresh_pair.steered)}
+    assert len(read) == 4
+    assert all(torch.equal(each, fresh_read) for each in read)
+
+
+def pair(lm):
+    return lm.compare(PROMPT[:4], D.add(-1), temperature=0, max_new_tokens=3)
+
+
+def test_a_model_in_train_mode(fresh):
+    """Dropout would make the rows differ by more than the steering: run without it, or refuse and say what to call."""
+    lm = fresh("gpt2", resid_pdrop=0.5, attn_pdrop=0.5)
+    lm.model.train()
+    try:
+        out = lm.compare(PROMPT, D.add(0), max_new_tokens=8)
+    except ValueError as error:
+        assert "eval()" in str(error)  # noqa: PT017
+    else:
+        assert out.divergence is None
+        assert lm.model.training, "the user's mode is left as it was"
+
+
+def test_a_text_beyond_the_context(fresh):
+    lm = fresh("gpt2", n_positions=16)
+    assert len(lm.compare(PROMPT, D.add(1), temperature=0, max_new_tokens=7, watch=[D]).steered.token_ids) == 7
+    with pytest.raises(ValueError, match=r"9 .*20 .*16|16"):
+        lm.compare(PROMPT, D.add(1), temperature=0, max_new_tokens=20)
+
+
+@pytest.mark.parametrize("settings", [{"num_beams": 3}, {"prompt_lookup_num_tokens": 3}])
+def test_other_ways_to_decode_in_the_users_own_generate(llama, settings):
+    """Beams reorder rows and assistants send several tokens at once: same text as with a plain hook."""
+    pair, ids = Pair(vector(1)), torch.tensor([PROMPT])
+    common = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    handle = naive.stream_module(llama.model, 1, "resid_post")[0].register_forward_hook(
+        lambda _m, _a, out: out + pair.v
+    )
+    expected = llama.model.generate(ids, pad_token_id=2, **common, **settings)
+    handle.remove()
+    with llama.steer(pair.direction.add(1).at("after", count=0)):
+        assert torch.equal(llama.model.generate(ids, pad_token_id=2, **common, **settings), expected)

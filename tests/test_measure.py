@@ -36,7 +36,9 @@ def _median(values):
     return float(torch.tensor(values).median())
 
 
-@pytest.mark.parametrize("op", [("add", 1.5), ("add_relative", 0.4), ("ablate",), ("project", 2.0), ("clip", -0.5, 0.5)])
+@pytest.mark.parametrize(
+    "op", [("add", 1.5), ("add_relative", 0.4), ("ablate",), ("project", 2.0), ("clip", -0.5, 0.5)]
+)
 @pytest.mark.parametrize("where", [("all", None), ("after", 3), ("indices", (0, 2, 5)), ("last_prompt", None)])
 def test_one_steer(lm, op, where):
     made = at(Pair(vector(1)).make(*op), *where)
@@ -118,7 +120,7 @@ def test_sinks_count_in_no_average(fresh):
     ]
     (got,) = lm.measure(rows[0], sw.Direction(vector(1), site).add(1))
     h = lm.model.get_input_embeddings().weight[[6, 7, 8, 9]]
-    assert got.ratio == pytest.approx(float((6.0 / h.norm(dim=-1)).median()), rel=1e-3)
+    assert got.ratio == pytest.approx(float((6.0 / h.detach().norm(dim=-1)).median()), rel=1e-3)
 
 
 def test_difference_in_means(llama):

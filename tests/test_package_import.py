@@ -10,7 +10,9 @@ import steerwidgets as sw
 
 def modules_after(code):
     script = f"import sys; import steerwidgets as sw; {code}; print(' '.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 @pytest.mark.parametrize("code", ["pass", "dir(sw)", "sw.Site(3), sw.Positions('all'), sw.Sampling(), sw.Recipe()"])

@@ -22,13 +22,17 @@ def own_words(tokenizer, prompt):
     return tokenizer.decode([i for i, t in zip(prompt.token_ids, prompt.template, strict=True) if not t])
 
 
-@pytest.mark.parametrize("content", ["Name a city.", "user", "assistant", "system\nuser\n", "<|im_start|>user", "a", "\n", "🦜 ✓ é"])
+@pytest.mark.parametrize(
+    "content", ["Name a city.", "user", "assistant", "system\nuser\n", "<|im_start|>user", "a", "\n", "🦜 ✓ é"]
+)
 @pytest.mark.parametrize("name", ["chatml", "bos"])
 def test_template_positions_are_exact(tokenizer, name, content):
     """The content is found where it stands, not where the template happens to hold the same words."""
     tok = tokenizer(name)
     prompt = prompts.encode(tok, content, chat=True)
-    rendered = tok.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+    rendered = tok.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
     assert prompt.chat
     assert tok.decode(prompt.token_ids) == rendered
     start = rendered.index("<|im_start|>user\n", rendered.index("<|im_end|>")) + len("<|im_start|>user\n")
@@ -67,7 +71,9 @@ def test_templates_that_strip(tokenizer, name, content):
     if name == "stripping":
         tok = tokenizer(name)
     else:
-        template = "{% for m in messages %}### {{ m['role'] }}:\n{{ m['content'] | trim }}\n\n{% endfor %}### assistant:\n"
+        template = (
+            "{% for m in messages %}### {{ m['role'] }}:\n{{ m['content'] | trim }}\n\n{% endfor %}### assistant:\n"
+        )
         tok = toks.byte_level(template=template)
     prompt = prompts.encode(tok, content, chat=True)
     assert any(prompt.template), "the template's own tokens were not found"
@@ -87,7 +93,12 @@ def test_a_template_that_does_not_let_one_tell(tokenizer):
 def test_one_bos(tokenizer):
     tok = tokenizer("bos")
     assert tok("a")["input_ids"][0] == BOS
-    for prompt, chat in [("hello", True), ("hello", False), ("<|bos|>hello", False), ([{"role": "user", "content": "x"}], True)]:
+    for prompt, chat in [
+        ("hello", True),
+        ("hello", False),
+        ("<|bos|>hello", False),
+        ([{"role": "user", "content": "x"}], True),
+    ]:
         ids = prompts.encode(tok, prompt, chat=chat).token_ids
         assert ids.count(BOS) == 1
         assert ids[0] == BOS
@@ -109,7 +120,9 @@ def test_a_template_without_bos_gets_none(tokenizer):
 
 def test_an_end_token_that_the_tokenizer_adds_is_kept_out_of_templates():
     tok = toks.byte_level()
-    tok.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A <|eos|>", special_tokens=[("<|eos|>", 1)])
+    tok.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|eos|>", special_tokens=[("<|eos|>", 1)]
+    )
     assert 1 not in prompts.encode(tok, "hello", chat=True).token_ids
 
 
@@ -150,8 +163,19 @@ def test_every_token_of_the_vocabulary_has_exact_text(tokenizer, name):
     assert texts == toks.SPECIAL
 
 
-HOSTILE = ["<script>alert('✓')</script>", "&lt;b&gt; \" '", "a\x00b\x07\x1b[31m", "\r\n\t \u2028\u2029", "\u202eevil", "   ",
-           "\u2063steerwidgets0\u2063", "{{ bos_token }}{% raw %}", "\ufeffx", "e\u0301\u0301\u0301", "\ufffd"]  # fmt: skip
+HOSTILE = [
+    "<script>alert('✓')</script>",
+    "&lt;b&gt; \" '",
+    "a\x00b\x07\x1b[31m",
+    "\r\n\t \u2028\u2029",
+    "\u202eevil",
+    "   ",
+    "\u2063steerwidgets0\u2063",
+    "{{ bos_token }}{% raw %}",
+    "\ufeffx",
+    "e\u0301\u0301\u0301",
+    "\ufffd",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -182,6 +206,7 @@ def test_hostile_text_stays_what_it_is(tokenizer, text, chat):
         (7, False, TypeError, "a string, a list of messages or a list of token ids.*int"),
         ([{"role": "user"}], True, ValueError, "content"),
         ([{"content": "x"}], True, ValueError, "role"),
+        ("a\ud800b", False, ValueError, "surrogate|character"),
     ],
 )
 def test_refusals(tokenizer, prompt, chat, error, says):
@@ -190,7 +215,7 @@ def test_refusals(tokenizer, prompt, chat, error, says):
 
 
 def test_messages_need_a_template(tokenizer):
-    with pytest.raises(ValueError, match="no chat template.*chat=False"):
+    with pytest.raises(ValueError, match=r"no chat template.*chat=False"):
         prompts.encode(tokenizer("plain"), "hello", chat=True)
 
 

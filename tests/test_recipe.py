@@ -210,8 +210,8 @@ def test_setters_at_positions_apart(one, other, overlap):
 
 def test_a_missing_dictionary_is_named():
     other = sw.CAV(torch.stack([vector(8)]), ["x"], layer=2)
-    with pytest.raises(ValueError, match=rf"feature 0 \('ocean'\) of the CAV dictionary {CAVS.fingerprint}.*not among the 1 "
-                                         r"dictionaries given; pass it in dictionaries="):  # fmt: skip
+    says = rf"feature 0 \('ocean'\) of the CAV dictionary {CAVS.fingerprint}.*not among the 1 .* given; pass it"
+    with pytest.raises(ValueError, match=says):
         sw.Recipe.from_json(MIXED.to_json(), dictionaries=[other])
 
 
@@ -244,13 +244,13 @@ DAMAGES = {
     "no feature": (damaged(set_in("steers", 0, {"op": "add"})), "damaged.*feature"),
     "unknown op": (damaged(set_in("steers", 0, "op", "melt")), "does not take the op 'melt'; it takes add"),
     "unknown number": (damaged(set_in("steers", 0, "parameters", {"beta": 1})), "'add' takes alpha, but 'beta'"),
-    "number is text": (damaged(set_in("steers", 0, "parameters", {"alpha": "4"})), "alpha has to be a finite number.*'4'"),
+    "number is text": (damaged(set_in("steers", 0, "parameters", {"alpha": "4"})), "has to be a finite number.*'4'"),
     "number is huge": (MIXED.to_json().replace("4.0", "1e999"), "alpha has to be a finite number.*inf"),
     "no number": (damaged(set_in("steers", 0, "parameters", None)), "damaged"),
     "index outside": (damaged(set_in("steers", 0, "feature", "index", 7)), "features 0 to 1, but 7"),
     "index is text": (damaged(set_in("steers", 0, "feature", "index", "x")), "."),
     "positions text": (damaged(set_in("steers", 0, "positions", "all")), "damaged"),
-    "positions unknown": (damaged(set_in("steers", 0, "positions", {"where": "here"})), "Positions are one of all.*'here'"),
+    "positions unknown": (damaged(set_in("steers", 0, "positions", {"where": "here"})), "Positions are one of.*'here'"),
     "positions negative": (damaged(set_in("steers", 0, "positions", {"where": "indices", "indices": [-1]})), "-1"),
     "positions no list": (damaged(set_in("steers", 0, "positions", {"where": "indices", "indices": 3})), "damaged"),
     "site unknown": (damaged(set_in("steers", 1, "feature", "site", "stream", "soul")), "stream is one of .*'soul'"),
@@ -282,7 +282,7 @@ def test_a_damaged_text_is_refused_in_a_sentence(damage):
         (lambda: A.clip(2, 1), ValueError, "lo=2 lies above hi=1"),
         (lambda: A.add(float("nan")), ValueError, "alpha has to be a finite number, but nan"),
         (lambda: A.add(None), ValueError, "alpha has to be a finite number, but None"),
-        (lambda: sw.Steer(A, "clamp", {}), ValueError, "direction feature 'a' does not take the op 'clamp'; it takes add"),
+        (lambda: sw.Steer(A, "clamp", {}), ValueError, "'a' does not take the op 'clamp'; it takes add"),
         (lambda: A.add(1).at("everywhere"), ValueError, "Positions are one of all.*'everywhere'"),
         (lambda: A.add(1).at([-1]), ValueError, r"\[-1\].*last_prompt"),
         (lambda: A.add(1).at("first"), ValueError, "count"),
@@ -317,3 +317,12 @@ def test_arithmetic_of_directions():
     assert CAVS["ocean"].direction.kind == "direction"
     h = torch.randn(2, 3, 32, dtype=torch.bfloat16)
     torch.testing.assert_close(A.activation(h), h.float() @ A.vector)
+
+
+def test_indices_of_numpy_and_torch():
+    for indices in (np.array([2, 1]), torch.tensor([1, 2]), range(1, 3), (np.int64(1), 2)):
+        assert A.add(1).at(indices) == A.add(1).at([1, 2])
+        json.loads(sw.Recipe.of(A.add(1).at(indices)).to_json())
+    assert CAVS[np.int64(1)].index == 1
+    with pytest.raises((TypeError, ValueError), match="osition"):
+        A.add(1).at(3)

@@ -28,9 +28,7 @@ def reference(logits, text, sampling):
             nucleus.add(i)
             held += weight[i]
         kept = nucleus
-    return [
-        x - sampling.frequency_penalty * text.count(i) if i in kept else -math.inf for i, x in enumerate(scores)
-    ]
+    return [x - sampling.frequency_penalty * text.count(i) if i in kept else -math.inf for i, x in enumerate(scores)]
 
 
 SETTINGS = [

@@ -67,7 +67,6 @@ def forward_once(lm):
 def test_an_exception_inside(llama, users, error):
     plain = forward(llama, None, PROMPT)
     with pytest.raises(error), llama.steer(STEER + OTHER):
-        forward_once(llama)
         raise error
     assert torch.equal(forward_once(llama), plain)
 
@@ -105,15 +104,15 @@ def test_an_exception_while_reading(llama, users):
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (sw.Direction(vector(1), sw.Site(4), "high").add(1), "block 4 resid_post was asked for, but .* has 4 blocks, counted from 0 to 3"),
-        (sw.Direction(vector(1, 31), SITE, "thin").add(1), "'thin' has 31 numbers, but block 1 resid_post of .* has 32"),
+        (sw.Direction(vector(1), sw.Site(4), "high").add(1), "block 4 resid_post .* has 4 blocks, counted from 0 to 3"),
+        (sw.Direction(vector(1, 31), SITE, "thin").add(1), "'thin' has 31 numbers, but .* has 32"),
         (sw.Direction(vector(1, 31), sw.Site(1, "mlp_out"), "thin").add(1), "'thin' has 31 numbers.* 32"),
         (sw.Direction(vector(1, 31), sw.Site(1, "attn_out"), "thin").ablate(), "'thin' has 31 numbers.* 32"),
         (sw.Direction(torch.ones(1), sw.Site(1, "mlp_out"), "one").add(1), "'one' has 1 numbers.* 32"),
         (sw.Direction(vector(1, 32), sw.Site(1, "mlp_acts"), "thin").add(1), "'thin' has 32 numbers.* 48"),
         (sw.Direction(torch.ones(1), sw.Site(1, "mlp_acts"), "one").add(1), "'one' has 1 numbers.* 48"),
         (sw.Direction(vector(1, 31), sw.Site(1, "attn_z"), "thin").add(1), "'thin' has 31 numbers.* 32"),
-        (sw.Direction(vector(1), sw.Site(1, "resid_mid"), "mid").add(1), "'mid' lives at block 1 resid_mid, which can be read but not steered"),
+        (sw.Direction(vector(1), sw.Site(1, "resid_mid"), "mid").add(1), "'mid' lives at .* resid_mid, .*not steered"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_does_not_fit(llama, users, bad, says):
@@ -136,7 +135,10 @@ def test_a_watched_feature_that_does_not_fit(llama, users, watched, says):
 
 @pytest.mark.parametrize("where", ["prompt", "generated", "last_prompt"])
 def test_a_phase_needs_the_prompts_length(llama, users, where):
-    with pytest.raises(ValueError, match=f"'one' acts on \"{where}\".*pass prompt_length="), llama.steer(STEER.at(where)):
+    with (
+        pytest.raises(ValueError, match=f"'one' acts on \"{where}\".*pass prompt_length="),
+        llama.steer(STEER.at(where)),
+    ):
         pass
 
 

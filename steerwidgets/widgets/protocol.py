@@ -121,7 +121,7 @@ class Protocol:
             self._dispatch(message)
         except _MalformedError as error:
             request_id = message.get("id") if isinstance(message, Mapping) else None
-            self.send({"type": "error", "id": request_id, "error": _described(error)})
+            self.send({"type": "error", "id": request_id, "error": described(error)})
 
     def cancel_all(self) -> None:
         """Ask every running request to end."""
@@ -145,7 +145,7 @@ class Protocol:
             self._end(request, "cancelled")
             raise
         except BaseException as error:
-            self._end(request, "error", error=_described(error))
+            self._end(request, "error", error=described(error))
             raise
         if request.cancelled.is_set():
             self._end(request, "cancelled")
@@ -203,7 +203,7 @@ class Protocol:
             self._end(request, "cancelled")
         except BaseException as error:  # noqa: BLE001 - it reaches the reader as a sentence, and never kills the kernel
             self.on_error(name, error)
-            self._end(request, "error", error=_described(error))
+            self._end(request, "error", error=described(error))
         else:
             self._end(request, "result", value=value)
 
@@ -229,7 +229,7 @@ def _kind_and_id(message: Any) -> tuple[str, str]:
     return kind, request_id
 
 
-def _described(error: BaseException) -> dict[str, str]:
+def described(error: BaseException) -> dict[str, str]:
     """An exception as a person reads it: a KeyError's own text is quoted, an empty one says nothing."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     kind = "BadRequest" if isinstance(error, _MalformedError) else type(error).__name__

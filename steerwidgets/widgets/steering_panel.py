@@ -27,7 +27,7 @@ from steerwidgets.widgets.feature_shelf import FeatureShelf
 from steerwidgets.widgets.op_names import OpNames
 from steerwidgets.widgets.panel_inputs import checked_inputs, recipe_of
 from steerwidgets.widgets.panel_run import PanelRun
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request
+from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described
 
 if TYPE_CHECKING:
     from steerwidgets.prompts import Prompt
@@ -190,7 +190,7 @@ class SteeringPanel(Widget):
             self._publish_status("stopped")
             raise
         except BaseException as error:
-            self._publish_status("error", str(error))
+            self._publish_status("error", described(error)["message"])
             raise
 
     def _finished(self, run: PanelRun) -> Comparison:

@@ -75,7 +75,7 @@ def test_mixed_positions_solve_only_what_acts_there(lm):
 
 
 def test_parallel_and_opposite_directions(llama):
-    """One direction in two lengths: consistent targets are reached, contradicting ones met half way, nothing blows up."""
+    """One direction in two lengths: consistent targets are reached, contradicting ones are met half way."""
     v = vector(1)
     h = read_after(llama, None) @ unit(v)
     twice = sw.Direction(v, SITE).ablate() + sw.Direction(-3 * v, SITE).ablate()

@@ -45,7 +45,9 @@ def test_resid_mid_is_what_the_mlp_reads(lm, family):
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "neox_serial"])
 def test_resid_mid_is_not_steered(lm):
     steer = sw.Direction(vector(1), sw.Site(1, "resid_mid"), "middle").add(1)
-    with pytest.raises(ValueError, match="'middle' lives at block 1 resid_mid, which can be read but not steered.*attn_out"):
+    with pytest.raises(
+        ValueError, match=r"'middle' lives at block 1 resid_mid, which can be read but not steered.*attn_out"
+    ):
         lm.compare(PROMPT, steer)
 
 

@@ -48,7 +48,12 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
     if stream in ("resid_pre", "resid_post"):
         return block, stream == "resid_pre"
     if hasattr(block, "attn"):  # GPT-2
-        inner = {"attn_out": block.attn, "mlp_out": block.mlp, "mlp_acts": block.mlp.c_proj, "attn_z": block.attn.c_proj}
+        inner = {
+            "attn_out": block.attn,
+            "mlp_out": block.mlp,
+            "mlp_acts": block.mlp.c_proj,
+            "attn_z": block.attn.c_proj,
+        }
     elif hasattr(block, "attention"):  # GPT-NeoX
         inner = {
             "attn_out": block.attention,
