@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets import prompts
@@ -180,7 +181,7 @@ class LanguageModel:
 
     @contextmanager
     def steer(
-        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | None = None
+        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | Sequence[int] | None = None
     ) -> Iterator[Steering]:
         """Steer any code of yours: `with lm.steer(recipe): model.generate(…)`.
 
@@ -188,13 +189,14 @@ class LanguageModel:
 
         Args:
             recipe: what to change.
-            prompt_length: the tokens of the prompt, for positions `prompt`, `generated` and `last_prompt`.
+            prompt_length: the tokens of the prompt without padding, for positions `prompt`, `generated` and
+                `last_prompt`: one number for all rows of a batch, or one for each.
 
         Raises:
-            ValueError: the recipe does not fit the model, or needs the prompt's length.
+            ValueError: the recipe does not fit the model, or needs the prompt's length, or that is no length.
             CompiledModelError: the model is compiled.
         """
-        known = Known(self.engine.special_ids, prompt_length)
+        known = Known(self.engine.special_ids, _checked_length(prompt_length))
         with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering:
             yield steering
 
@@ -348,6 +350,16 @@ def _counted(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
 
     own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
     return residuals.counted(site)[0] & torch.tensor(own)
+
+
+def _checked_length(given: Any) -> int | tuple[int, ...] | None:
+    if given is None:
+        return None
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in several):
+        raise ValueError(f"prompt_length counts the prompt's tokens, 1 or more, for each row; {given!r} was given.")
+    lengths = tuple(int(n) for n in several)
+    return lengths if isinstance(given, Iterable) else lengths[0]
 
 
 def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:

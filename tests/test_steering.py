@@ -244,3 +244,13 @@ def test_a_forward_that_fails_leaves_the_model_usable(llama, users):
     with llama.steer(STEER), pytest.raises(IndexError):
         llama.model(input_ids=torch.tensor([[100_000]]))
     assert llama.compare(PROMPT, None, **GREEDY).divergence is None
+
+
+@pytest.mark.parametrize("length", [0, -3, "7", 2.5, True, [4, 0]])
+def test_a_prompt_length_that_is_none(lm, length):
+    steer = sw.Direction(vector(1, 32), SITE, "x").add(1).at("prompt")
+    with (
+        pytest.raises(ValueError, match="prompt_length counts the prompt's tokens"),
+        lm.steer(steer, prompt_length=length),
+    ):
+        pass
