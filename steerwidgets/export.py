@@ -46,7 +46,9 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>body {{ margin: 16px; }}
+<style>:root {{ color-scheme: light dark; }}
+body {{ margin: 16px; }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #131316; }} }}
 {css}</style>
 </head>
 <body>
