@@ -7,6 +7,7 @@ at one site are solved together (`solve_projections`).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -98,6 +99,90 @@ OPS: Final[dict[str, Op]] = {
     )
 }
 
+REFT_OPS: Final[dict[str, Op]] = OPS | {
+    "clamp": Op(
+        "clamp",
+        "h + (α − relu(h·v))·v",
+        "put the activation at a value: what fires is removed, then the value is added",
+        (Parameter("alpha", "α", _RAW[0], 0.0, *_RAW[1:]),),
+        sets_value=True,
+    )
+}
+"""The ops of ReFT-r1: all ops of a direction, and the clamp of AxBench."""
+
+_KEPT_FOR_NEURONS: Final = ("add", "add_relative", "ablate", "clip")
+
+NEURON_OPS: Final[dict[str, Op]] = {name: OPS[name] for name in _KEPT_FOR_NEURONS} | {
+    op.name: op
+    for op in (
+        Op(
+            "set",
+            "hᵢ := c",
+            "give the neuron a value",
+            (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1),),
+            sets_value=True,
+            fixes_projection=True,
+        ),
+        Op(
+            "scale",
+            "hᵢ := m·hᵢ",
+            "multiply the neuron's value",
+            (Parameter("m", "m", "× value (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
+            sets_value=True,
+            fixes_projection=True,
+            identity=(("m", 1.0),),
+        ),
+    )
+}
+"""The ops of a neuron, whose direction is one axis of its site, so that `h·v̂` is its value."""
+
+SAE_OPS: Final[dict[str, Op]] = {
+    op.name: op
+    for op in (
+        Op(
+            "clamp",
+            "h + (c − a(h))·s·W_dec[i]",
+            "give the feature this activation; what the SAE leaves unexplained stays",
+            (Parameter("c", "c", _RAW[0], 0.0, 0.0, 100.0, 0.5),),
+            sets_value=True,
+        ),
+        Op(
+            "scale",
+            "h + (m − 1)·a(h)·s·W_dec[i]",
+            "multiply the feature's activation",
+            (Parameter("m", "m", "× activation (1 keeps it, 0 removes it)", 1.0, -2.0, 10.0, 0.1),),
+            sets_value=True,
+            identity=(("m", 1.0),),
+        ),
+        Op("ablate", "h − a(h)·s·W_dec[i]", "give the feature the activation 0", sets_value=True),
+        OPS["add"],
+        OPS["add_relative"],
+    )
+}
+"""What an SAE feature takes. Its setting ops sum: together they overwrite several latents at once."""
+
+
+@functools.cache
+def mfa_ops(rank: int) -> dict[str, Op]:
+    """The ops of a component of a mixture of factor analysers: `pull`, and those that every feature takes.
+
+    `z` is one number for each loading: `z0`, `z1`, …, each of them 0 where it is not given.
+    """
+    subscript = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    loadings = (
+        Parameter(f"z{j}", "z" + str(j).translate(subscript), f"× loading {j}", 0.0, -30.0, 30.0, 0.5)
+        for j in range(rank)
+    )
+    parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
+    pull = Op(
+        "pull",
+        "h + a·(μ − h) + W·z",
+        "move towards the component's centroid, then along its loadings",
+        parameters,
+        identity=tuple((parameter.name, 0.0) for parameter in parameters),
+    )
+    return {"pull": pull} | {name: OPS[name] for name in ("add", "add_relative", "ablate")}
+
 
 def add(v: Tensor, alpha: float) -> Tensor:
     """`α·v`: ReFT-r1 addition, CAV, SAE decoder rows (AxBench `AdditionIntervention`).
@@ -118,6 +203,49 @@ def add_relative(h: Tensor, v: Tensor, alpha: float) -> Tensor:
     return share
 
 
+def reft_clamp(h: Tensor, v: Tensor, alpha: float) -> Tensor:
+    """`(α − relu(h·v))·v` (AxBench `SubspaceIntervention`, which restores the chat prefix: say `.at(…)` for that).
+
+    With a `v` of unit norm, `h'·v` is `α` where the concept fired and `h·v + α` where it did not.
+
+    Returns:
+        float32 [..., d_model].
+    """
+    change: Tensor = (alpha - (h @ v).relu())[..., None] * v
+    return change
+
+
+def overwrite(activation: Tensor, value: float, step: Tensor) -> Tensor:
+    """The change of giving one SAE feature a value: encode, overwrite, decode, add the error term, in closed form.
+
+    The decoder is linear, so all but this feature cancels (Templeton et al. 2024, "Scaling Monosemanticity"; checked
+    against sae_lens).
+
+    Args:
+        activation: float32 [...], the feature's activation `a(h)`.
+        value: the activation that it shall have.
+        step: float32 [d_model] or [..., d_model], how far `h` moves for one unit of activation.
+
+    Returns:
+        float32 [..., d_model].
+    """
+    return (value - activation)[..., None] * step
+
+
+def rescale(activation: Tensor, factor: float, step: Tensor) -> Tensor:
+    """`overwrite` with `factor` times the activation; exactly 0 where the factor is 1.
+
+    Args:
+        activation: float32 [...], the feature's activation `a(h)`.
+        factor: what it is multiplied by.
+        step: float32 [d_model] or [..., d_model], how far `h` moves for one unit of activation.
+
+    Returns:
+        float32 [..., d_model].
+    """
+    return ((factor - 1) * activation)[..., None] * step
+
+
 def ablated(projection: Tensor) -> Tensor:
     """The projection after ablation: 0."""
     return projection.new_zeros(()).expand_as(projection)
@@ -131,6 +259,43 @@ def projected(projection: Tensor, c: float | None) -> Tensor:
 def clipped(projection: Tensor, lo: float | None, hi: float | None) -> Tensor:
     """The projection kept between `lo` and `hi`; None leaves that side open."""
     return projection.clamp(-math.inf if lo is None else lo, math.inf if hi is None else hi)
+
+
+def value_set(projection: Tensor, c: float) -> Tensor:
+    """The same value everywhere."""
+    return projection.new_full((), c).expand_as(projection)
+
+
+def mfa_pull(h: Tensor, mu: Tensor, a: float, move: Tensor) -> Tensor:
+    """`a·(μ − h) + W·z`: both stages of MFA steering in one, since the second does not look at what the first did.
+
+    Args:
+        h: float32 [..., d_model].
+        mu: the centroid [d_model].
+        a: the share of the way to the centroid; it does not scale the move.
+        move: `W·z` [d_model].
+
+    Returns:
+        float32 [..., d_model].
+    """
+    return a * (mu - h) + move
+
+
+def mfa_pull_mixture(h: Tensor, responsibilities: Tensor, mu: Tensor, a: float, moves: Tensor | None) -> Tensor:
+    """`a·(Σ r_k μ_k − h) + Σ r_k W_k·z`, each component weighted by its responsibility for `h`.
+
+    Args:
+        h: float32 [..., d_model].
+        responsibilities: float32 [..., component].
+        mu: the centroids [component, d_model].
+        a: the share of the way.
+        moves: `W_k·z` [component, d_model], or None for no move.
+
+    Returns:
+        float32 [..., d_model].
+    """
+    change = a * (responsibilities @ mu - h)
+    return change if moves is None else change + responsibilities @ moves
 
 
 def projection_solver(unit_directions: Tensor) -> Tensor:
