@@ -84,15 +84,16 @@ def python_snippet(
         settings: `chat` and the sampling settings.
     """
     used = {getattr(steer.feature, "dictionary", None) for steer in recipe}
-    loadable = [d for d in dictionaries if d.fingerprint in used and d.source_code]
-    named = list(zip(_distinct(f"{d.kind.lower()}s" for d in loadable), loadable, strict=True))
+    bound = {getattr(steer.feature, "dictionary", None) for steer in recipe if not steer.is_of_direction}
+    needed = [d for d in dictionaries if d.fingerprint in (used if d.source_code else bound)]
+    named = list(zip(_distinct(f"{d.kind.lower()}s" for d in needed), needed, strict=True))
     names = {d.fingerprint: (name, d) for name, d in named}
     arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     lines = [
         "import steerwidgets as sw",
         "",
         f"lm = {model_code or 'sw.LanguageModel(model, tokenizer)'}",
-        *(f"{name} = {d.source_code}" for name, d in named),
+        *(f"{name} = {d.source_code or f'...  # {d!r}, as this panel was given it'}" for name, d in named),
         f"recipe = {_recipe_code(recipe, names)}",
         f"out = lm.compare({prompt!r}, recipe, {arguments})",
         "print(out)",
@@ -105,7 +106,8 @@ def _recipe_code(recipe: Recipe, names: Mapping[str, tuple[str, Dictionary]]) ->
         return "None"
     if all(getattr(steer.feature, "dictionary", None) in names for steer in recipe):
         return " + ".join(_steer_code(steer, names) for steer in recipe)
-    return f"sw.Recipe.from_json({recipe.to_json(inline=True)!r})"
+    given = ", ".join(name for name, _ in names.values())
+    return f"sw.Recipe.from_json({recipe.to_json(inline=True)!r}, dictionaries=[{given}])"
 
 
 def _steer_code(steer: Steer, names: Mapping[str, tuple[str, Dictionary]]) -> str:

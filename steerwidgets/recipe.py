@@ -144,7 +144,7 @@ def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
         "label": feature.label,
         "site": {"layer": feature.site.layer, "stream": feature.site.stream},
     }
-    if isinstance(feature, Feature) and not inline:
+    if isinstance(feature, Feature) and not (inline and steer.is_of_direction):
         value |= {"dictionary": feature.dictionary, "kind": feature.kind, "index": feature.index}
     else:
         value["vector"] = _vector_json(feature.vector)

@@ -235,6 +235,11 @@ class Steer:
         return self.feature.ops[self.op]
 
     @property
+    def is_of_direction(self) -> bool:
+        """Whether its op needs the direction alone, and nothing else of the feature's dictionary."""
+        return interventions.OPS.get(self.op) is self.spec
+
+    @property
     def is_setter(self) -> bool:
         """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
         return self.spec.sets_value
