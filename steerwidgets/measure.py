@@ -27,8 +27,9 @@ class Readout:
 
     Attributes:
         ratio: median ‖change‖/‖h‖; None where it acts on no position of the text.
-        asked: median value that an op which fixes a projection asks for; None for other ops.
-        achieved: median value of a fresh read after the whole recipe; None for other ops.
+        asked: median value that an op asks of the feature, in units of its activation or, for ops that fix a
+            projection, of `h·v̂`; None for ops that only add.
+        achieved: median value of a fresh read after the whole recipe; None likewise.
         note: what a reader has to know about these numbers, or empty.
     """
 
@@ -81,12 +82,22 @@ def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt)
     change = SiteChange([measured])(h, layout)
     ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
     note = "measured on the prompt's tokens" if stand_in else ""
-    if not steer.spec.fixes_projection:
-        return Readout(ratio, note=note)
-    unit = steer.feature.vector / steer.feature.vector.norm()
-    asked = ((h + change) @ unit)[acts].median()
     together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)
-    return Readout(ratio, float(asked), float((together @ unit)[acts].median()), note)
+    values = _asked_and_achieved(steer, h, change, together)
+    if values is None:
+        return Readout(ratio, note=note)
+    asked, achieved = (float(value[acts].median()) for value in values)
+    return Readout(ratio, asked, achieved, note)
+
+
+def _asked_and_achieved(steer: Steer, h: Tensor, alone: Tensor, together: Tensor) -> tuple[Tensor, Tensor] | None:
+    """What an op asks of the feature's value, and a fresh read after the whole recipe: float32 [..., position]."""
+    feature = steer.feature
+    if steer.spec.fixes_projection:
+        unit = feature.vector / feature.vector.norm()
+        return (h + alone) @ unit, together @ unit
+    asked = feature.asked(steer.op, steer.parameters, h)
+    return None if asked is None else (asked, feature.activation(together))
 
 
 def _at_site(recipe: Recipe, site: Site, measured: Steer, steer: Steer) -> Sequence[Steer]:

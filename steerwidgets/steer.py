@@ -120,6 +120,19 @@ class Direction:
             return interventions.projected(projection, parameters["c"])
         return interventions.clipped(projection, parameters["lo"], parameters["hi"])
 
+    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:  # noqa: ARG002
+        """The activation that an op gives the feature, where it gives it one; None for ops that only add.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            h: float32 [..., d_model].
+
+        Returns:
+            float32 [...], or None.
+        """
+        return None
+
     def vector_on(self, device: torch.device) -> Tensor:
         """The vector on a device; it is moved there once."""
         placed: dict[torch.device, Tensor] = self.__dict__.setdefault("_placed", {})

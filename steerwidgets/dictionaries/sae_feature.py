@@ -71,6 +71,15 @@ class SAEFeature(Feature):
             return interventions.rescale(self.activation(h), parameters["m"] or 0.0, step)
         return interventions.overwrite(self.activation(h), parameters.get("c") or 0.0, step)
 
+    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
+        """The activation that `clamp`, `scale` or `ablate` gives the feature, float32 [...]; None for the others."""
+        if op in ("add", "add_relative"):
+            return None
+        value = self.activation(h)
+        if op == "scale":
+            return value * (parameters["m"] or 0.0)
+        return value.new_full(value.shape, parameters.get("c") or 0.0)
+
     def clamp(self, c: float) -> Steer:
         """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`."""
         return self._steer("clamp", {"c": c})

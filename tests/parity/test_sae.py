@@ -330,3 +330,16 @@ def test_reading_through_the_model(llama):
     peak = expected[everything.mask].max(0).values.topk(5)
     assert [feature.index for feature in fires.features] == peak.indices.tolist()
     torch.testing.assert_close(torch.tensor(fires.values), peak.values, **CLOSE)
+
+
+def test_a_clamp_says_what_it_asks_and_what_a_fresh_read_gives():
+    torch.manual_seed(0)
+    sae = sw.SAE(torch.randn(32, 20), torch.zeros(20), torch.randn(20, 32), torch.zeros(32), activation="relu", layer=1)
+    feature = sae[4]
+    h = torch.randn(1, 5, 32)
+    for steer, wanted in ((feature.clamp(3.0), 3.0), (feature.ablate(), 0.0)):
+        asked = feature.asked(steer.op, steer.parameters, h)
+        assert torch.equal(asked, torch.full((1, 5), wanted))
+    scaled = feature.scale(2.0)
+    assert torch.allclose(feature.asked(scaled.op, scaled.parameters, h), 2 * feature.activation(h))
+    assert feature.asked("add", {"alpha": 1.0}, h) is None
