@@ -9,13 +9,17 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerwidgets.labels import Labels
     from steerwidgets.sites import Site
     from steerwidgets.steer import Feature
+
+_SCANNED: Final = 2_000
+"""Labels of so many features are searched by reading them all; more, by an index."""
 
 
 class Dictionary(ABC):
@@ -129,14 +133,30 @@ class Dictionary(ABC):
         return (self.feature(index) for index in range(len(self)))
 
     def matches(self, query: str) -> Iterator[int]:
-        """The indices of features whose label or kind holds every word of the query, whole or in part."""
+        """The indices of features whose label or kind holds every word of the query, whole or in part.
+
+        In the order of the dictionary; of more than 2,000 labelled features, as `Labels.features` finds them, the best
+        first. Their index is made once, by the first query.
+        """
         words = query.casefold().split()
+        if words and self.labels and self.size > _SCANNED:
+            if rest := [word for word in words if word != self.kind.casefold()]:
+                return self._label_index.features(" ".join(rest))
+            return iter(range(self.size))
         texts = (f"{self.label(index)} {self.kind}".casefold() for index in range(self.size))
         return (index for index, text in enumerate(texts) if all(word in text for word in words))
 
     def search(self, query: str, *, limit: int = 50) -> list[Feature]:
-        """The first features that match a query, in the order of the dictionary."""
+        """The first features that `matches` finds."""
         return [self.feature(index) for index in itertools.islice(self.matches(query), limit)]
+
+    @functools.cached_property
+    def _label_index(self) -> Labels:
+        from steerwidgets.labels import Labels
+
+        # A feature without a label is found by its number.
+        kind = f"{self.kind} "
+        return Labels([self.labels[index] or self.label(index).removeprefix(kind) for index in range(self.size)])
 
     def _index_of(self, label: str) -> int:
         matches = [i for i, known in enumerate(self.labels) if known == label]
