@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.cav import CAV
+    from steerwidgets.dictionaries.mfa import MFA
+    from steerwidgets.dictionaries.neurons import Neurons
+    from steerwidgets.dictionaries.reft import ReFT
+    from steerwidgets.dictionaries.sae import SAE
+    from steerwidgets.labels import Labels
     from steerwidgets.model import Comparison, LanguageModel
     from steerwidgets.positions import Positions
     from steerwidgets.recipe import Recipe
@@ -20,11 +25,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CAV": "dictionaries.cav",
+    "MFA": "dictionaries.mfa",
+    "SAE": "dictionaries.sae",
     "Comparison": "model",
     "Direction": "steer",
     "Feature": "steer",
+    "Labels": "labels",
     "LanguageModel": "model",
+    "Neurons": "dictionaries.neurons",
     "Positions": "positions",
+    "ReFT": "dictionaries.reft",
     "Recipe": "recipe",
     "Sampling": "sampling",
     "Site": "sites",
@@ -34,11 +44,16 @@ _HOMES = {
 
 __all__ = [
     "CAV",
+    "MFA",
+    "SAE",
     "Comparison",
     "Direction",
     "Feature",
+    "Labels",
     "LanguageModel",
+    "Neurons",
     "Positions",
+    "ReFT",
     "Recipe",
     "Sampling",
     "Site",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
 
+from steerwidgets.control_vectors import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.sites import Site, Stream
 from steerwidgets.steer import Feature
@@ -14,7 +15,15 @@ from steerwidgets.steer import Feature
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.prompts import PromptLike
+    from steerwidgets.training.cav import FitOptions, LayerFits
+    from steerwidgets.training.directions import CAVReport
+
 _TENSOR = "vectors"
+_HEADER = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
+_PYTORCH = (b"PK", b"\x80")
+"""How a file of `torch.save` begins: a zip archive, or a bare pickle."""
 
 
 class CAV(Dictionary):
@@ -50,7 +59,7 @@ class CAV(Dictionary):
     ) -> None:
         import torch
 
-        self.vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32)
+        self.vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32, copy=True)
         if self.vectors.ndim != 2 or len(self.vectors) != len(labels):
             raise ValueError(
                 f"CAVs are vectors [concept, d_model] with one label for each row, but vectors of shape "
@@ -66,6 +75,7 @@ class CAV(Dictionary):
         self._suggested = _for_each_row("suggested", suggested, len(labels))
         self._max_activations = _for_each_row("max_activations", max_activations, len(labels))
         self._max_activation_of = max_activation_of
+        self.report: CAVReport | None = None
 
     @property
     def size(self) -> int:
@@ -78,6 +88,7 @@ class CAV(Dictionary):
 
     def encode(self, h: Tensor) -> Tensor:
         """`h·v` for every concept, float32 [..., size]."""
+        refuse_other_width(self, h)
         return h.float() @ self.vectors.to(h.device).T
 
     @property
@@ -120,32 +131,127 @@ class CAV(Dictionary):
 
     @classmethod
     def load(cls, path: str | Path, *, layer: int | None = None, stream: Stream | None = None) -> CAV:
-        """Read CAVs from a safetensors file of `save`, or a `.pt` file that holds `{"cavs", "labels"}`.
+        """Read CAVs from a safetensors file of `save`, a `.pt` file that holds `{"cavs", "labels"}`, or a GGUF file.
 
-        No code in the file is run.
+        A GGUF control vector (repeng, llama.cpp) is one concept with a direction for each of several blocks; the one
+        of `layer` is taken, and labelled with the file's name. No code in the file is run.
 
         Args:
             path: the file.
-            layer: the block; needed for `.pt` files, which do not say.
+            layer: the block; needed for `.pt` files, which do not say, and GGUF files, which hold several.
             stream: the stream, `resid_post` where neither this nor the file says.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not one of the two, or the layer is missing.
+            ValueError: the file is none of the three, or the layer is missing or not in it.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
-        vectors, header = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
-        layer = header.pop("layer", None) if layer is None else layer
-        if layer is None:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start.startswith(b"GGUF") or path.suffix == ".gguf":
+            return _loaded_from_gguf(cls, path, layer)
+        is_safetensors = start[8:] == b"{" or path.suffix == ".safetensors"
+        vectors, header = _read_safetensors(path) if is_safetensors else _read_pt(path)
+        block = header.pop("layer", None) if layer is None else layer
+        if block is None:
             raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
-        header.pop("layer", None)
-        stream = stream or header.pop("stream", "resid_post")
-        header.pop("stream", None)
-        loaded = cls(vectors, header.pop("labels"), layer=layer, stream=stream, **header)
-        loaded.source_code = f"sw.CAV.load({str(path)!r}, layer={layer})"
+        header |= {"layer": block} if stream is None else {"layer": block, "stream": stream}
+        loaded = cls(vectors, header.pop("labels"), **header)
+        said = "" if stream is None else f", stream={stream!r}"
+        loaded.source_code = f"sw.CAV.load({str(path)!r}, layer={block}{said})"
         return loaded
+
+    @classmethod
+    def load_layers(cls, path: str | Path) -> dict[int, CAV]:
+        """Read a GGUF control vector with all of its blocks: for each block, CAVs of one concept.
+
+        `sum((cavs[0].add(a) for cavs in CAV.load_layers("happy.gguf").values()), sw.Recipe())` steers as repeng does.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not a GGUF control vector.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
+        return {layer: _loaded_from_gguf(cls, path, layer) for layer in read_control_vector(path).directions}
+
+    def to_gguf(self, path: str | Path, concept: int | str = 0, *, model_hint: str = "") -> None:
+        """Write one concept as a GGUF control vector, which repeng and llama.cpp read.
+
+        For a concept with a direction in each of several blocks, see `control_vectors.export_control_vector`.
+
+        Args:
+            path: the file to write.
+            concept: its index or label.
+            model_hint: the model's type as its config says, `llama` or `gemma2`; readers show it and no more.
+
+        Raises:
+            ValueError: the vectors do not live in `resid_post`, the only stream that the format knows.
+        """
+        if self.site.stream != "resid_post":
+            raise ValueError(f"A GGUF control vector acts on resid_post, but these CAVs live at {self.site}.")
+        write_control_vector(path, {self.site.layer: self[concept].vector}, model_hint)
+
+    @overload
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layer: int,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> CAV: ...
+
+    @overload
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layers: Literal["all"] | Sequence[int],
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> LayerFits: ...
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layer: int | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> CAV | LayerFits:
+        """One vector for each label, from texts; see `training.cav.fit` for the options.
+
+        Args:
+            lm: the model that reads the texts.
+            texts: strings (read raw), messages or token ids.
+            labels: one for each text.
+            layer: the block to fit at; the result is a `CAV`.
+            layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.
+            stream: the stream of those blocks.
+            options: `method`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`, `on_progress`.
+        """
+        from steerwidgets.training.cav import fit, fit_layers
+
+        if (layer is None) == (layers is None):
+            raise ValueError("CAV.fit needs either layer= (one block) or layers= (several, or 'all').")
+        if layer is not None:
+            return fit(lm.engine, texts, labels, Site(layer, stream), **options)
+        blocks = range(lm.architecture.layers) if layers == "all" else [int(each) for each in layers or ()]
+        return fit_layers(lm.engine, texts, labels, [Site(each, stream) for each in blocks], **options)
 
     @classmethod
     def demo(cls) -> CAV:
@@ -169,27 +275,86 @@ def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            if "cav" not in metadata:
+            if "cav" not in metadata or _TENSOR not in file.keys():  # noqa: SIM118 - not a mapping
                 raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
-            return file.get_tensor(_TENSOR), dict(json.loads(metadata["cav"]))
+            return file.get_tensor(_TENSOR), _header(path, metadata["cav"])
     except SafetensorError as error:
         raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
 
 
-def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
+def _header(path: Path, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The header of {path.name} is not JSON ({error}); make the file again.") from None
+    if not isinstance(header, dict) or "labels" not in header:
+        raise ValueError(f"The header of {path.name} names no labels; make the file again with CAV.save.")
+    unknown = sorted(set(header) - _HEADER)
+    if unknown:
+        raise ValueError(f"The header of {path.name} holds {', '.join(unknown)}, which this version does not know.")
+    return header
+
+
+def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:
+    """Refuse a residual that a dictionary was not made for.
+
+    Raises:
+        ValueError: its width is another.
+    """
+    if h.shape[-1] != dictionary.d_model:
+        raise ValueError(
+            f"The {dictionary.kind} dictionary at {dictionary.site} reads {dictionary.d_model} numbers, but the "
+            f"activations have {h.shape[-1]}; it was made for another model or site."
+        )
+
+
+def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None) -> CAV:
+    found = read_control_vector(path)
+    if layer is None and len(found.directions) == 1:
+        layer = next(iter(found.directions))
+    if layer is None or layer not in found.directions:
+        held = ", ".join(map(str, found.directions))
+        asked = "pass one of them as layer=" if layer is None else f"layer={layer} is not among them"
+        raise ValueError(f"{path.name} holds directions for the blocks {held}; {asked}.")
+    provenance = {"format": "GGUF control vector"}
+    if found.model_hint:
+        provenance["model type"] = found.model_hint
+    loaded = cls(found.directions[layer][None], [path.stem], layer=layer, provenance=provenance)
+    loaded.source_code = f"sw.CAV.load({str(path)!r}, layer={layer})"
+    return loaded
+
+
+def load_plain(path: Path, save_as: str) -> Any:
+    """What a `.pt` file holds, without running code that it may carry.
+
+    Args:
+        path: the file.
+        save_as: what it should be saved as, for the message.
+
+    Raises:
+        ValueError: it holds more than plain tensors, or is damaged.
+    """
     import pickle
 
     import torch
 
+    with path.open("rb") as file:
+        if not file.read(2).startswith(_PYTORCH):
+            raise ValueError(f"{path.name} is not a whole PyTorch file; download or make it again.")
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path.name} holds more than plain tensors, and loading it could run code, so it was not loaded; "
-            'save it again as {"cavs": tensor, "labels": list of str}.'
+            f"save it again as {save_as}."
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path.name} is not a whole PyTorch file ({error}); download or make it again.") from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path.name} is not a whole PyTorch file ({reason}); download or make it again.") from None
+
+
+def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    value = load_plain(path, '{"cavs": tensor, "labels": list of str}')
     if not isinstance(value, dict) or not {"cavs", "labels"} <= set(value):
         found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
         raise ValueError(f'A CAV file holds {{"cavs", "labels"}}, but {path.name} holds {found}.')

@@ -1,0 +1,195 @@
+"""The neurons of a block's MLP as a dictionary: the values that enter its last matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from steerwidgets import interventions
+from steerwidgets.architecture import Architecture
+from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.cav import refuse_other_width
+from steerwidgets.interventions import Op
+from steerwidgets.sites import Site
+from steerwidgets.steer import Direction, Feature, Steer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_WIDTHS: Final = ("in_features", "nx")
+_SAMPLE: Final = 4096
+
+
+class HasArchitecture(Protocol):
+    """A `LanguageModel`, as far as neurons need it."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's parts."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neuron(Feature):
+    """One neuron: its direction is an axis of the MLP's inner space, its activation the value there."""
+
+    architecture: Architecture | None = field(default=None, repr=False)
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """`set`, `scale`, `ablate`, `clip`, `add` and `add_relative`."""
+        return interventions.NEURON_OPS
+
+    def activation(self, h: Tensor) -> Tensor:
+        """The neuron's value, float32 [...]."""
+        return h[..., self.index].float()
+
+    def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
+        """The value that the neuron shall have after an op that fixes it."""
+        if op == "set":
+            return interventions.value_set(projection, parameters["c"] or 0.0)
+        if op == "scale":
+            return interventions.projected(projection, parameters["m"])
+        return super().target(op, parameters, projection)
+
+    def set(self, c: float) -> Steer:
+        """Give the neuron the value `c` at every position that the steer acts on."""
+        return Steer(self, "set", {"c": c})
+
+    def scale(self, m: float) -> Steer:
+        """Multiply the neuron's value by `m`: 1 keeps it, 0 removes it."""
+        return Steer(self, "scale", {"m": m})
+
+    @property
+    def output(self) -> Direction:
+        """What the neuron writes to the residual stream per unit of its value, as `lm.top_logits` reads it.
+
+        Its column of the MLP's last matrix; on Gemma 2 and 3 times the gain of the norm that follows (whose division
+        by the MLP output's own scale is left out, since no text is given).
+        """
+        assert self.architecture is not None
+        layer = self.site.layer
+        column = _column(self.architecture.hookpoint(self.site).module, self.vector)
+        after = self.architecture.hookpoint(Site(layer, "mlp_out")).module
+        if "norm" in type(after).__name__.lower():
+            column = column * _gain(after, len(column))
+        return Direction(column, Site(layer, "mlp_out"), f"output of {self.label}")
+
+
+class Neurons(Dictionary):
+    """The neurons of one block's MLP, on Llama, Gemma 2, GPT-2, NeoX and whatever is built like them.
+
+    For gated MLPs the value is that of the product which enters `down_proj`; for others the activation function's.
+
+    Args:
+        lm: a `LanguageModel`; only its architecture is kept.
+        layer: the block, counted from 0.
+        labels: one for each neuron, or none.
+
+    Raises:
+        ValueError: there is no such block, its MLP has no last matrix that is known, or the labels do not fit.
+    """
+
+    kind: ClassVar[str] = "Neuron"
+
+    def __init__(self, lm: HasArchitecture, layer: int, *, labels: Sequence[str] = ()) -> None:
+        self.site = Site(layer, "mlp_acts")
+        self._architecture = lm.architecture
+        self._last = self._architecture.hookpoint(self.site).module
+        self._width = _width(self._last, self._architecture)
+        if len(labels) not in (0, self._width):
+            raise ValueError(f"{self.site} has {self._width} neurons, but {len(labels)} labels were given.")
+        self.labels = tuple(labels)
+        self.provenance = {"model": self._architecture.name}
+        self.source_code = None if labels else f"sw.Neurons(lm, layer={layer})"
+
+    @property
+    def size(self) -> int:
+        """How many neurons there are."""
+        return self._width
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site: the neurons themselves."""
+        return self._width
+
+    def vector(self, index: int) -> Tensor:
+        """The axis of a neuron, float32 [neuron]."""
+        import torch
+
+        axis = torch.zeros(self._width)
+        axis[index] = 1.0
+        return axis
+
+    def weights(self) -> Iterable[Tensor]:
+        """The first numbers of the MLP's last matrix: enough to tell models apart."""
+        parameter: Any = next(self._last.parameters())
+        if not parameter.is_meta:
+            yield parameter.detach().reshape(-1)[:_SAMPLE]
+
+    def label(self, index: int) -> str:
+        """A neuron's label; where it has none, its block and index."""
+        return (self.labels[index] if self.labels else "") or f"Neuron {self.site.layer}.{index}"
+
+    def feature(self, index: int) -> Neuron:
+        """The neuron at an index."""
+        return Neuron(
+            self.vector(index),
+            self.site,
+            self.label(index),
+            dictionary=self.fingerprint,
+            dictionary_kind=self.kind,
+            index=index,
+            architecture=self._architecture,
+        )
+
+    def __getitem__(self, name: int | str) -> Neuron:
+        """A neuron by index or label."""
+        found = super().__getitem__(name)
+        assert isinstance(found, Neuron)
+        return found
+
+    def encode(self, h: Tensor) -> Tensor:
+        """The values themselves, float32 [..., size]."""
+        refuse_other_width(self, h)
+        return h.float()
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """The values of some neurons, float32 [..., feature]."""
+        refuse_other_width(self, h)
+        return h[..., list(features)].float()
+
+
+def _width(last: nn.Module, architecture: Architecture) -> int:
+    """The number of inputs of a matrix: `Linear` and quantised ones say `in_features`, GPT-2's `Conv1D` says `nx`."""
+    for name in _WIDTHS:
+        if hasattr(last, name):
+            return int(getattr(last, name))
+    raise ValueError(
+        f"The number of neurons of {architecture.name} is not known: {type(last).__name__} says neither "
+        f"{' nor '.join(_WIDTHS)}."
+    )
+
+
+def _column(last: nn.Module, axis: Tensor) -> Tensor:
+    """What a matrix makes of an axis, without its bias; it is asked rather than indexed, so quantised ones do too."""
+    import torch
+
+    parameter: Any = next(last.parameters())
+    dtype = parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
+    with torch.no_grad():
+        inputs = torch.stack([axis, torch.zeros_like(axis)]).to(parameter.device, dtype)
+        of_axis, of_zero = last(inputs).float().cpu()
+    column: Tensor = of_axis - of_zero
+    return column
+
+
+def _gain(norm: nn.Module, width: int) -> Tensor:
+    """The gain of an RMSNorm, from its own output, so that Gemma's `1 + w` needs no special case."""
+    import torch
+
+    parameter: Any = next(norm.parameters())
+    with torch.no_grad():
+        gain: Tensor = norm(torch.ones(width, device=parameter.device, dtype=parameter.dtype)).float().cpu()
+    return gain

@@ -1,0 +1,361 @@
+"""ReFT-r1 (AxBench, Wu et al. 2025): one matrix whose rows detect concepts and steer towards them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
+
+from steerwidgets import interventions
+from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.cav import refuse_other_width
+from steerwidgets.dictionaries.reft_files import layer_of, read_metadata, read_weight
+from steerwidgets.interventions import Op
+from steerwidgets.sites import Site, Stream
+from steerwidgets.steer import Direction, Feature, Steer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from steerwidgets.lens import TopLogits
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.training.reft import Example, FitOptions, ReFTReport
+
+_CHUNK: Final = 128
+_MODELS: Final = {
+    "pyvene/gemma-reft-2b-it-res": "google/gemma-2-2b-it",
+    "pyvene/gemma-reft-9b-it-res": "google/gemma-2-9b-it",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReFTFeature(Feature):
+    """One concept of a ReFT-r1 dictionary; its activation is `relu(h·w)`.
+
+    Args:
+        link: where the concept comes from, as Neuronpedia's page of the SAE feature it was adapted from.
+        genres: what sort of text it lives in: `text`, `code`, `math`.
+    """
+
+    link: str | None = None
+    genres: tuple[str, ...] = ()
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """The ops of a direction, and `clamp`."""
+        return interventions.REFT_OPS
+
+    def activation(self, h: Tensor) -> Tensor:
+        """`relu(h·w)`, float32 [...]; the bias that AxBench stores is never used there either."""
+        return super().activation(h).relu()
+
+    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
+        """The change of an op that adds something, `clamp` included."""
+        if op != "clamp":
+            return super().change(op, parameters, h)
+        return interventions.reft_clamp(h, self.vector_on(h.device), parameters["alpha"] or 0.0)
+
+    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
+        """The activation that `clamp` puts there (with a `v` of unit norm, where the concept fired), float32 [...]."""
+        return h.new_full(h.shape[:-1], parameters["alpha"] or 0.0) if op == "clamp" else None
+
+    def clamp(self, alpha: float) -> Steer:
+        """Take out what fires and put `alpha` there: `h + (α − relu(h·v))·v` (AxBench clamping)."""
+        return Steer(self, "clamp", {"alpha": alpha})
+
+    def times_max(self, factor: float) -> float:
+        """`factor` times the largest activation known: the strength that AxBench gives to `add` and `clamp`.
+
+        AxBench tries 0.2 to 5 and chooses one for each concept; where no activation is known it takes 50.
+
+        Raises:
+            ValueError: no largest activation is known.
+        """
+        if self.max_activation is None:
+            raise ValueError(
+                f"No largest activation of {self.label!r} is known, so {factor:g} times it is not a strength; pass "
+                "max_activations= to ReFT, or give a strength in activation units."
+            )
+        return factor * self.max_activation
+
+    def tutorial_logits(self, lm: LanguageModel, k: int = 10) -> TopLogits:
+        """What the concept promotes and suppresses, exactly as AxBench's tutorial computes it.
+
+        `v @ (W_U ⊙ gain − mean over d_model)`: the final norm's gain goes into the unembed (`1 + weight` for Gemma),
+        and each token's column is centred. That equals `lm.top_logits` of `v − mean(v)`; `lm.top_logits` itself does
+        not centre for a model with RMSNorm, since such a model does not.
+        """
+        from steerwidgets.lens import top_logits
+
+        return top_logits(lm.engine, Direction(self.vector - self.vector.mean(), self.site, self.label), k)
+
+
+@dataclass(frozen=True)
+class Firing:
+    """Which concepts fire at each token.
+
+    Attributes:
+        strongest: int [position], the concept with the largest activation.
+        values: float32 [position], that activation.
+        counts: int [position], how many concepts are above the threshold.
+    """
+
+    strongest: Tensor
+    values: Tensor
+    counts: Tensor
+
+
+class ReFT(Dictionary):
+    """A ReFT-r1 dictionary: each row detects a concept as `relu(h·w)` and steers by adding `α·w` or clamping.
+
+    Args:
+        weight: [concept, d_model], kept as it is: AxBench's rows are of unit norm only nearly.
+        layer: the block, counted from 0.
+        labels: one for each row, or none.
+        stream: the stream of that block.
+        links: for each row, a web address, or None.
+        genres: for each row, the genres it was made from.
+        max_activations: for each row, the largest activation known, or None.
+        max_activation_of: where that was seen.
+        provenance: where the rows come from.
+
+    Raises:
+        ValueError: shapes do not fit, or a row is zero or not finite.
+    """
+
+    kind: ClassVar[str] = "ReFT"
+
+    def __init__(
+        self,
+        weight: Tensor,
+        *,
+        layer: int,
+        labels: Sequence[str] = (),
+        stream: Stream = "resid_post",
+        links: Sequence[str | None] = (),
+        genres: Sequence[tuple[str, ...]] = (),
+        max_activations: Sequence[float | None] = (),
+        max_activation_of: str | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        import torch
+
+        self.weight = torch.as_tensor(weight).detach().to("cpu", torch.float32, copy=True)
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise ValueError(f"A ReFT weight is [concept, d_model], but one of shape {list(weight.shape)} was given.")
+        for name, values in (("labels", labels), ("links", links), ("genres", genres), ("maxima", max_activations)):
+            if len(values) not in (0, len(self.weight)):
+                raise ValueError(f"There are {len(self.weight)} concepts, but {len(values)} {name} were given.")
+        norms = self.weight.norm(dim=-1)
+        bad = ~torch.isfinite(norms) | (norms == 0)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(f"Row {row} of the ReFT weight is zero or holds NaN or infinite values.")
+        self.labels = tuple(labels)
+        self.site = Site(layer, stream)
+        self.links = tuple(links)
+        self.genres = tuple(genres)
+        self.max_activations = tuple(max_activations)
+        self.max_activation_of = max_activation_of
+        self.provenance = dict(provenance or {})
+        self.report: ReFTReport | None = None
+        self._placed: dict[torch.device, Tensor] = {}
+
+    @property
+    def size(self) -> int:
+        """How many concepts there are."""
+        return len(self.weight)
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site."""
+        return int(self.weight.shape[1])
+
+    def vector(self, index: int) -> Tensor:
+        """The stored direction of a concept, float32 [d_model]."""
+        return self.weight[index]
+
+    def weights(self) -> Iterable[Tensor]:
+        """The matrix."""
+        return (self.weight,)
+
+    def feature(self, index: int) -> ReFTFeature:
+        """The concept at an index."""
+        return ReFTFeature(
+            self.weight[index],
+            self.site,
+            self.label(index),
+            dictionary=self.fingerprint,
+            dictionary_kind=self.kind,
+            index=index,
+            max_activation=self.max_activations[index] if self.max_activations else None,
+            max_activation_of=self.max_activation_of,
+            link=self.links[index] if self.links else None,
+            genres=self.genres[index] if self.genres else (),
+        )
+
+    def __getitem__(self, name: int | str) -> ReFTFeature:
+        """A concept by index or label."""
+        found = super().__getitem__(name)
+        assert isinstance(found, ReFTFeature)
+        return found
+
+    def encode(self, h: Tensor) -> Tensor:
+        """`relu(h·w)` for every concept, float32 [..., size]."""
+        refuse_other_width(self, h)
+        return (h.float() @ self._weight_on(h.device).T).relu()
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """`relu(h·w)` for some concepts, float32 [..., feature]."""
+        refuse_other_width(self, h)
+        return (h.float() @ self._weight_on(h.device)[list(features)].T).relu()
+
+    def firing(self, h: Tensor, *, threshold: float = 1.0) -> Firing:
+        """Which concept is strongest at each token, and how many are above a threshold.
+
+        ReFT-r1 is not sparse: on Gemma 2 2B hundreds to thousands of 16k concepts are above 1. AxBench's tutorial
+        leaves position 0 out; do the same with `reft.firing(lm.read(text, reft, [0]).residual[1:])`.
+
+        Args:
+            h: float32 [position, d_model].
+            threshold: a concept counts where its activation is larger.
+        """
+        import torch
+
+        parts = []
+        for chunk in torch.split(h, _CHUNK):
+            values = self.encode(chunk)
+            top = values.max(dim=-1)
+            parts.append((top.indices, top.values, (values > threshold).sum(dim=-1)))
+        strongest, values, counts = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Firing(strongest, values, counts)
+
+    def _weight_on(self, device: torch.device) -> Tensor:
+        if device not in self._placed:
+            self._placed[device] = self.weight.to(device)
+        return self._placed[device]
+
+    @classmethod
+    def load(cls, folder: str | Path, *, layer: int | None = None, stream: Stream = "resid_post") -> Self:
+        """Read a folder with `weight.pt` (or AxBench's `…_weight.pt`) and, where there is one, `metadata.jsonl`.
+
+        No code in the files is run.
+
+        Args:
+            folder: the folder; called `l20` it says the block itself.
+            layer: the block.
+            stream: the stream of that block.
+
+        Raises:
+            FileNotFoundError: there is no such folder, or no weight in it.
+            ValueError: a file is damaged or holds something else, or the block is not known.
+        """
+        folder = Path(folder)
+        found = [folder / "weight.pt"] if (folder / "weight.pt").is_file() else sorted(folder.glob("*_weight.pt"))
+        if len(found) != 1:
+            held = "no weight.pt" if not found else f"{len(found)} weights ({', '.join(path.name for path in found)})"
+            raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
+        metadata = folder / "metadata.jsonl"
+        loaded = cls._read(found[0], metadata if metadata.is_file() else None, layer_of(folder.name, layer), stream, {})
+        loaded.source_code = f"sw.ReFT.load({str(folder)!r}, layer={loaded.site.layer})"
+        return loaded
+
+    @classmethod
+    def from_pretrained(
+        cls, repository: str, folder: str, *, layer: int | None = None, stream: Stream = "resid_post"
+    ) -> Self:
+        """A published dictionary, as `ReFT.from_pretrained("pyvene/gemma-reft-2b-it-res", "l20")`.
+
+        Args:
+            repository: the Hugging Face repository.
+            folder: the folder in it; `l20` says the block itself.
+            layer: the block, where the folder's name does not say.
+            stream: the stream of that block.
+
+        Raises:
+            OSError: it can't be fetched: no network, no such file, or no access.
+            ValueError: what was fetched is damaged or holds something else.
+        """
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+
+        layer = layer_of(folder, layer)
+        try:
+            weight = huggingface_hub.hf_hub_download(repository, f"{folder}/weight.pt")
+            try:
+                metadata: Path | None = Path(huggingface_hub.hf_hub_download(repository, f"{folder}/metadata.jsonl"))
+            except EntryNotFoundError:
+                metadata = None
+        except (OSError, EntryNotFoundError, HFValidationError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise OSError(f"{folder}/weight.pt of {repository} can't be fetched from Hugging Face: {reason}") from error
+        provenance = {"source": f"{repository}/{folder}"}
+        if repository in _MODELS:
+            provenance["model"] = _MODELS[repository]
+        loaded = cls._read(Path(weight), metadata, layer, stream, provenance)
+        loaded.source_code = f"sw.ReFT.from_pretrained({repository!r}, {folder!r})"
+        return loaded
+
+    @classmethod
+    def _read(
+        cls, weight: Path, metadata: Path | None, layer: int, stream: Stream, provenance: Mapping[str, str]
+    ) -> Self:
+        tensor = read_weight(weight)
+        if metadata is None:
+            return cls(tensor, layer=layer, stream=stream, provenance=provenance)
+        rows = read_metadata(metadata, len(tensor))
+        return cls(
+            tensor,
+            layer=layer,
+            stream=stream,
+            labels=[row["label"] for row in rows],
+            links=[row["link"] for row in rows],
+            genres=[row["genres"] for row in rows],
+            max_activations=[row["max_activation"] for row in rows],
+            provenance=provenance,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write `weight.pt` and `metadata.jsonl`, the files that `ReFT.load` and AxBench's tutorial read.
+
+        The format has no place for the block: call the folder `l20` for block 20, or give `layer=` when loading.
+        """
+        import torch
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self.weight.clone(), folder / "weight.pt")
+        lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
+        (folder / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+    def _metadata(self, index: int) -> dict[str, Any]:
+        concept = self.labels[index] if self.labels else ""
+        genres = list(self.genres[index]) if self.genres else []
+        row = {
+            "concept_id": index,
+            "concept": concept,
+            "ref": self.links[index] if self.links else None,
+            "concept_genres_map": {concept: genres},
+        }
+        maximum = self.max_activations[index] if self.max_activations else None
+        return row if maximum is None else row | {"max_activation": maximum}
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        positives: Sequence[Example],
+        negatives: Sequence[Example],
+        *,
+        label: str,
+        layer: int,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> ReFT:
+        """Train one concept from examples with it and without it; see `training.reft.fit`."""
+        from steerwidgets.training.reft import fit
+
+        return fit(lm.engine, positives, negatives, label=label, site=Site(layer, stream), **options)
