@@ -172,6 +172,19 @@ class Dictionary(ABC):
         return f"<{self.kind} of {len(self)} features at {self.site}>"
 
 
+def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:
+    """Refuse a residual that a dictionary was not made for.
+
+    Raises:
+        ValueError: its width is another.
+    """
+    if h.shape[-1] != dictionary.d_model:
+        raise ValueError(
+            f"The {dictionary.kind} dictionary at {dictionary.site} reads {dictionary.d_model} numbers, but the "
+            f"activations have {h.shape[-1]}; it was made for another model or site."
+        )
+
+
 def _hint(label: str, labels: Sequence[str]) -> str:
     import difflib
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
 
 from steerwidgets.control_vectors import read_control_vector, write_control_vector
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
 from steerwidgets.sites import Site, Stream
 from steerwidgets.steer import Feature
 
@@ -293,19 +293,6 @@ def _header(path: Path, text: str) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"The header of {path.name} holds {', '.join(unknown)}, which this version does not know.")
     return header
-
-
-def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:
-    """Refuse a residual that a dictionary was not made for.
-
-    Raises:
-        ValueError: its width is another.
-    """
-    if h.shape[-1] != dictionary.d_model:
-        raise ValueError(
-            f"The {dictionary.kind} dictionary at {dictionary.site} reads {dictionary.d_model} numbers, but the "
-            f"activations have {h.shape[-1]}; it was made for another model or site."
-        )
 
 
 def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None) -> CAV:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets import interventions
 from steerwidgets.architecture import Architecture
-from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.dictionaries.cav import refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
 from steerwidgets.interventions import Op
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature, Steer

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from steerwidgets import interventions
-from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.dictionaries.cav import refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
 from steerwidgets.dictionaries.reft_files import layer_of, read_metadata, read_weight
 from steerwidgets.interventions import Op
 from steerwidgets.sites import Site, Stream

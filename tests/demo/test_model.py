@@ -169,7 +169,9 @@ def no_network(monkeypatch) -> None:
 def start(source: DemoSource, *, stop_in_conversion: bool = False) -> subprocess.Popen[str]:
     """Fetch in another process; where asked, stop half-way through the conversion until a line comes on stdin."""
     script = [
-        "import sys, steerwidgets.demo.model as demo",
+        "import signal, sys, steerwidgets.demo.model as demo",
+        # A background job of a shell starts with Ctrl-C ignored, and so would this process.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
         "real = demo.convert",
         "def stopping(gguf, staging, source):",
         "    staging.mkdir(); (staging / 'model.safetensors').write_bytes(b'half')",
