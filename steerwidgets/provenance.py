@@ -20,7 +20,7 @@ def model_provenance(engine: Engine) -> dict[str, str]:
         "model": engine.architecture.name,
         "revision": str(getattr(config, "_commit_hash", None) or "not recorded"),
         "dtype": str(block.dtype).removeprefix("torch."),
-        "device": str(block.device),
+        "device": str(engine.architecture.input_device),
         "quantisation": str(getattr(quantisation, "quant_method", quantisation) or "none"),
     }
     return found | {package: _version(package) for package in _PACKAGES}
