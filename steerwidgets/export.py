@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steerwidgets.recipe import Recipe
     from steerwidgets.steer import Steer
 
-_STATIC: Final = Path(__file__).parent / "static"
+STATIC: Final = Path(__file__).parent / "static"
 
 
 def script_json(value: object) -> str:
@@ -29,8 +29,8 @@ def write_page(title: str, bundle: str, state: Mapping[str, Any]) -> str:
         bundle: the name of the built front-end, as `steering_panel`.
         state: the traits, as JSON values.
     """
-    modules = {name: (_STATIC / f"{name}.js").read_text(encoding="utf-8") for name in (bundle, "static_host")}
-    css = (_STATIC / f"{bundle}.css").read_text(encoding="utf-8").replace("</", "<\\/")
+    modules = {name: (STATIC / f"{name}.js").read_text(encoding="utf-8") for name in (bundle, "static_host")}
+    css = (STATIC / f"{bundle}.css").read_text(encoding="utf-8").replace("</", "<\\/")
     return _PAGE.format(
         title=html.escape(title),
         css=css,

@@ -28,12 +28,7 @@ class Layout:
     special: Tensor
     prompt_length: Tensor | None
 
-    @property
-    def real(self) -> Tensor:
-        """Bool [batch, position], everything but padding."""
-        return self.absolute >= 0
-
-    def rows(self, index: Tensor) -> Layout:
+    def rows(self, index: slice) -> Layout:
         """The layout of some rows."""
         prompt_length = None if self.prompt_length is None else self.prompt_length[index]
         return Layout(self.absolute[index], self.special[index], prompt_length)
@@ -72,6 +67,7 @@ class LayoutTracker:
         self.layout: Layout | None = None
         self._base = base
         self._known = known
+        self._placed: dict[torch.device, tuple[Tensor, list[Tensor]]] = {}
         self._signature = inspect.signature(base.forward)
         self._acts = acts
 
@@ -122,13 +118,24 @@ class LayoutTracker:
     def _special(self, ids: Tensor | None, absolute: Tensor) -> Tensor:
         import torch
 
+        special_ids, template = self._known_on(absolute.device)
         special = torch.zeros_like(absolute, dtype=torch.bool)
-        if ids is not None and self._known.special_ids:
-            special = torch.isin(ids, torch.tensor(sorted(self._known.special_ids), device=ids.device))
-        for row, positions in enumerate(self._known.template):
-            if positions and row < len(special):
-                special[row] |= torch.isin(absolute[row], absolute.new_tensor(positions))
+        if ids is not None and len(special_ids):
+            special = torch.isin(ids, special_ids)
+        for row, positions in enumerate(template[: len(special)]):
+            if len(positions):
+                special[row] |= torch.isin(absolute[row], positions)
         return special
+
+    def _known_on(self, device: torch.device) -> tuple[Tensor, list[Tensor]]:
+        """Special ids, and each row's template positions, on a device: made once, and not in every forward pass."""
+        import torch
+
+        if device not in self._placed:
+            special_ids = torch.tensor(sorted(self._known.special_ids), dtype=torch.long, device=device)
+            template = [torch.tensor(row, dtype=torch.long, device=device) for row in self._known.template]
+            self._placed[device] = (special_ids, template)
+        return self._placed[device]
 
 
 def in_this_thread(thread: int, edit: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:

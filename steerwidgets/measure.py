@@ -82,6 +82,8 @@ def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt)
     change = SiteChange([measured])(h, layout)
     ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
     note = "measured on the prompt's tokens" if stand_in else ""
+    if not steer.spec.sets_value:
+        return Readout(ratio, note=note)
     together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)
     values = _asked_and_achieved(steer, h, change, together)
     if values is None:

@@ -208,7 +208,7 @@ class Steering:
         for row, change in changes:
             one = slice(row, row + 1)
             h = stream[one]
-            steered[one] = (h.float() + change(h, layout.rows(layout.absolute.new_tensor([row])))).to(stream.dtype)
+            steered[one] = (h.float() + change(h, layout.rows(one))).to(stream.dtype)
         return steered
 
 

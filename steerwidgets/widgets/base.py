@@ -14,8 +14,6 @@ import anywidget
 from steerwidgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
-STATIC = Path(__file__).parent.parent / "static"
-
 
 class Widget(anywidget.AnyWidget):
     """A steerwidgets widget.

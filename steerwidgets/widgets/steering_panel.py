@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.export import python_snippet
+from steerwidgets.export import STATIC, python_snippet
 from steerwidgets.forward import Known
 from steerwidgets.measure import readouts, residuals_under
 from steerwidgets.model import Comparison, LanguageModel
@@ -22,7 +22,7 @@ from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Steer
 from steerwidgets.steering import check_fits
 from steerwidgets.widgets import describe
-from steerwidgets.widgets.base import STATIC, Widget
+from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.feature_shelf import FeatureShelf
 from steerwidgets.widgets.op_names import OpNames
 from steerwidgets.widgets.panel_inputs import checked_inputs, recipe_of

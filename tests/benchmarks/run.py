@@ -10,11 +10,11 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import timed
 
 import steerwidgets as sw
 from steerwidgets.generation import Plan, generate_rows
@@ -81,19 +81,6 @@ def generation(lm: sw.LanguageModel, tokens: int, repeat: int) -> list[tuple[str
     table.append(("baseline + steered pair / one plain generate", ratio(taken["pair"], taken["plain"]), "<= 1.10"))
     table.append(("the same / one plain generate of two rows", ratio(taken["pair"], taken["plain pair"]), ""))
     return table
-
-
-def timed(sides: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
-    """Seconds of each side, round by round: every side once in every round."""
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for side in sides.values():
-        side()
-    for _ in range(repeat):
-        for name, side in sides.items():
-            begun = time.perf_counter()
-            side()
-            taken[name].append(time.perf_counter() - begun)
-    return taken
 
 
 def imports(repeat: int) -> list[tuple[str, str, str]]:

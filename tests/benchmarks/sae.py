@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from timing import timed
 
 import steerwidgets as sw
 from steerwidgets.activations import strongest
@@ -86,15 +87,7 @@ def reference_clamp(codec, h, index, value):
 
 
 def medians(sides: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for side in sides.values():
-        side()
-    for _ in range(repeat):
-        for name, side in sides.items():
-            begun = time.perf_counter()
-            side()
-            taken[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return {name: statistics.median(values) for name, values in timed(sides, repeat).items()}
 
 
 def report(what: str, ours: float, other_name: str, other: float) -> None:
