@@ -15,7 +15,9 @@ from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature, Steer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from steerwidgets.pyvene_bridge import HasEngine
 
 FORMAT: Final = "steerwidgets.recipe/1"
 
@@ -88,7 +90,12 @@ class Recipe:
         """The recipe as text.
 
         Features are kept as dictionary fingerprint and index; directions that belong to no dictionary are written
-        out. With `inline=True` every vector is written out, so that the text can be read without any dictionary.
+        out. With `inline=True` all that each op needs is written out, so that the text can be read without any
+        dictionary: for each feature one vector, three for an op of an SAE, and one more than loadings for a `pull`.
+
+        Raises:
+            ValueError: with `inline=True`, an op needs more of its dictionary than one feature: of a TopK SAE, of one
+                that sae_lens computes, or of a whole mixture.
         """
         steers = [_steer_json(steer, inline=inline) for steer in self.steers]
         return json.dumps({"format": FORMAT, "steers": steers}, indent=indent, ensure_ascii=False)
@@ -111,6 +118,12 @@ class Recipe:
             return cls(tuple(_steer_from_json(steer, dictionaries) for steer in value["steers"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
+
+    def to_pyvene(self, model: HasEngine | nn.Module) -> Any:
+        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `pyvene_bridge`."""
+        from steerwidgets.pyvene_bridge import to_pyvene
+
+        return to_pyvene(self, model)
 
     def __add__(self, other: Recipe | Steer) -> Recipe:
         if not isinstance(other, Recipe | Steer):
@@ -146,8 +159,12 @@ def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
     }
     if isinstance(feature, Feature) and not (inline and steer.is_of_direction):
         value |= {"dictionary": feature.dictionary, "kind": feature.kind, "index": feature.index}
+        if inline:
+            from steerwidgets.dictionaries.inline_features import written
+
+            value["inline"] = written(steer)
     else:
-        value["vector"] = _vector_json(feature.vector)
+        value["vector"] = tensor_json(feature.vector)
     return {
         "feature": value,
         "op": steer.op,
@@ -163,13 +180,20 @@ def _steer_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSou
 
 def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Direction:
     if "vector" in value:
-        return Direction(_vector_from_json(value["vector"]), Site(**value["site"]), value["label"])
+        return Direction(tensor_from_json(value["vector"]), Site(**value["site"]), value["label"])
     for dictionary in dictionaries:
         if dictionary.fingerprint == value["dictionary"]:
             try:
-                return dictionary[value["index"]]
+                index: Any = value["index"]
+                # JSON has no tuples: several indices name a feature made of several.
+                index = tuple(index) if isinstance(index, list) else index
+                return dictionary[index]
             except IndexError as error:
                 raise ValueError(f"This recipe is damaged: {error}") from None
+    if "inline" in value:
+        from steerwidgets.dictionaries.inline_features import read
+
+        return read(value)
     raise ValueError(
         f"The recipe uses feature {value['index']} ({value['label']!r}) of the {value['kind']} dictionary "
         f"{value['dictionary']}, which is not among the {len(dictionaries)} dictionaries given; "
@@ -177,12 +201,18 @@ def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureS
     )
 
 
-def _vector_json(vector: Tensor) -> dict[str, Any]:
-    data = vector.numpy().astype("<f4").tobytes()
-    return {"data": base64.b64encode(data).decode(), "dtype": "float32", "shape": list(vector.shape)}
+def tensor_json(tensor: Tensor) -> dict[str, Any]:
+    """A tensor as a JSON value: its float32 numbers in base64, and its shape."""
+    data = tensor.detach().float().cpu().numpy().astype("<f4").tobytes()
+    return {"data": base64.b64encode(data).decode(), "dtype": "float32", "shape": list(tensor.shape)}
 
 
-def _vector_from_json(value: Mapping[str, Any]) -> Tensor:
+def tensor_from_json(value: Mapping[str, Any]) -> Tensor:
+    """The inverse of `tensor_json`.
+
+    Raises:
+        ValueError: the numbers are cut, do not fit the shape, or are of another type.
+    """
     import numpy as np
     import torch
 
