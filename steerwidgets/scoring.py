@@ -57,6 +57,30 @@ def teacher_forced(engine: Engine, prompt: Prompt, generated: Sequence[int], rec
     return Scores(tuple(_kl(steered, plain).tolist()), tuple(surprise.tolist()), float(_kl(again, plain).max()))
 
 
+def surprises(engine: Engine, prompt: Prompt, texts: Sequence[Sequence[int]]) -> list[float]:
+    """The mean of -log p of the tokens of several texts after one prompt, under the unsteered model.
+
+    Args:
+        engine: the model.
+        prompt: what they followed.
+        texts: their generated ids.
+
+    Returns:
+        Nats, one for each text; NaN for a text without tokens.
+    """
+    import torch
+
+    longest = max(map(len, texts), default=0)
+    ids = torch.tensor([[*prompt.token_ids, *text, *[0] * (longest - len(text))] for text in texts])
+    with engine.lock, torch.no_grad():
+        logs = _last_logits(engine, ids, longest).log_softmax(-1) if longest else None
+    means = []
+    for row, text in enumerate(texts):
+        own = [] if logs is None else logs[row, range(len(text)), list(text)].tolist()
+        means.append(-sum(own) / len(own) if own else float("nan"))
+    return means
+
+
 def next_token_logits(engine: Engine, prompt: Prompt, recipes: Sequence[Recipe | None]) -> Tensor:
     """The logits of the token after a prompt, one row for each recipe, all in one batch.
 

@@ -1,0 +1,105 @@
+"""How well labels predict where features fire, on held-out texts that the labeller had not seen.
+
+`python -m steerwidgets.demo.make.label_scores` compares the labellers' `predictions-N.json`, written down before
+anybody looked at the activations, with what the texts are, and writes `steerwidgets/demo/sae_labels.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.demo.make.fires import WORK
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER: Final = WORK / "labelling"
+SHIPPED: Final = Path(__file__).parent.parent / "sae_labels.json"
+AUTHOR: Final = "language model"
+_HARD: Final = ("same token", "near feature", "label's words")
+
+
+def score(predicted: list[float], kinds: list[str]) -> dict[str, Any]:
+    """A label's scores.
+
+    Args:
+        predicted: for each text, how likely the feature fires there, by the label.
+        kinds: for each text, why it is in the sheet; the feature fires in those of kind `fires` alone.
+
+    Returns:
+        `auroc` over all texts; `auroc_hard` against the hard negatives alone; `missed`, of the texts that the label
+        covers by its prediction (above one half), how many do not fire; `texts`, how many there are.
+
+    Raises:
+        ValueError: there are not as many predictions as texts.
+    """
+    import torch
+
+    from steerwidgets.training.directions import auroc
+
+    if len(predicted) != len(kinds):
+        raise ValueError(f"There are {len(kinds)} texts, but {len(predicted)} predictions.")
+
+    def of(*wanted: str) -> Tensor:
+        return torch.tensor([p for p, kind in zip(predicted, kinds, strict=True) if kind in wanted])
+
+    quiet = {kind for kind in kinds if kind != "fires"}
+    covered = [kind for p, kind in zip(predicted, kinds, strict=True) if p > 0.5]
+    hard = of(*_HARD)
+    return {
+        "auroc": round(auroc(of("fires"), of(*quiet)), 3),
+        "auroc_hard": round(auroc(of("fires"), hard), 3) if len(hard) else None,
+        "missed": [sum(kind != "fires" for kind in covered), len(covered)],
+        "texts": len(kinds),
+    }
+
+
+def collected(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Every label with its scores; features that nobody understands without."""
+    labels: dict[str, dict[str, Any]] = {}
+    steering = _steering(folder.parent / "sae_steering.json")
+    for path in sorted(folder.glob("labels-*.json")):
+        number = path.stem.removeprefix("labels-")
+        predictions = json.loads((folder / f"predictions-{number}.json").read_text())
+        answers = json.loads((folder / f"answers-{number}.json").read_text())
+        for index, entry in json.loads(path.read_text()).items():
+            if not entry["understood"]:
+                labels[index] = {"understood": False}
+                continue
+            kinds = [text["kind"] for text in answers[index]]
+            scores = score(predictions[index], kinds)
+            labels[index] = (
+                {"understood": True, "label": entry["label"], "by": AUTHOR} | scores | steering.get(index, {})
+            )
+    return dict(sorted(labels.items(), key=lambda item: int(item[0])))
+
+
+def _steering(report: Path) -> dict[str, dict[str, Any]]:
+    """For each feature that was tried, `steers`: its strength, where text breaks, and the answers on its topic."""
+    if not report.exists():
+        return {}
+    held = json.loads(report.read_text(encoding="utf-8"))
+    marked = {}
+    for index, result in held["tested"].items():
+        tried = held["tried"][index]
+        on_topic = [result["steered"], result["answers"]]
+        marked[index] = {"steers": {"strength": tried["strength"], "breaks": tried["breaks"], "on_topic": on_topic}}
+    return marked
+
+
+def main() -> None:
+    """Score all labels and ship them."""
+    labels = collected()
+    SHIPPED.write_text(json.dumps(labels, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+    scored = [entry for entry in labels.values() if "auroc" in entry]
+    print(f"{len(scored)} labels, {len(labels) - len(scored)} features not understood")
+    for name in ("auroc", "auroc_hard"):
+        values = [entry[name] for entry in scored if entry[name] is not None]
+        print(f"{name}: median {statistics.median(values):.2f}, mean {statistics.mean(values):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""Gathers what can be seen of the SAE's features: examples, histogram, tokens, neighbours, statistics.
+
+    python -m steerwidgets.demo.make.make_features --tokens 500000
+
+reads the activations that `activations` keeps, evenly from all parts and so from all sources, once. All examples go to
+`build/dictionaries/sae/features.safetensors`, for whoever labels; a few of them into the package, `sae_features`, and
+the statistics into the SAE's own file. It comes last: it notes both files' hashes in the report of `report_sae`.
+
+The contexts are of the corpus: a dozen tokens on either side, five to a feature; licences are in `sources`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.demo.make.activations import Part, parts_of
+from steerwidgets.demo.make.make_sae import FOLDER
+from steerwidgets.demo.make.report_sae import REPORT
+from steerwidgets.demo.sae import FEATURES_FILE, SAE_FILE, read_packed, write_packed
+from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
+from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.lens import gained
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.base import Dictionary
+    from steerwidgets.engine import Engine
+
+AROUND: Final = 12
+"""Tokens on either side of an example."""
+EXAMPLES: Final = 10
+SHIPPED_EXAMPLES: Final = 5
+BINS: Final = 20
+TOKENS: Final = 8
+NEAREST: Final = 6
+_ALIKE: Final = 3
+"""Examples with the same so many tokens before and at the peak are one."""
+_CHUNK: Final = 2048
+_FEATURES_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True)
+class Fired:
+    """Every activation above 0, ordered by feature and within it by token.
+
+    Attributes:
+        token: int32 [activation], which of the tokens read.
+        value: float32 [activation].
+        starts: int64 [feature + 1], where each feature's begin.
+        row: int32 [token], which row of the texts each token is in.
+        position: int32 [token], and where in it.
+        texts: int [row, position], the token ids.
+        sources: the source of each row.
+    """
+
+    token: Any
+    value: Any
+    starts: Any
+    row: Any
+    position: Any
+    texts: Any
+    sources: Any
+
+    def of(self, feature: int) -> tuple[Any, Any]:
+        """Where a feature is active, and how strongly."""
+        at = slice(self.starts[feature], self.starts[feature + 1])
+        return self.token[at], self.value[at]
+
+
+def main() -> None:
+    """Gather, and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=500_000)
+    arguments = parser.parse_args()
+    from steerwidgets.model import LanguageModel
+
+    sae, lm = read_packed(SAE_FILE), LanguageModel.demo()
+    fired = read_fired(sae, parts_of(sae.site), arguments.tokens)
+    corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
+    data = feature_data(sae, lm.engine, fired, corpus)
+    data.save(FOLDER / "features.safetensors")
+    shortened(data, SHIPPED_EXAMPLES).save(FEATURES_FILE)
+    sae.statistics = statistics(fired, sae.size)
+    write_packed(sae, SAE_FILE)
+    _note_hashes()
+    size = FEATURES_FILE.stat().st_size / 1e6
+    sys.stdout.write(f"{FEATURES_FILE.name}: {size:.2f} MB; {corpus}\n")
+
+
+def _note_hashes() -> None:
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    files = (SAE_FILE, FEATURES_FILE)
+    report["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_fired(dictionary: Dictionary, parts: Sequence[Part], tokens: int) -> Fired:
+    """All activations of a dictionary on about so many tokens, evenly from the parts; whole rows."""
+    import numpy as np
+    import torch
+
+    pieces: list[tuple[Any, Any, Any]] = []
+    places, texts, sources, started = [], [], [], time.monotonic()
+    share, read, rows_before = tokens / len(parts), 0, 0
+    for number, part in enumerate(parts, 1):
+        at, shard = part.places(), part.shard()
+        rows = np.unique(at[:, 0])
+        rows = rows[: max(1, round(len(rows) * min(1.0, share / len(at))))]
+        kept = int(np.searchsorted(at[:, 0], rows[-1], side="right"))
+        for first, h in _chunks(torch.from_numpy(part.values()[:kept])):
+            a = dictionary.encode(h.float())
+            token, feature = (column.numpy() for column in (a > 0).nonzero(as_tuple=True))
+            pieces.append((token.astype(np.int32) + read + first, feature.astype(np.uint16), a[a > 0].numpy()))
+        places.append(np.stack([np.searchsorted(rows, at[:kept, 0]) + rows_before, at[:kept, 1]]).astype(np.int32))
+        texts.append(shard.tokens[rows])
+        sources.append(shard.sources[rows])
+        read, rows_before = read + kept, rows_before + len(rows)
+        left = (time.monotonic() - started) / number * (len(parts) - number) / 60
+        sys.stdout.write(f"\r{read:,} tokens encoded, about {left:.0f} min left  ")
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    token, feature, value = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    order = np.argsort(feature, kind="stable")
+    starts = np.searchsorted(feature[order], np.arange(dictionary.size + 1))
+    row, position = np.concatenate(places, axis=1)
+    return Fired(token[order], value[order], starts, row, position, np.concatenate(texts), np.concatenate(sources))
+
+
+def statistics(fired: Fired, size: int) -> FeatureStatistics:
+    """Maximum, median, 99.5th percentile and density of every feature."""
+    import numpy as np
+    import torch
+
+    found = np.full((4, size), np.nan, dtype=np.float32)
+    for feature in range(size):
+        _, value = fired.of(feature)
+        found[3, feature] = len(value) / len(fired.row)
+        if len(value):
+            found[:3, feature] = value.max(), np.median(value), np.quantile(value, 0.995)
+    maximum, typical, p995, density = torch.from_numpy(found)
+    corpus = f"the training corpus ({', '.join(sorted({*fired.sources}))}), read with bfloat16 products"
+    return FeatureStatistics(maximum, typical, p995, density, corpus=corpus, tokens=len(fired.row))
+
+
+def feature_data(dictionary: Dictionary, engine: Engine, fired: Fired, corpus: str) -> FeatureData:
+    """Examples, histograms, tokens and neighbours of every feature of a dictionary of the residual stream."""
+    import torch
+
+    names = sorted({*fired.sources})
+    arrays = _examples(fired, dictionary.size, names) | _histograms(fired, dictionary.size)
+    vectors = torch.stack([dictionary.vector(index) for index in range(dictionary.size)])
+    for name, (ids, values) in (_tokens(engine, vectors) | {"nearest": _nearest(vectors)}).items():
+        arrays |= {f"{name}.ids": ids.to(torch.uint16), f"{name}.values": values.half()}
+    return FeatureData(arrays, names, corpus)
+
+
+def shortened(data: FeatureData, examples: int) -> FeatureData:
+    """The same with fewer examples of each feature."""
+    of_examples = ("tokens", "values", "lengths", "peaks", "tops", "sources")
+    arrays = {name: array[:, :examples] if name in of_examples else array for name, array in data.arrays.items()}
+    return FeatureData(arrays, data.sources, data.corpus)
+
+
+def _chunks(h: Tensor) -> Iterator[tuple[int, Tensor]]:
+    for first in range(0, len(h), _CHUNK):
+        yield first, h[first : first + _CHUNK]
+
+
+def _examples(fired: Fired, size: int, names: Sequence[str]) -> dict[str, Tensor]:
+    import numpy as np
+    import torch
+
+    width = 2 * AROUND + 1
+    tokens = np.zeros((size, EXAMPLES, width), dtype=np.int64)
+    values = np.zeros((size, EXAMPLES, width), dtype=np.float32)
+    small = {name: np.zeros((size, EXAMPLES), dtype=np.uint8) for name in ("lengths", "peaks", "sources")}
+    for feature in range(size):
+        for rank, (token, window) in enumerate(_peaks(fired, feature)):
+            row = fired.row[token]
+            ids = fired.texts[row][window]
+            tokens[feature, rank, : len(ids)] = ids
+            values[feature, rank, : len(ids)] = _values_in(fired, feature, row, window)
+            small["lengths"][feature, rank] = len(ids)
+            small["peaks"][feature, rank] = fired.position[token] - window.start
+            small["sources"][feature, rank] = names.index(fired.sources[row])
+    of_values = torch.from_numpy(values)
+    tops = of_values.amax(-1)
+    return {
+        "tokens": torch.from_numpy(tokens).to(torch.uint16),
+        "values": value_levels(of_values, tops),
+        "tops": tops.half(),
+        **{name: torch.from_numpy(array) for name, array in small.items()},
+    }
+
+
+def _peaks(fired: Fired, feature: int) -> Iterator[tuple[int, slice]]:
+    """The tokens of the strongest activations, one to a row and no two alike, with the window around each."""
+    import numpy as np
+
+    at, value = fired.of(feature)
+    rows: set[int] = set()
+    seen: set[tuple[int, ...]] = set()
+    for token in at[np.argsort(-value, kind="stable")]:
+        row, position = int(fired.row[token]), int(fired.position[token])
+        ending = tuple(fired.texts[row][max(0, position - _ALIKE + 1) : position + 1].tolist())
+        if row in rows or ending in seen:
+            continue
+        rows.add(row)
+        seen.add(ending)
+        yield int(token), slice(max(0, position - AROUND), min(fired.texts.shape[1], position + AROUND + 1))
+        if len(seen) == EXAMPLES:
+            return
+
+
+def _values_in(fired: Fired, feature: int, row: int, window: slice) -> Any:
+    """A feature's activation at each token of a window of a row; float32 [token]."""
+    import numpy as np
+
+    at, value = fired.of(feature)
+    first, last = np.searchsorted(fired.row, [row, row + 1])
+    inside = slice(*np.searchsorted(at, [first, last]))
+    whole = np.zeros(fired.texts.shape[1], dtype=np.float32)
+    whole[fired.position[at[inside]]] = value[inside]
+    return whole[window]
+
+
+def _histograms(fired: Fired, size: int) -> dict[str, Tensor]:
+    import numpy as np
+    import torch
+
+    counts, tops = torch.zeros(size, BINS, dtype=torch.long), torch.zeros(size)
+    for feature in range(size):
+        _, value = fired.of(feature)
+        if len(value):
+            tops[feature] = float(value.max())
+            counts[feature] = torch.from_numpy(np.histogram(value, BINS, (0.0, float(value.max())))[0])
+    return {"counts": log_counts(counts), "histogram_top": tops}
+
+
+def _tokens(engine: Engine, vectors: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """The tokens that each direction promotes and suppresses most; see `steerwidgets.lens.top_logits`."""
+    import torch
+
+    architecture = engine.architecture
+    unembed = next(architecture.unembed.parameters()).detach().float()
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {"promoted": [], "suppressed": []}
+    for part in torch.split(vectors, _FEATURES_AT_ONCE):
+        scores = torch.stack([gained(architecture.final_norm, vector) for vector in part]) @ unembed.T
+        up, down = scores.topk(TOKENS), scores.topk(TOKENS, largest=False)
+        found["promoted"].append((up.indices, up.values))
+        found["suppressed"].append((down.indices, down.values))
+    return {
+        name: (torch.cat([ids for ids, _ in parts]), torch.cat([values for _, values in parts]))
+        for name, parts in found.items()
+    }
+
+
+def _nearest(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The features with the largest cosine, the feature itself left out."""
+    units = vectors / vectors.norm(dim=-1, keepdim=True)
+    cosines = (units @ units.T).fill_diagonal_(-1.0)
+    top = cosines.topk(NEAREST)
+    return top.indices, top.values
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Feature data: what is kept small comes back, and what does not fit is refused."""
+
+import pytest
+import torch
+
+import steerwidgets as sw
+from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
+
+FEATURES, EXAMPLES, WINDOW = 3, 2, 5
+
+
+def arrays():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(FEATURES, EXAMPLES, WINDOW, generator=generator) * 40
+    tops = values.amax(-1)
+    lists = {}
+    for name in ("promoted", "suppressed", "nearest"):
+        lists[f"{name}.ids"] = torch.randint(0, 60_000, (FEATURES, 4), generator=generator).to(torch.uint16)
+        lists[f"{name}.values"] = torch.randn(FEATURES, 4, generator=generator).half()
+    return values, {
+        "tokens": torch.randint(0, 60_000, (FEATURES, EXAMPLES, WINDOW), generator=generator).to(torch.uint16),
+        "values": value_levels(values, tops),
+        "tops": tops.half(),
+        "lengths": torch.tensor([[5, 3], [5, 0], [0, 0]], dtype=torch.uint8),
+        "peaks": values.argmax(-1).to(torch.uint8),
+        "sources": torch.tensor([[0, 1], [1, 0], [0, 0]], dtype=torch.uint8),
+        "counts": log_counts(torch.tensor([[0, 1, 1000], [5, 0, 0], [0, 0, 0]])),
+        "histogram_top": torch.tensor([40.0, 3.0, 0.0]),
+        **lists,
+    }
+
+
+def test_comes_back_from_its_file(tmp_path):
+    values, kept = arrays()
+    FeatureData(kept, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
+    data = FeatureData.load(tmp_path / "features.safetensors")
+    assert (len(data), data.corpus) == (FEATURES, "a corpus")
+    first, second = data[0].examples
+    assert first.token_ids == tuple(kept["tokens"][0, 0].tolist())
+    assert first.values == pytest.approx(values[0, 0].tolist(), abs=40 / 255)
+    assert (first.source, second.source, len(second.token_ids)) == ("chat", "wordnet", 3)
+    assert first.values[first.peak] == max(first.values)
+    assert data[0].counts == pytest.approx((0, 1, 1000), rel=0.05)
+    assert len(data[1].examples) == 1
+    assert data[2].examples == ()
+    assert data[1].promoted[0] == (kept["promoted.ids"][1, 0].item(), float(kept["promoted.values"][1, 0]))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100, 12_345, 10_000_000])
+def test_counts_are_off_by_little(count):
+    kept = log_counts(torch.tensor([count])).double()
+    assert float(2 ** (kept / 8) - 1) == pytest.approx(count, rel=0.06, abs=0.1)
+
+
+def test_belongs_to_a_dictionary():
+    dictionary = sw.CAV(torch.eye(4)[:3], ["a", "b", "c"], layer=1)
+    assert dictionary.evidence(0) is None
+    dictionary.feature_data = FeatureData(arrays()[1], ["chat", "wordnet"])
+    assert dictionary.evidence(1).index == 1
+    assert dictionary.evidence(-1).index == 2
+    with pytest.raises(IndexError, match="features 0 to 2"):
+        dictionary.evidence(3)
+    with pytest.raises(ValueError, match="has 4 features, but the feature data is of 3"):
+        sw.CAV(torch.eye(4), list("abcd"), layer=1).feature_data = dictionary.feature_data
+
+
+def test_bad_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file of feature data"):
+        FeatureData.load(tmp_path / "none")
+    (tmp_path / "torn").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        FeatureData.load(tmp_path / "torn")
+    kept = arrays()[1]
+    del kept["peaks"]
+    with pytest.raises(ValueError, match="lacks peaks"):
+        FeatureData(kept, ["chat"])
+    with pytest.raises(ValueError, match="one row for each feature"):
+        FeatureData(arrays()[1] | {"counts": torch.zeros(7, 3)}, ["chat"])
+    with pytest.raises(IndexError, match="0 to 2"):
+        FeatureData(arrays()[1], ["chat"])[3]
