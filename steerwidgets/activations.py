@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steerwidgets.prompts import Token
+from steerwidgets.tables import quoted, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ _CHUNK = 128
 """Positions that are encoded at once: 128 × 65,000 features in float32 are 33 MB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activations:
     """Some features' activations on one text.
 
@@ -46,8 +47,18 @@ class Activations:
         values = self.dictionary.activations(self.residual, chosen)
         return Activations(self.token_ids, self.tokens, self.mask, self.dictionary, chosen, values, self.residual)
 
+    def __repr__(self) -> str:
+        several = range(min(len(self.features), 6))
+        headers = ["", "token", *(self.dictionary.label(self.features[column]) for column in several), ""]
+        rows = [
+            [position, quoted(token), *(float(self.values[position, column]) for column in several), _note(counts)]
+            for position, (token, counts) in enumerate(zip(self.tokens, self.mask, strict=True))
+        ]
+        left_out = len(self.features) - len(several)
+        return table(headers, rows) + (f"\n… and {left_out:,} more features" if left_out else "")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Fires:
     """The features that fire most on a text, for each dictionary from the strongest down.
 
@@ -55,21 +66,47 @@ class Fires:
         features: the features.
         values: each one's largest activation over the tokens that count.
         positions: where that is.
+        tokens: the tokens there.
     """
 
     features: tuple[Feature, ...]
     values: tuple[float, ...]
     positions: tuple[int, ...]
+    tokens: tuple[Token, ...]
+
+    def __repr__(self) -> str:
+        columns = zip(self.features, self.values, self.tokens, self.positions, strict=True)
+        rows = [
+            [str(feature.site), feature.label, value, quoted(token), position]
+            for feature, value, token, position in columns
+        ]
+        return table(["site", "feature", "activation", "at", "position"], rows)
 
 
-def strongest(dictionary: Dictionary, residual: Tensor, mask: Tensor, k: int) -> Fires:
+def _note(counts: Tensor) -> str:
+    return "" if counts else "not counted"
+
+
+def strongest(
+    dictionary: Dictionary,
+    residual: Tensor,
+    mask: Tensor,
+    tokens: Sequence[Token],
+    k: int,
+    max_density: float | None = None,
+) -> Fires:
     """The `k` features with the largest activation anywhere in a text.
 
     Args:
         dictionary: what to look in.
         residual: float32 [position, d_model].
         mask: bool [position], the tokens that count.
+        tokens: the text's tokens.
         k: how many.
+        max_density: features that fire on a larger share of their corpus are left out.
+
+    Raises:
+        ValueError: a density is asked for, and the dictionary's densities are not known.
     """
     import torch
 
@@ -81,11 +118,27 @@ def strongest(dictionary: Dictionary, residual: Tensor, mask: Tensor, k: int) ->
         better = values > best
         best = torch.where(better, values, best)
         where = torch.where(better, chunk[index], where)
+    if max_density is not None:
+        best[_densities(dictionary) > max_density] = -torch.inf
     top = best.topk(min(k, dictionary.size))
     found = [(int(i), float(v)) for i, v in zip(top.indices, top.values, strict=True) if torch.isfinite(v)]
+    positions_found = tuple(int(where[i]) for i, _ in found)
     return Fires(
-        tuple(dictionary[i] for i, _ in found), tuple(v for _, v in found), tuple(int(where[i]) for i, _ in found)
+        tuple(dictionary[i] for i, _ in found),
+        tuple(v for _, v in found),
+        positions_found,
+        tuple(tokens[position] for position in positions_found),
     )
+
+
+def _densities(dictionary: Dictionary) -> Tensor:
+    known = dictionary.statistics
+    if known is None or known.density is None:
+        raise ValueError(
+            f"max_density= needs to know how often features fire, but nothing is known of {dictionary!r}; leave it out, "
+            "or set its `.statistics`."
+        )
+    return known.density
 
 
 def merged(fires: Sequence[Fires]) -> Fires:
@@ -94,4 +147,5 @@ def merged(fires: Sequence[Fires]) -> Fires:
         tuple(feature for each in fires for feature in each.features),
         tuple(value for each in fires for value in each.values),
         tuple(position for each in fires for position in each.positions),
+        tuple(token for each in fires for token in each.tokens),
     )

@@ -13,7 +13,7 @@ from steerwidgets.forward import Layout
 from steerwidgets.reading import left_padded
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import CoupledSampler, Sampling
-from steerwidgets.steering import Steering, Watch, check_width
+from steerwidgets.steering import Steering, Watch, check_feature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +67,9 @@ class Row:
     tokens: tuple[prompts.Token, ...]
     ended: Ended
     watched: tuple[tuple[float, ...] | None, ...]
+
+    def __repr__(self) -> str:
+        return f"Row({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
 
 
 class _Run:
@@ -212,7 +215,7 @@ def _check_runnable(engine: Engine, plans: Sequence[Plan], sampling: Sampling, w
             "call model.eval() first."
         )
     for feature in watch:
-        check_width(engine.architecture, feature)
+        check_feature(engine.architecture, feature)
     longest, limit = max(len(plan.prompt) for plan in plans), engine.architecture.context_limit
     if limit is not None and longest + sampling.max_new_tokens > limit:
         raise ValueError(

@@ -8,27 +8,33 @@ from typing import TYPE_CHECKING
 from steerwidgets import prompts
 from steerwidgets.prompts import Token
 from steerwidgets.scoring import next_token_logits
+from steerwidgets.steer import Direction
+from steerwidgets.tables import quoted, table
+from steerwidgets.writing import OF_RESIDUAL, written
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from steerwidgets.architecture import Architecture
     from steerwidgets.engine import Engine
     from steerwidgets.prompts import Prompt
     from steerwidgets.recipe import Recipe
-    from steerwidgets.steer import Direction
 
 TokenValues = tuple[tuple[Token, float], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopLogits:
     """The tokens that something promotes and suppresses most, each with its value."""
 
     promoted: TokenValues
     suppressed: TokenValues
 
+    def __repr__(self) -> str:
+        return _beside({"promoted": self.promoted, "suppressed": self.suppressed})
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LogitDifference:
     """Steered minus unsteered logits of the token after a prompt.
 
@@ -46,6 +52,9 @@ class LogitDifference:
     suppressed: TokenValues
     changed: TokenValues
 
+    def __repr__(self) -> str:
+        return _beside({"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed})
+
 
 def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
     """What a direction adds to the logits if it reaches the end of the residual stream as it is.
@@ -54,15 +63,19 @@ def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
     division by the residual's own scale is left out, since no residual is given; so values rank tokens, and are not
     logits.
 
+    A neuron stands for what it writes to the residual stream, and so do the heads' outputs and a transcoder's feature
+    (`steerwidgets.writing`).
+
     Args:
         engine: the model.
-        direction: a direction of the residual stream.
+        direction: a direction; its stored vector counts, so an MFA's component is `μ_k` minus the mixture's mean.
         k: how many tokens of either kind.
 
     Raises:
-        ValueError: the direction has another width than the residual stream.
+        ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
     """
     architecture = engine.architecture
+    direction = _as_written(architecture, direction)
     if len(direction.vector) != architecture.d_model:
         raise ValueError(
             f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of the "
@@ -71,6 +84,26 @@ def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
     scores = unembedded(architecture.unembed, gained(architecture.final_norm, direction.vector))
     top, bottom = scores.topk(k), (-scores).topk(k)
     return TopLogits(_named(engine, top.indices, top.values), _named(engine, bottom.indices, -bottom.values))
+
+
+def _as_written(architecture: Architecture, direction: Direction) -> Direction:
+    output = getattr(direction, "output", direction)
+    direction = output if isinstance(output, Direction) else direction
+    if direction.site.stream in OF_RESIDUAL:
+        return direction
+    width = architecture.width(direction.site)
+    if len(direction.vector) != width:
+        raise ValueError(
+            f"{direction.label!r} has {len(direction.vector)} numbers, but {direction.site} of {architecture.name} has "
+            f"{width}; it was made for another model."
+        )
+    found = written(architecture, direction.vector, direction.site)
+    if found is None:
+        raise ValueError(
+            f"{direction.label!r} lives at {direction.site}, which the MLP reads and nothing writes to the residual "
+            "stream, so it can't be read through the unembed."
+        )
+    return Direction(*found, direction.label)
 
 
 def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
@@ -130,3 +163,11 @@ def unembedded(unembed: nn.Module, vector: Tensor) -> Tensor:
 def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:
     named = prompts.tokens(engine.tokenizer, indices.tolist())
     return tuple(zip(named, values.tolist(), strict=True))
+
+
+def _beside(columns: dict[str, TokenValues]) -> str:
+    headers = [header for name in columns for header in (name, "logit")]
+    rows = [
+        [cell for token, value in row for cell in (quoted(token), value)] for row in zip(*columns.values(), strict=True)
+    ]
+    return table(headers, rows)
