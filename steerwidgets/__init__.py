@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.cav import CAV
+    from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
     from steerwidgets.dictionaries.reft import ReFT
     from steerwidgets.dictionaries.sae import SAE
+    from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.labels import Labels
     from steerwidgets.model import Comparison, LanguageModel
+    from steerwidgets.model_names import OtherModelWarning
     from steerwidgets.positions import Positions
     from steerwidgets.recipe import Recipe
     from steerwidgets.sampling import Sampling
     from steerwidgets.sites import Site
     from steerwidgets.steer import Direction, Feature, Steer
     from steerwidgets.widgets.steering_panel import SteeringPanel
+    from steerwidgets.widgets.token_heatmap import TokenHeatmap
 
 _HOMES = {
     "CAV": "dictionaries.cav",
@@ -30,9 +34,12 @@ _HOMES = {
     "Comparison": "model",
     "Direction": "steer",
     "Feature": "steer",
+    "FeatureData": "dictionaries.evidence",
+    "FeatureStatistics": "dictionaries.statistics",
     "Labels": "labels",
     "LanguageModel": "model",
     "Neurons": "dictionaries.neurons",
+    "OtherModelWarning": "model_names",
     "Positions": "positions",
     "ReFT": "dictionaries.reft",
     "Recipe": "recipe",
@@ -40,6 +47,7 @@ _HOMES = {
     "Site": "sites",
     "Steer": "steer",
     "SteeringPanel": "widgets.steering_panel",
+    "TokenHeatmap": "widgets.token_heatmap",
 }
 
 __all__ = [
@@ -49,9 +57,12 @@ __all__ = [
     "Comparison",
     "Direction",
     "Feature",
+    "FeatureData",
+    "FeatureStatistics",
     "Labels",
     "LanguageModel",
     "Neurons",
+    "OtherModelWarning",
     "Positions",
     "ReFT",
     "Recipe",
@@ -59,6 +70,7 @@ __all__ = [
     "Site",
     "Steer",
     "SteeringPanel",
+    "TokenHeatmap",
 ]
 
 

@@ -37,7 +37,7 @@ const op = (name: string, parameters: OpParameter[], identity: Op["identity"] = 
 });
 
 export const OPS: Record<string, Op> = {
-  add: op("add", [parameter("alpha", { default: 20 })], { alpha: 0 }),
+  add: op("add", [parameter("alpha", { default: 20, raw: true })], { alpha: 0 }),
   project: op("project", [parameter("c", { default: 2, min: -2, max: 4, step: 0.05 })], { c: 1 }),
   ablate: op("ablate", []),
   clip: op("clip", [parameter("lo", { optional: true }), parameter("hi", { optional: true })]),

@@ -33,27 +33,33 @@ describe("the slider", () => {
   const [add, alpha] = opOf("add");
   const steer = (value: number) => ({ ...newSteer(feature({}), OPS), params: { alpha: value } });
 
-  it("spans three times the suggested strength, to both sides where the op has both", () => {
+  it("spans its reach to both sides where the op has both, with a tick at what is suggested", () => {
     const suggested = { op: "add", params: { alpha: 40 } };
-    const range = sliderRange(alpha, add, feature({ suggested }), steer(10));
+    const range = sliderRange(alpha, add, feature({ suggested, reach: 120 }), steer(10));
     expect(range).toMatchObject({ min: -120, max: 120, neutral: 0, suggested: 40, step: 1 });
   });
 
-  it("falls back to twice the largest activation, then to the op", () => {
-    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(0)).max).toBe(36);
+  it("goes as far as the feature, or as the op where that is not known", () => {
+    expect(sliderRange(alpha, add, feature({ reach: 1040 }), steer(0))).toMatchObject({
+      min: -1040,
+      max: 1040,
+      step: 10,
+    });
+    expect(sliderRange(alpha, add, feature({}), steer(0)).max).toBe(500);
     expect(sliderRange(alpha, add, undefined, steer(0)).max).toBe(500);
   });
 
-  it("reaches as far as a value set from code", () => {
-    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(90)).max).toBe(90);
-    expect(sliderRange(alpha, add, feature({ max_activation: 18 }), steer(-90)).min).toBe(-90);
+  it("reaches as far as a value that was typed or set from code", () => {
+    expect(sliderRange(alpha, add, feature({ reach: 36 }), steer(90)).max).toBe(90);
+    expect(sliderRange(alpha, add, feature({ reach: 36 }), steer(-90)).min).toBe(-90);
+    expect(sliderRange(alpha, add, feature({}), steer(2000)).max).toBe(2000);
   });
 
   it("fills from the op's identity, and does not show another op's suggestion", () => {
     const [project, c] = opOf("project");
     const suggested = { op: "add", params: { c: 40 } };
     const projected = { ...steer(0), op: "project", params: { c: 2 } };
-    const range = sliderRange(c, project, feature({ suggested }), projected);
+    const range = sliderRange(c, project, feature({ suggested, reach: 1000 }), projected);
     expect(range).toMatchObject({ min: -2, max: 4, neutral: 1, suggested: null });
   });
 
@@ -71,14 +77,25 @@ describe("the slider", () => {
 describe("what a strength means", () => {
   const steer = { id: "a", key: "k", op: "add", params: { alpha: 20 }, enabled: true };
 
-  it("counts a projection's move by the square of the direction's norm", () => {
-    expect(timesMaximum(steer, feature({ kind: "CAV", norm: 2, max_activation: 40 }))).toBe(2);
-    expect(timesMaximum(steer, feature({ kind: "SAE", norm: 2, max_activation: 40 }))).toBe(0.5);
-    expect(timesMaximum(steer, feature({ max_activation: null }))).toBeNull();
+  it("is counted in largest activations where both are in the feature's own units", () => {
+    const [, alpha] = opOf("add");
+    const [, c] = opOf("project");
+    expect(timesMaximum(steer, feature({ full: 40 }), alpha)).toBe(0.5);
+    const clamp = { ...steer, op: "SAE.clamp", params: { c: 80 } };
+    expect(timesMaximum(clamp, feature({ full: 40 }), { ...c, raw: true })).toBe(2);
+    expect(timesMaximum({ ...steer, params: { alpha: 0 } }, feature({ full: 40 }), alpha)).toBe(0);
+    expect(timesMaximum({ ...clamp, op: "project" }, feature({ full: 40 }), c)).toBeNull();
+    expect(timesMaximum(steer, feature({ full: null }), alpha)).toBeNull();
+    expect(timesMaximum(steer, feature({ full: 40 }), undefined)).toBeNull();
   });
 
   it("says what was asked beside what was read back", () => {
-    const facts = meanings(steer, undefined, { ratio: 0.234, asked: 6, achieved: 5.9, note: "" });
+    const facts = meanings(
+      steer,
+      undefined,
+      { ratio: 0.234, asked: 6, achieved: 5.9, note: "" },
+      undefined,
+    );
     expect(facts).toEqual([
       { value: "23\u202f%", unit: "of ‖h‖" },
       { value: "6", unit: "asked" },

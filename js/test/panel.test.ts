@@ -185,6 +185,30 @@ describe("the panel", () => {
     expect(model.get("steers")).toHaveLength(1);
   });
 
+  it("takes a typed strength beyond the slider's end, and the slider follows", async () => {
+    mount();
+    named("Add feature music")?.click();
+    await painted();
+    const type = (text: string) => {
+      const box = named("music strength") as HTMLInputElement;
+      box.dispatchEvent(new Event("focus"));
+      box.value = text;
+      box.dispatchEvent(new Event("input", { bubbles: true }));
+      box.dispatchEvent(new Event("blur"));
+    };
+    const slider = () => named("music") as HTMLInputElement;
+    expect(Number(slider().max)).toBeLessThan(5000);
+    for (const value of [5000, -7000]) {
+      type(`${value}`);
+      await painted();
+      const steers = model.get("steers") as { params: { alpha: number } }[];
+      expect(steers[1]?.params.alpha).toBe(value);
+      expect((named("music strength") as HTMLInputElement).value).toBe(`${value}`);
+      expect(Number(slider().value)).toBe(value);
+    }
+    expect([Number(slider().min), Number(slider().max)]).toEqual([-7000, 5000]);
+  });
+
   it("moves the focus by keys, pins with Enter and lets go with Escape", async () => {
     mount();
     const tokens = named("Steered tokens") as HTMLElement;

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwidgets.interventions import Op
 from steerwidgets.steer import Feature
+from steerwidgets.widgets.slider_reach import slider_reach
 
 if TYPE_CHECKING:
     from steerwidgets.generation import Row
@@ -31,8 +32,8 @@ def model_json(lm: LanguageModel) -> dict[str, Any]:
     }
 
 
-def feature_json(feature: Direction) -> dict[str, Any]:
-    """One row of the feature list."""
+def feature_json(feature: Direction, median_norm: float | None = None) -> dict[str, Any]:
+    """One row of the feature list; `median_norm` is the median ‖h‖ at its site, where it was read."""
     value: dict[str, Any] = {
         "key": feature.key,
         "kind": feature.kind,
@@ -44,6 +45,9 @@ def feature_json(feature: Direction) -> dict[str, Any]:
         "index": None,
         "max_activation": None,
         "max_activation_of": None,
+        "label_source": "",
+        "full": feature.full_strength,
+        "reach": finite(slider_reach(feature, median_norm)),
         "suggested": None,
     }
     if isinstance(feature, Feature):
@@ -52,6 +56,7 @@ def feature_json(feature: Direction) -> dict[str, Any]:
             "index": feature.index,
             "max_activation": feature.max_activation,
             "max_activation_of": feature.max_activation_of,
+            "label_source": feature.label_source,
             "suggested": suggested and {"op": suggested[0], "params": dict(suggested[1])},
         }
     return value
@@ -73,6 +78,7 @@ def _op_json(op: Op) -> dict[str, Any]:
             "max": p.high,
             "step": p.step,
             "optional": p.optional,
+            "raw": p.raw,
         }
         for p in op.parameters
     ]
@@ -112,10 +118,10 @@ def row_json(name: str, row: Row) -> dict[str, Any]:
     }
 
 
-def readout_json(readout: Readout) -> dict[str, Any]:
-    """The strength of one steer."""
+def readout_json(readout: Readout, note: str = "") -> dict[str, Any]:
+    """The strength of one steer, with a note beside its own."""
     numbers = {name: finite(getattr(readout, name)) for name in ("ratio", "asked", "achieved")}
-    return {**numbers, "note": readout.note}
+    return {**numbers, "note": " · ".join(filter(None, (readout.note, note)))}
 
 
 def finite(value: float | None) -> float | None:

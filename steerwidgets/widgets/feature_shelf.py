@@ -20,6 +20,9 @@ _MOST: Final = 1000
 class FeatureShelf:
     """Finds features by key and by label.
 
+    Attributes:
+        norms: the median ‖h‖ of sites that were read, for how far their features' sliders go.
+
     Raises:
         TypeError: an item is no dictionary and no direction.
     """
@@ -33,6 +36,7 @@ class FeatureShelf:
                     "make one of it, as in sw.CAV(vectors, labels, layer=15)."
                 )
         self.op_names = OpNames()
+        self.norms: dict[Site, float] = {}
         self.dictionaries = [item for item in items if isinstance(item, Dictionary)]
         self._singles: dict[str, Direction] = {}
         for item in items:
@@ -56,6 +60,10 @@ class FeatureShelf:
             if dictionary.fingerprint == fingerprint and index.isdecimal() and int(index) < len(dictionary):
                 return dictionary[int(index)]
         raise ValueError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
+
+    def json(self, feature: Direction) -> dict[str, Any]:
+        """A feature as the front-end reads it."""
+        return self.op_names.feature_json(feature, self.norms.get(feature.site))
 
     def catalogue(self) -> dict[str, Any]:
         """The list that the panel shows before anybody searches."""
@@ -87,7 +95,7 @@ class FeatureShelf:
             matches = list(dictionary.matches(query))
             found += [dictionary[index] for index in matches[: limit - len(found)]]
             total += len(matches)
-        return {"features": [self.op_names.feature_json(f) for f in found], "total": total}
+        return {"features": [self.json(f) for f in found], "total": total}
 
     def _free(self) -> list[Direction]:
         """Directions that no dictionary lists."""

@@ -30,9 +30,9 @@ class OpNames:
         """What the feature itself calls an op of this name; a name that nobody has is left as it is."""
         return self._ops[name].name if name in self._ops else name
 
-    def feature_json(self, feature: Direction) -> dict[str, Any]:
+    def feature_json(self, feature: Direction, median_norm: float | None = None) -> dict[str, Any]:
         """One row of the feature list, its ops by these names."""
-        value = describe.feature_json(feature)
+        value = describe.feature_json(feature, median_norm)
         names = {op: self.of(feature, op) for op in feature.ops}
         suggested = value["suggested"]
         if suggested is not None:

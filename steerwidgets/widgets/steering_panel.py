@@ -20,7 +20,7 @@ from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Steer
-from steerwidgets.steering import check_fits
+from steerwidgets.steering import check_fits, other_model_note, warn_of_other_model
 from steerwidgets.widgets import describe
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.feature_shelf import FeatureShelf
@@ -100,6 +100,9 @@ class SteeringPanel(Widget):
         self._run: PanelRun | None = None
         self._residuals: tuple[Any, Residuals] | None = None
         steers = Recipe.of(recipe)
+        for dictionary in self._features.dictionaries:
+            warn_of_other_model(lm.architecture, dictionary)
+        notes = filter(None, (other_model_note(lm.architecture, each) for each in self._features.dictionaries))
         super().__init__(
             prompt=prompt,
             chat=lm.has_chat_template if chat is None else chat,
@@ -108,7 +111,7 @@ class SteeringPanel(Widget):
             model_info=describe.model_json(lm),
             catalogue=self._features.catalogue(),
             ops=self._features.op_names.json(),
-            status={"state": "idle", "message": ""},
+            status={"state": "idle", "message": " ".join(notes)},
             provenance=lm.provenance | self._features.provenance(),
         )
         self.recipe = steers
@@ -241,13 +244,16 @@ class SteeringPanel(Widget):
             self._note_error("refresh", error)
 
     def _publish_recipe(self) -> None:
-        keys = {str(steer["key"]) for steer in self.steers} | ({self.watched} - {""})
-        named = {key: self._features.op_names.feature_json(self._features.find(key)) for key in keys}
-        self.publish(steer_features=named, ops=self._features.op_names.json())
+        self._publish_features()
         recipe = self.recipe
         settings = {"chat": self.chat} | dict(self.settings)
         code = python_snippet(self.lm.source_code, self._features.dictionaries, recipe, self.prompt, settings)
         self.publish(recipe_json=recipe.to_json(indent=2), snippet=code)
+
+    def _publish_features(self) -> None:
+        keys = {str(steer["key"]) for steer in self.steers} | ({self.watched} - {""})
+        named = {key: self._features.json(self._features.find(key)) for key in keys}
+        self.publish(steer_features=named, ops=self._features.op_names.json())
 
     def _measure(self) -> None:
         """Publish readouts: now where the prompt was read before, else from the worker if nobody may wait."""
@@ -279,6 +285,9 @@ class SteeringPanel(Widget):
         wanted = self._to_read()
         if self._residuals is None or self._residuals[0] != wanted.key:
             self._residuals = (wanted.key, wanted.read(self.lm))
+            self._features.norms |= self._residuals[1].median_norms()
+            with self._sync_lock:
+                self._publish_features()
         self._publish_readouts(wanted.prompt, self._residuals[1])
 
     def _publish_readouts(self, encoded: Prompt, residuals: Residuals) -> None:
@@ -288,7 +297,10 @@ class SteeringPanel(Widget):
         if not set(recipe.sites) <= set(residuals.values):
             return
         values = readouts(recipe, residuals, encoded)
-        found = {str(s.get("id")): describe.readout_json(v) for s, v in zip(enabled, values, strict=True)}
+        found = {
+            str(shown.get("id")): describe.readout_json(value, other_model_note(self.lm.architecture, steer.feature))
+            for shown, steer, value in zip(enabled, recipe, values, strict=True)
+        }
         self.publish(readouts=found)
         self._publish_prompt_tokens(encoded, residuals)
 

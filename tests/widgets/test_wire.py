@@ -90,11 +90,13 @@ def test_the_kernel_speaks_as_in_the_fixture(panel, page):
     running, scoring = page.of(run, "progress")[0], page.of(run, "progress")[-1]
     assert fields(running) == fields(said("progress", state="running")[0])
     assert fields(scoring) == fields(said("progress", state="scoring")[0])
-    delta = page.of(run, "delta")[-1]
-    example = said("delta")[0]
-    assert set(delta) == set(example)
-    assert fields(delta["rows"]) == fields(example["rows"])
-    assert set(delta["watched"][0]) == set(example["watched"][0])
+    deltas, example = page.of(run, "delta"), said("delta")[0]
+    assert all(set(delta) == set(example) for delta in deltas)
+    # On a busy machine every step is a delta of its own, and the last one has nothing new.
+    rows = next(delta["rows"] for delta in deltas if delta["rows"])
+    watched = next(delta["watched"] for delta in deltas if delta["watched"])
+    assert fields(rows) == fields(example["rows"])
+    assert set(watched[0]) == set(example["watched"][0])
     refused = page.call("resync", run="none")
     assert fields(refused) == fields(said("error")[0])
 

@@ -76,10 +76,11 @@ interface RowProps {
 
 function FeatureRow({ feature, index, count, chosen, stop, onAdd }: RowProps) {
   const { kind, label, layer, max_activation: maximum, max_activation_of: source } = feature;
+  const title = [label, feature.label_source].filter(Boolean).join(" · ");
   return (
     <li class={chosen ? "row chosen" : "row"} aria-setsize={count} aria-posinset={index + 1}>
       <span class="sw-badge">{kind}</span>
-      <span class="label" title={label}>
+      <span class="label" title={title}>
         {label}
       </span>
       <span class="sw-num number" title="block">

@@ -3,6 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import type { Panel } from "../lib/panel";
 import { describeRecipe } from "../lib/recipe";
 import { Button } from "./button";
+import { SaveButton } from "./save_button";
 import { TextPane } from "./text_pane";
 
 type Open = "recipe" | "code" | null;
@@ -45,7 +46,7 @@ export function Header({ panel }: { panel: Panel }) {
             <Button kind="quiet" aria-expanded={open === "code"} onClick={toggle("code")}>
               Code
             </Button>
-            {!panel.frozen && <SaveButton panel={panel} />}
+            {!panel.frozen && <SaveButton from={panel} />}
           </span>
         </div>
       </div>
@@ -57,38 +58,4 @@ export function Header({ panel }: { panel: Panel }) {
       )}
     </header>
   );
-}
-
-function SaveButton({ panel }: { panel: Panel }) {
-  const [saving, setSaving] = useState(false);
-  const save = async (anchor: Element) => {
-    setSaving(true);
-    try {
-      const { html, filename } = await panel.exportHtml();
-      download(html, filename, anchor);
-    } catch (error) {
-      panel.fail(error);
-    } finally {
-      setSaving(false);
-    }
-  };
-  return (
-    <Button
-      kind="quiet"
-      aria-busy={saving}
-      onClick={(event) => !saving && save(event.currentTarget)}
-    >
-      {saving ? "Saving…" : "Save as HTML"}
-    </Button>
-  );
-}
-
-function download(html: string, filename: string, beside: Element): void {
-  const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
-  const link = document.createElement("a");
-  Object.assign(link, { href: url, download: filename, hidden: true });
-  beside.after(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

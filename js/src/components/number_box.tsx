@@ -4,8 +4,9 @@ import { useRef } from "preact/hooks";
 interface Props {
   label: string;
   value: number | null;
-  min: number;
-  max: number;
+  /** Limits; without them every number will do. */
+  min?: number;
+  max?: number;
   step: number | "any";
   /** An empty box means null ("open"); otherwise leaving it empty brings the value back. */
   optional?: boolean;
@@ -50,7 +51,7 @@ export function NumberBox({
         if (
           number === null
             ? optional && event.currentTarget.validity.valid
-            : number >= min && number <= max
+            : number === within(number, min, max)
         ) {
           onValue(number);
         }
@@ -58,13 +59,16 @@ export function NumberBox({
       onBlur={(event) => {
         typing.current = false;
         const number = read(event.currentTarget.value);
-        const settled =
-          number === null ? (optional ? null : value) : Math.min(Math.max(number, min), max);
+        const settled = number === null ? (optional ? null : value) : within(number, min, max);
         if (settled !== value) onValue(settled);
         event.currentTarget.value = (settled ?? "").toString();
       }}
     />
   );
+}
+
+function within(number: number, min = -Infinity, max = Infinity): number {
+  return Math.min(Math.max(number, min), max);
 }
 
 function read(text: string): number | null {

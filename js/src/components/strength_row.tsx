@@ -64,7 +64,7 @@ export function StrengthRow(props: Props) {
           ))}
         </div>
       )}
-      <Meanings {...props} op={op} />
+      <Meanings {...props} op={op} parameter={main} />
     </li>
   );
 }
@@ -99,14 +99,12 @@ function OpSelect({
 type ParameterProps = Props & { label: string; parameter: OpParameter };
 
 function Box({ steer, label, name, parameter, onParameter }: ParameterProps & { name: string }) {
-  const { min, max, step, optional, unit } = parameter;
+  const { step, optional, unit } = parameter;
   return (
     <NumberBox
       label={`${label} ${name}`}
       title={[parameter.name, unit].filter(Boolean).join(", ")}
       value={steer.params[parameter.name] ?? null}
-      min={min}
-      max={max}
       step={optional ? "any" : step}
       optional={optional}
       placeholder={optional ? "open" : ""}
@@ -146,7 +144,11 @@ function Meanings({
   feature,
   readout,
   op,
-}: Pick<Props, "steer" | "feature" | "readout"> & { op: Op | undefined }) {
+  parameter,
+}: Pick<Props, "steer" | "feature" | "readout"> & {
+  op: Op | undefined;
+  parameter: OpParameter | undefined;
+}) {
   const source = feature?.max_activation_of;
   return (
     <p class="meanings sw-num">
@@ -155,7 +157,7 @@ function Meanings({
           {feature.kind} {feature.layer}
         </span>
       )}
-      {meanings(steer, feature, readout).map(({ value, unit }) => (
+      {meanings(steer, feature, readout, parameter).map(({ value, unit }) => (
         <span
           key={unit}
           class="fact"

@@ -59,7 +59,7 @@ export class Token extends Memo<Props> {
 }
 
 /** Line breaks, tabs and lone spaces get a mark in front of the real character. */
-function withMarks(text: string) {
+export function withMarks(text: string) {
   const invisible = text.trim() ? /([\n\t\r])/ : /(\s)/;
   if (!invisible.test(text)) return text;
   return text.split(invisible).map((piece) => {

@@ -22,13 +22,12 @@ export function sliderRange(
   feature: Feature | undefined,
   steer: Steer,
 ): Range {
-  const { name, min, max, step } = parameter;
+  const { name, min, max, step, raw } = parameter;
   const value = steer.params[name] ?? parameter.default ?? 0;
   const suggested =
     feature?.suggested?.op === steer.op ? (feature.suggested.params[name] ?? null) : null;
-  // Only raw vectors come in every size: the other ops' strengths mean the same for all features.
-  const raw = steer.op === "add";
-  const limit = raw ? Math.min(reach(feature, suggested, parameter), max) : max;
+  // Only strengths in the feature's own units come in every size: the others mean the same for all features.
+  const limit = (raw && feature?.reach) || max;
   // A value set from code may lie further out: the thumb still tells the truth.
   const low = Math.min(raw && min < 0 ? -limit : min, value);
   const high = Math.max(limit, value);
@@ -39,16 +38,6 @@ export function sliderRange(
     neutral: op.identity?.[name] ?? 0,
     suggested,
   };
-}
-
-function reach(
-  feature: Feature | undefined,
-  suggested: number | null,
-  parameter: OpParameter,
-): number {
-  if (suggested) return Math.abs(suggested) * 3;
-  if (feature?.max_activation) return feature.max_activation * 2;
-  return parameter.max;
 }
 
 /** The largest of 1, 2, 5 × 10ⁿ that is not above `size`. */
@@ -70,6 +59,7 @@ export function meanings(
   steer: Steer,
   feature: Feature | undefined,
   readout: Readout | undefined,
+  parameter: OpParameter | undefined,
 ): Meaning[] {
   const fact = (
     value: number | null | undefined,
@@ -78,21 +68,23 @@ export function meanings(
   ) => (value == null ? [] : [{ value: write(value), unit }]);
   const maximum = READ_BY_PROJECTION.has(feature?.kind ?? "") ? "max projection" : "max activation";
   return [
-    ...fact(timesMaximum(steer, feature), maximum, (times) => `${formatNumber(times, 2)} ×`),
+    ...fact(
+      timesMaximum(steer, feature, parameter),
+      maximum,
+      (times) => `${formatNumber(times, 2)} ×`,
+    ),
     ...fact(readout?.ratio, "of ‖h‖", formatPercent),
     ...fact(readout?.asked, "asked"),
     ...fact(readout?.achieved, "read back"),
   ];
 }
 
-/**
- * How far `add` moves the feature's own reading, in units of its largest one. A feature that is read as h·v
- * moves by α‖v‖²; one with a decoder of its own moves by α.
- */
-export function timesMaximum(steer: Steer, feature: Feature | undefined): number | null {
-  const alpha = steer.params.alpha;
-  if (steer.op !== "add" || !feature?.max_activation || alpha === null || alpha === undefined)
-    return null;
-  const gain = READ_BY_PROJECTION.has(feature.kind) ? feature.norm ** 2 : 1;
-  return (alpha * gain) / feature.max_activation;
+/** How far a strength moves the feature's own reading, in units of its largest one. */
+export function timesMaximum(
+  steer: Steer,
+  feature: Feature | undefined,
+  parameter: OpParameter | undefined,
+): number | null {
+  const value = parameter?.raw && steer.params[parameter.name];
+  return feature?.full && typeof value === "number" ? value / feature.full : null;
 }

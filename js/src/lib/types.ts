@@ -17,10 +17,16 @@ export interface Feature {
   layer: number;
   index: number | null;
   label: string;
+  /** Where the label comes from: "your label", a file, a method. */
+  label_source?: string;
   norm: number;
   max_activation: number | null;
   /** Which corpus the maximum is of, and how many tokens it had. */
   max_activation_of: string | null;
+  /** The strength that moves its reading by its largest activation. */
+  full?: number | null;
+  /** How far a slider in its own units goes. */
+  reach?: number | null;
   suggested: { op: string; params: Params } | null;
   ops: string[];
 }
@@ -41,6 +47,8 @@ export interface OpParameter {
   max: number;
   step: number;
   optional: boolean;
+  /** In the feature's own units: the slider goes as far as the feature's `reach`. */
+  raw?: boolean;
 }
 
 export interface Op {

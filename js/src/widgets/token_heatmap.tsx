@@ -1,0 +1,118 @@
+import "../styles/token_heatmap.css";
+import { type ReadonlySignal, useComputed } from "@preact/signals";
+import { render } from "preact";
+import { useMemo, useState } from "preact/hooks";
+import { Failure } from "../components/failure";
+import { HeatControls } from "../components/heat_controls";
+import { HeatDetail } from "../components/heat_detail";
+import { HeatGrid } from "../components/heat_grid";
+import { HeatHeader } from "../components/heat_header";
+import { HeatLegend } from "../components/heat_legend";
+import { Found, Pinned, SelectionBar } from "../components/heat_selection";
+import { Provenance } from "../components/provenance";
+import { createRoot } from "../components/root";
+import { Heatmap } from "../lib/heatmap";
+import { type HostModel, lifetime } from "../lib/host";
+import { featureHues } from "../lib/hues";
+import { Painter } from "../lib/painter";
+import type { Theme } from "../lib/theme";
+
+interface Props {
+  model: HostModel;
+  signal?: AbortSignal;
+}
+
+/** A factory: the host makes one of these per model, so the closure holds what its views share. */
+export default function tokenHeatmap() {
+  let heatmap: Heatmap | null = null;
+  return {
+    initialize({ model, signal }: Props) {
+      const life = lifetime(signal);
+      heatmap = new Heatmap(model, life.signal);
+      return life.end;
+    },
+    render({ model, el, signal }: Props & { el: HTMLElement }) {
+      const life = lifetime(signal);
+      heatmap ??= new Heatmap(model, life.signal);
+      const { element, theme } = createRoot(el, "sw-heat", life.signal);
+      render(<View heatmap={heatmap} theme={theme} root={element} />, element);
+      life.signal.addEventListener("abort", () => render(null, element), { once: true });
+      return life.end;
+    },
+  };
+}
+
+interface ViewProps {
+  heatmap: Heatmap;
+  theme: ReadonlySignal<Theme>;
+  root: HTMLElement;
+}
+
+function View({ heatmap, theme, root }: ViewProps) {
+  const [wanted, setWanted] = useState<{ token: number } | null>(null);
+  const { palette } = theme.value;
+  const { columns } = heatmap.matrix.value;
+  const hues = useMemo(
+    () => featureHues(root, palette, columns.length),
+    [theme.value, columns.length],
+  );
+  const painter = usePainter(heatmap, hues, theme);
+  const failure = heatmap.failure.value;
+  return (
+    <div class="sw-frame">
+      <HeatHeader heatmap={heatmap} />
+      <div class="sw-main">
+        <HeatControls heatmap={heatmap} />
+        {columns.length ? (
+          <HeatLegend heatmap={heatmap} hues={hues} palette={palette} />
+        ) : (
+          <NothingYet heatmap={heatmap} />
+        )}
+        {failure && (
+          <Failure
+            sentence={failure}
+            onDismiss={() => {
+              heatmap.failure.value = "";
+            }}
+          />
+        )}
+        <HeatGrid heatmap={heatmap} painter={painter} wanted={wanted} />
+        <SelectionBar heatmap={heatmap} />
+        <Provenance facts={heatmap.traits.provenance.value} />
+      </div>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keys */}
+      <section class="sw-side" aria-label="Details" tabIndex={0}>
+        <HeatDetail heatmap={heatmap} hues={hues} />
+        <Pinned heatmap={heatmap} hues={hues} onGo={(token) => setWanted({ token })} />
+        <Found heatmap={heatmap} />
+      </section>
+    </div>
+  );
+}
+
+/** A new painter whenever what it paints from has changed, and only then. */
+function usePainter(heatmap: Heatmap, hues: Painter["hues"], theme: ReadonlySignal<Theme>) {
+  const version = useComputed(() => ({
+    looks: [
+      heatmap.pooled.value,
+      heatmap.scales.value,
+      heatmap.lit.value,
+      heatmap.segments.value,
+      heatmap.traits.mixing.value,
+    ],
+  }));
+  return useMemo(
+    () => new Painter(heatmap, hues, theme.value.palette),
+    [heatmap, hues, theme.value, version.value],
+  );
+}
+
+function NothingYet({ heatmap }: { heatmap: Heatmap }) {
+  return (
+    <p class="sw-empty framed small">
+      {heatmap.canSearch
+        ? "No feature is chosen yet: select some of the text and ask which features fire here, or set .features in code."
+        : "No feature is chosen: in the notebook, set .features in code."}
+    </p>
+  );
+}

@@ -1,0 +1,96 @@
+"""The features of a heatmap as the front-end reads them, and where their colour scales end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steerwidgets.steer import Direction, Feature
+
+if TYPE_CHECKING:
+    from steerwidgets.dictionaries.base import Dictionary
+
+MOST: Final = 6
+"""Features that are shown at once: as many as there are colours that stay apart."""
+
+SCALES: Final = ("auto", "p99.5", "maximum", "text")
+"""Where a colour scale can end, besides at a number."""
+
+_SIGNED_KINDS: Final = frozenset({"CAV", "neuron", "direction"})
+"""Readings that go below zero: their scale has two ends whatever this text happens to hold."""
+
+
+def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[np.float32]) -> dict[str, Any]:
+    """A feature with what is known of its activations.
+
+    Args:
+        feature: what was read.
+        dictionary: whose statistics are asked, where the feature is its own.
+        values: float32 [position], its activations at the tokens that count.
+    """
+    column = array_column(feature.key, feature.label, values)
+    column |= {
+        "kind": feature.kind,
+        "layer": feature.site.layer,
+        "stream": feature.site.stream,
+        "signed": column["signed"] or feature.kind in _SIGNED_KINDS,
+    }
+    if not isinstance(feature, Feature):
+        return column
+    column |= {
+        "index": feature.index,
+        "maximum": _positive(feature.max_activation),
+        "corpus": feature.max_activation_of,
+        "label_source": feature.label_source,
+    }
+    if feature.dictionary == dictionary.fingerprint:
+        statistics = dictionary.statistics
+        known = statistics.of("p995", feature.index) if statistics is not None else None
+        authors = [label.author for label in dictionary.labels_of(feature.index)[:1]]
+        column |= {"p995": _positive(known), "label_author": authors[0] if authors else "unknown"}
+    return column
+
+
+def array_column(key: str, label: str, values: NDArray[np.float32]) -> dict[str, Any]:
+    """A column of which only this text is known."""
+    finite = values[np.isfinite(values)]
+    return {
+        "key": key,
+        "label": label,
+        "label_source": "",
+        "label_author": "unknown",
+        "kind": "",
+        "layer": None,
+        "stream": "",
+        "index": None,
+        "signed": bool((finite < 0).any()),
+        "p995": None,
+        "maximum": None,
+        "corpus": None,
+        "largest": exact(np.abs(finite).max()) if finite.size else 0.0,
+    }
+
+
+def end_of_scale(column: Mapping[str, Any], domain: str | float) -> tuple[float, str]:
+    """The value at full colour and what it is, as the front-end shows it; 0 where nothing fires."""
+    if not isinstance(domain, str):
+        return domain, "fixed"
+    corpus = column["corpus"] or "its corpus"
+    if domain in ("auto", "p99.5") and column["p995"]:
+        return column["p995"], f"99.5th percentile over {corpus}"
+    if domain in ("auto", "maximum") and column["maximum"]:
+        return column["maximum"], f"maximum over {corpus}"
+    return column["largest"], "largest in this text"
+
+
+def exact(value: np.float32 | float) -> float:
+    """The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055."""
+    return float(str(np.float32(value)))
+
+
+def _positive(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) and value > 0 else None

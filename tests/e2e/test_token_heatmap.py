@@ -1,0 +1,370 @@
+"""TokenHeatmap in JupyterLab, by accessible names: pointer, keys, spans, links, long texts, themes, frozen copies."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from e2e.conftest import TINY
+from e2e.test_layout import CONTRAST, WIDER_THAN_ITSELF
+from e2e.test_saved import cdn  # noqa: F401 - a fixture
+from playwright.sync_api import expect
+
+import steerwidgets as sw
+
+PROMPT = "Name a city by the sea ☕.\\nWould a wormhole let you travel through time? Nobody knows the answer."
+SETUP = f"""
+from support import sae as tiny
+dictionary = tiny.make(labels=[f"label {{i}}" for i in range(40)])
+prompt = "{PROMPT}"
+"""
+ONE = "heatmap = sw.TokenHeatmap(lm, dictionary, prompt, features=[1])\nheatmap"
+TWO = "heatmap = sw.TokenHeatmap(lm, dictionary, prompt, features=[1, 3])\nheatmap"
+HOSTILE = "</script><img src=x onerror=\"alert('owned')\"><!--\u2028 \u202eabc"
+
+
+class Heatmap:
+    """One view of a heatmap, by accessible names."""
+
+    def __init__(self, page, index: int = 0) -> None:
+        self.page = page
+        self.root = page.locator(".sw-heat").nth(index)
+        self.grid = self.root.get_by_role("grid", name="Token activations")
+        self.detail = self.root.get_by_role("region", name="Token", exact=True)
+
+    def token(self, position: int):
+        return self.grid.locator(f"[role=gridcell][data-index='{position}'][data-start='0']")
+
+    def word(self, position: int):
+        return self.token(position).locator(".sw-word")
+
+    def background(self, position: int) -> str:
+        return self.word(position).evaluate("word => getComputedStyle(word).backgroundColor")
+
+    def button(self, name: str):
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def choose(self, group: str, name: str) -> None:
+        self.root.get_by_role("radiogroup", name=group).get_by_role("radio", name=name).check()
+
+    def legend(self):
+        return self.root.get_by_role("region", name="Features", exact=True)
+
+    def drag(self, first: int, last: int) -> None:
+        start, end = self.word(first).bounding_box(), self.word(last).bounding_box()
+        mouse = self.page.mouse
+        mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+        mouse.down()
+        mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2, steps=4)
+        mouse.up()
+
+
+@pytest.fixture
+def open_heatmap(open_notebook, tiny_kernel):
+    """A heatmap that is shown and ready, in a notebook with the tiny model."""
+    notebooks = []
+
+    def open_(cell: str = ONE, *more: str, **options):
+        notebook = open_notebook([TINY + SETUP, cell, *more], kernel=tiny_kernel.id, **options)
+        notebooks.append(notebook)
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        heatmap = Heatmap(notebook.page)
+        heatmap.token(0).wait_for()
+        return notebook, heatmap
+
+    yield open_
+    for notebook in notebooks:
+        tiny_kernel.clean(notebook)
+
+
+@pytest.fixture
+def open_page(new_page):
+    """Opens a saved page without a network; it may fetch nothing, and nothing may go wrong in it."""
+    opened = []
+
+    def open_(path: Path, **options) -> Heatmap:
+        page, record = new_page("saved page", offline=True, **options)
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri())
+        opened.append((record, dialogs, path))
+        heatmap = Heatmap(page)
+        heatmap.token(0).wait_for()
+        return heatmap
+
+    yield open_
+    for record, dialogs, path in opened:
+        assert record.outside(path.as_uri()) == []
+        assert record.errors == []
+        assert dialogs == []
+
+
+@pytest.mark.parametrize("width", [600, 1400])
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_it_fits_and_is_readable(open_heatmap, picture, theme, width):
+    notebook, heatmap = open_heatmap(TWO, viewport={"width": width, "height": 1000})
+    page = notebook.page
+    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
+    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.command("application:toggle-left-area")
+    words = heatmap.grid.locator(".sw-word:not(.uncounted)")
+    for mixing in ("stripes", "blend"):
+        heatmap.choose("Several features", mixing)
+        assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
+    heatmap.token(4).click()
+    heatmap.token(9).click()
+    heatmap.token(12).hover()
+    picture(page, f"heatmap-{theme}-{width}")
+    assert heatmap.root.evaluate(WIDER_THAN_ITSELF) == []
+    beyond = """grid => { const edge = grid.getBoundingClientRect().right;
+        return [...grid.querySelectorAll('.sw-word')].filter(w => w.getBoundingClientRect().right > edge + 1)
+            .map(w => w.textContent) }"""
+    assert heatmap.grid.evaluate(beyond) == []
+    ground = heatmap.root.evaluate("root => getComputedStyle(root).backgroundColor.match(/[\\d.]+/g).map(Number)")
+    if theme == "Dark":
+        assert sum(ground[:3]) < 300 or ground[3:] == [0]
+    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+
+
+def test_pointer_and_legend_need_no_kernel(open_heatmap):
+    notebook, heatmap = open_heatmap(TWO, "import time; time.sleep(8)")
+    notebook.run_cell(2)  # the kernel is busy from here on
+    heatmap.token(5).hover()
+    expect(heatmap.detail).to_contain_text("position 5")
+    expect(heatmap.detail).to_contain_text(re.compile(r"id \d+"))
+    expect(heatmap.detail).to_contain_text("Strongest here")
+    both = heatmap.background(5)
+    solo = heatmap.button("Solo label 1")
+    solo.click()
+    expect(solo).to_have_attribute("aria-pressed", "true")
+    alone = heatmap.background(5)
+    heatmap.button("Solo label 3").click()
+    assert len({both, alone, heatmap.background(5)}) >= 2
+    heatmap.choose("Curve", "log")
+    expect(heatmap.legend()).to_contain_text("log · largest in this text")
+    heatmap.root.get_by_role("combobox", name="Scale end").select_option("fixed")
+    box = heatmap.root.get_by_role("spinbutton", name="Full colour at the value")
+    box.fill("0.01")
+    expect(heatmap.legend()).to_contain_text("beyond")
+    heatmap.choose("Granularity", "words")
+    expect(heatmap.legend()).to_contain_text("each word shows the strongest of its tokens")
+    heatmap.choose("Pooling", "mean")
+    expect(heatmap.legend()).to_contain_text("each word shows the mean of its tokens")
+    notebook.wait_idle()
+    assert (
+        notebook.execute("assert (heatmap.curve, heatmap.granularity, heatmap.domain) == ('log', 'words', 0.01)")
+        == "ok"
+    )
+
+
+def test_keys_alone(open_heatmap):
+    notebook, heatmap = open_heatmap()
+    keys = notebook.page.keyboard
+    heatmap.root.get_by_role("radiogroup", name="Curve").get_by_role("radio", name="linear").focus()
+    for _ in range(8):
+        keys.press("Tab")
+        if heatmap.token(0).evaluate("token => token === document.activeElement"):
+            break
+    expect(heatmap.token(0)).to_be_focused()
+    for key, position in (("ArrowRight", 1), ("ArrowRight", 2), ("End", None), ("Home", 0), ("ArrowRight", 1)):
+        keys.press(key)
+        if position is not None:
+            expect(heatmap.token(position)).to_be_focused()
+    expect(heatmap.detail).to_contain_text("position 1")
+    keys.press("Enter")
+    expect(heatmap.token(1)).to_have_attribute("aria-selected", "true")
+    keys.press("Shift+ArrowRight")
+    keys.press("Shift+ArrowRight")
+    expect(heatmap.grid.locator("[aria-selected=true]")).to_have_count(3)
+    keys.press("ArrowDown")
+    row = "() => document.activeElement.closest('[role=row]').getAttribute('aria-rowindex')"
+    assert notebook.page.evaluate(row) == "2"
+    keys.press("Control+End")
+    last = int(heatmap.grid.get_by_role("gridcell").last.get_attribute("data-index"))
+    expect(heatmap.token(last)).to_be_focused()
+    keys.press("Escape")
+    expect(heatmap.grid.locator("[aria-selected=true]")).to_have_count(0)
+    before = notebook.cells()
+    for key in ("a", "b", "d", "d", "m", "x"):
+        keys.press(key)
+    assert notebook.cells() == before
+
+
+def test_a_span_is_asked_about_and_the_answer_added(open_heatmap, picture):
+    notebook, heatmap = open_heatmap()
+    heatmap.drag(4, 8)
+    expect(heatmap.grid.locator("[aria-selected=true]")).to_have_count(5)
+    heatmap.button("Which features fire here").click()
+    found = heatmap.root.get_by_role("region", name="Features that fire here")
+    first = found.get_by_role("button").first
+    name = first.get_attribute("aria-label")
+    label = name.removeprefix("Show ")
+    assert notebook.execute(f"assert heatmap.fires(range(4, 9)).features[0].label == {label!r}") == "ok"
+    candidate = found.get_by_role("button", disabled=False).first
+    added = candidate.get_attribute("aria-label").removeprefix("Show ")
+    candidate.click()
+    expect(heatmap.button(f"Solo {added}")).to_be_visible()
+    picture(notebook.page, "heatmap-found")
+    assert notebook.execute(f"assert {added!r} in [f.label for f in heatmap.features]") == "ok"
+    heatmap.button(f"Remove {added}").click()
+    expect(heatmap.button(f"Remove {added}")).to_have_count(0)
+    assert notebook.execute("assert heatmap.selected == [4, 5, 6, 7, 8]") == "ok"
+    heatmap.button("Clear").click()
+    expect(heatmap.button("Which features fire here")).to_have_count(0)
+
+
+def test_copied_text_is_exact_across_lines(open_heatmap):
+    _, heatmap = open_heatmap()
+    heatmap.page.evaluate(
+        """() => document.addEventListener('copy', e => {
+            globalThis.copied = e.clipboardData.getData('text/plain') }, { once: true })"""
+    )
+    last = int(heatmap.grid.get_by_role("gridcell").last.get_attribute("data-index"))
+    heatmap.page.evaluate(
+        """([grid]) => { const cells = grid.querySelectorAll('[role=gridcell]');
+            const last = cells[cells.length - 1];
+            getSelection().setBaseAndExtent(cells[0], 0, last, last.childNodes.length);
+            document.execCommand('copy') }""",
+        [heatmap.grid.element_handle()],
+    )
+    assert last > 20
+    assert heatmap.page.evaluate("() => globalThis.copied") == PROMPT.replace("\\n", "\n")
+
+
+def test_what_goes_wrong_is_a_sentence_in_the_widget(open_heatmap):
+    _, heatmap = open_heatmap()
+    heatmap.token(0).click()  # an attention sink
+    heatmap.button("Which features fire here").click()
+    expect(heatmap.root.get_by_role("alert")).to_contain_text("None of these tokens counts")
+    heatmap.button("Dismiss").click()
+    expect(heatmap.root.get_by_role("alert")).to_have_count(0)
+
+
+def test_two_heatmaps_are_linked_and_two_views_stay_in_step(open_heatmap):
+    linked = ONE.replace("\nheatmap", "") + (
+        "\nother = sw.TokenHeatmap(lm, dictionary, prompt, features=[3])\nimport traitlets\n"
+        "links = [traitlets.link((heatmap, name), (other, name)) for name in ('selected', 'hovered')]\n"
+        "display(heatmap); display(other); display(heatmap)"
+    )
+    notebook, first = open_heatmap(linked)
+    second, again = Heatmap(notebook.page, 1), Heatmap(notebook.page, 2)
+    first.token(6).click()
+    for each in (second, again):
+        expect(each.token(6)).to_have_attribute("aria-selected", "true")
+        expect(each.detail).to_contain_text("position 6")
+    second.token(8).click()
+    expect(first.token(8)).to_have_attribute("aria-selected", "true")
+    assert notebook.execute("assert heatmap.selected == other.selected == [6, 8]") == "ok"
+    assert notebook.execute("other.selected = []") == "ok"
+    expect(first.token(8)).to_have_attribute("aria-selected", "false")
+
+
+LONG = """
+import numpy as np
+words = [".\\n" if i % 15 == 14 else f" word{i % 700}" for i in range(20_000)]
+heatmap = sw.TokenHeatmap.from_arrays(words, np.random.default_rng(0).gamma(0.3, 2, (20_000, 2)), ["one", "two"])
+heatmap
+"""
+SCROLL = """async grid => {
+    const box = grid.parentElement;
+    const frames = [];
+    let last = performance.now();
+    for (let i = 0; i < 60; i++) {
+        box.scrollTop += 400;
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+    }
+    frames.sort((a, b) => a - b);
+    return { median: frames[30], top: box.scrollTop, nodes: grid.querySelectorAll('*').length };
+}"""
+
+
+def test_twenty_thousand_tokens_scroll(open_heatmap):
+    notebook, heatmap = open_heatmap(LONG)
+    assert int(heatmap.grid.get_attribute("aria-rowcount")) > 1300
+    count = "root => root.querySelectorAll('*').length"
+    at_rest = heatmap.root.evaluate(count)
+    assert at_rest < 2500
+    seen = heatmap.grid.evaluate(SCROLL)
+    assert seen["top"] > 20_000
+    assert seen["nodes"] < 2500
+    assert seen["median"] < 250, f"a frame of scrolling took {seen['median']:.0f} ms"
+    heatmap.grid.get_by_role("gridcell").nth(20).click()
+    notebook.page.keyboard.press("Control+End")
+    expect(heatmap.token(19_999)).to_be_focused()
+    expect(heatmap.detail).to_contain_text("position 19999")
+    assert heatmap.root.evaluate(count) < 2500
+
+
+def test_a_saved_page_hovers_pins_switches_and_solos(open_page, fresh, tmp_path, picture):
+    from support import sae
+
+    heatmap = sw.TokenHeatmap(
+        fresh("llama"), sae.make(labels=[HOSTILE, *map(str, range(39))]), f"The {HOSTILE} sea", [0, 3]
+    )
+    shown = open_page(heatmap.to_html(tmp_path / "page.html"))
+    texts = heatmap.text["texts"]
+    heatmap.close()
+    assert [shown.token(i).text_content() for i in range(len(texts))] == texts
+    assert shown.page.locator("img").count() == 0
+    shown.token(4).hover()
+    expect(shown.detail).to_contain_text("position 4")
+    expect(shown.detail).to_contain_text("Strongest here")
+    shown.token(4).click()
+    expect(shown.token(4)).to_have_attribute("aria-selected", "true")
+    before = shown.background(4)
+    shown.button("Solo 2").click()
+    shown.choose("Curve", "log")
+    expect(shown.legend()).to_contain_text("log · largest in this text")
+    shown.root.get_by_role("combobox", name="Scale end").select_option("fixed")
+    shown.root.get_by_role("spinbutton", name="Full colour at the value").fill("0.5")
+    shown.choose("Granularity", "lines")
+    expect(shown.legend()).to_contain_text("fixed")
+    assert shown.background(4) != before
+    expect(shown.button("Which features fire here")).to_have_count(0)
+    expect(shown.button("Save as HTML")).to_have_count(0)
+    shown.page.get_by_text("Provenance").click()
+    expect(shown.root).to_contain_text("fingerprint")
+    picture(shown.page, "heatmap-saved")
+
+
+def test_a_saved_page_follows_a_dark_system(open_page, tmp_path, picture):
+    values = np.random.default_rng(1).normal(0, 2, (6, 3))
+    heatmap = sw.TokenHeatmap.from_arrays(["The", " sea", " is", " wide", ".", "\n"], values)
+    path = heatmap.to_html(tmp_path / "page.html")
+    heatmap.close()
+    shown = open_page(path, color_scheme="dark", viewport={"width": 600, "height": 800})
+    picture(shown.page, "heatmap-saved-dark")
+    words = shown.grid.locator(".sw-word")
+    assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
+    assert "dark" in shown.root.get_attribute("class")
+
+
+def test_nbconvert_of_the_saved_notebook_shows_it(open_heatmap, new_page, cdn, tmp_path):  # noqa: F811
+    notebook, heatmap = open_heatmap()
+    heatmap.token(5).click()
+    notebook.wait_idle()
+    background = heatmap.background(7)
+    path = notebook.save()
+    widgets = nbformat.read(path, as_version=4).metadata["widgets"]["application/vnd.jupyter.widget-state+json"]
+    assert any(entry["state"].get("selected") == [5] for entry in widgets["state"].values())
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", str(tmp_path), str(path)]
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)}
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
+    page, record = new_page("nbconvert's page")
+    page.route("**/*", lambda route: cdn(route) if route.request.url.startswith("http") else route.continue_())
+    page.goto((tmp_path / path.with_suffix(".html").name).as_uri())
+    frozen = Heatmap(page)
+    frozen.token(5).wait_for()
+    expect(frozen.token(5)).to_have_attribute("aria-selected", "true")
+    assert frozen.background(7) == background
+    frozen.token(7).hover()
+    expect(frozen.detail).to_contain_text("position 7")
+    assert [line for line in record.errors if "pageerror" in line] == []
