@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.norms import normaliser
 from steerwidgets.sites import STREAMS, Site
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class CompiledModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Hookpoint:
-    """A module and whether the stream is its input or its output."""
+    """A module and whether the stream is its input or its output; or, read only, what `reads` makes of that."""
 
     module: nn.Module
     is_input: bool
     writable: bool = True
+    reads: Callable[[Tensor], Tensor] | None = None
 
 
 class Architecture:
@@ -157,7 +159,12 @@ class Architecture:
             "resid_mid": (None if parallel else before_mlp, True),
             "mlp_acts": (_child(mlp, _MLP_OUTPUTS), True),
             "attn_z": (_child(attention, _ATTENTION_OUTPUTS), True),
+            "mlp_in": (mlp, True),
+            "mlp_normalized": (before_mlp, True),
         }[site.stream]
+        if site.stream == "mlp_normalized":
+            reads = normaliser(before_mlp)
+            return None if module is None or reads is None else Hookpoint(module, is_input, writable=False, reads=reads)
         # A change to the input of the MLP's norm would not reach the residual that skips around it: read only.
         return None if module is None else Hookpoint(module, is_input, writable=site.stream != "resid_mid")
 
@@ -246,6 +253,9 @@ def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None]) -> Remo
 
     A block's output is a tensor or a tuple, by architecture and by release: what came is mirrored.
     """
+    if (reads := point.reads) is not None:
+        seen = edit
+        edit = lambda stream: seen(reads(stream))
     if point.is_input:
         return point.module.register_forward_pre_hook(_input_hook(edit), with_kwargs=True)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.recipe import Recipe
+
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.recipe import Recipe
     from steerwidgets.steer import Steer
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -104,10 +105,11 @@ def python_snippet(
 def _recipe_code(recipe: Recipe, names: Mapping[str, tuple[str, Dictionary]]) -> str:
     if not len(recipe):
         return "None"
-    if all(getattr(steer.feature, "dictionary", None) in names for steer in recipe):
-        return " + ".join(_steer_code(steer, names) for steer in recipe)
-    given = ", ".join(name for name, _ in names.values())
-    return f"sw.Recipe.from_json({recipe.to_json(inline=True)!r}, dictionaries=[{given}])"
+    parts = [_steer_code(steer, names) for steer in recipe if getattr(steer.feature, "dictionary", None) in names]
+    rest = [steer for steer in recipe if getattr(steer.feature, "dictionary", None) not in names]
+    if rest:
+        parts.append(f"sw.Recipe.from_json({Recipe.of(rest).to_json(inline=True)!r})")
+    return " + ".join(parts)
 
 
 def _steer_code(steer: Steer, names: Mapping[str, tuple[str, Dictionary]]) -> str:
@@ -115,8 +117,11 @@ def _steer_code(steer: Steer, names: Mapping[str, tuple[str, Dictionary]]) -> st
     only = len(steer.parameters) == 1
     numbers = ", ".join(f"{value!r}" if only else f"{name}={value!r}" for name, value in steer.parameters.items())
     name, dictionary = names[feature.dictionary]
-    # The label is for the reader; where two features share one, only the index finds the right one.
-    entry = feature.label if dictionary.labels.count(feature.label) == 1 else feature.index
+    # The label is for the reader; where two features share one, or only the user knows it, the index finds the feature.
+    # A mixture's index is no number, and it has no label in the dictionary.
+    is_numbered = isinstance(feature.index, int)
+    imported = dictionary.labels[feature.index] if dictionary.labels and is_numbered else ""
+    entry = imported if imported and dictionary.find(imported) == [feature.index] else feature.index
     code = f"{name}[{entry!r}].{steer.op}({numbers})"
     at = steer.positions
     if at.where == "all" and at.special:

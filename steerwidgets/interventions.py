@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,12 @@ SINK_RATIO: Final = 10.0
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number that an op takes; `low`, `high` and `step` are for a slider, not limits."""
+    """A number that an op takes; `low`, `high` and `step` are for a slider, not limits.
+
+    Attributes:
+        raw: it is in the feature's own units, so a slider goes as far as the feature asks for; `high` is for features
+            of which nothing is known.
+    """
 
     name: str
     symbol: str
@@ -31,6 +37,7 @@ class Parameter:
     high: float
     step: float
     optional: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,9 @@ class Op:
     identity: tuple[tuple[str, float | None], ...] | None = None
 
 
-_RAW = ("activation units", -100.0, 100.0, 0.5)
+_UNIT: Final = "activation units"
+_FAR: Final = 1000.0
+"""What the tutorials on SAE and CAV steering of Gemma 2 take as the end of their sliders."""
 
 OPS: Final[dict[str, Op]] = {
     op.name: op
@@ -63,7 +72,7 @@ OPS: Final[dict[str, Op]] = {
             "add",
             "h + α·v",
             "add the stored direction",
-            (Parameter("alpha", "α", _RAW[0], 0.0, *_RAW[1:]),),
+            (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
             identity=(("alpha", 0.0),),
         ),
         Op(
@@ -89,8 +98,8 @@ OPS: Final[dict[str, Op]] = {
             "h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂",
             "keep the projection between two bounds",
             (
-                Parameter("lo", "lo", "projection, open if empty", None, *_RAW[1:], optional=True),
-                Parameter("hi", "hi", "projection, open if empty", None, *_RAW[1:], optional=True),
+                Parameter("lo", "lo", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
+                Parameter("hi", "hi", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
             ),
             sets_value=True,
             fixes_projection=True,
@@ -104,7 +113,7 @@ REFT_OPS: Final[dict[str, Op]] = OPS | {
         "clamp",
         "h + (α − relu(h·v))·v",
         "put the activation at a value: what fires is removed, then the value is added",
-        (Parameter("alpha", "α", _RAW[0], 0.0, *_RAW[1:]),),
+        (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
         sets_value=True,
     )
 }
@@ -119,7 +128,7 @@ NEURON_OPS: Final[dict[str, Op]] = {name: OPS[name] for name in _KEPT_FOR_NEURON
             "set",
             "hᵢ := c",
             "give the neuron a value",
-            (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1),),
+            (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1, raw=True),),
             sets_value=True,
             fixes_projection=True,
         ),
@@ -143,7 +152,7 @@ SAE_OPS: Final[dict[str, Op]] = {
             "clamp",
             "h + (c − a(h))·s·W_dec[i]",
             "give the feature this activation; what the SAE leaves unexplained stays",
-            (Parameter("c", "c", _RAW[0], 0.0, 0.0, 100.0, 0.5),),
+            (Parameter("c", "c", _UNIT, 0.0, 0.0, _FAR, 0.5, raw=True),),
             sets_value=True,
         ),
         Op(
@@ -162,26 +171,48 @@ SAE_OPS: Final[dict[str, Op]] = {
 """What an SAE feature takes. Its setting ops sum: together they overwrite several latents at once."""
 
 
+OP_NAMES: Final = frozenset({*OPS, *REFT_OPS, *NEURON_OPS, *SAE_OPS, "pull"})
+"""The ops of all kinds."""
+
+
 @functools.cache
 def mfa_ops(rank: int) -> dict[str, Op]:
     """The ops of a component of a mixture of factor analysers: `pull`, and those that every feature takes.
 
     `z` is one number for each loading: `z0`, `z1`, …, each of them 0 where it is not given.
     """
-    subscript = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-    loadings = (
-        Parameter(f"z{j}", "z" + str(j).translate(subscript), f"× loading {j}", 0.0, -30.0, 30.0, 0.5)
-        for j in range(rank)
-    )
-    parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
-    pull = Op(
-        "pull",
-        "h + a·(μ − h) + W·z",
-        "move towards the component's centroid, then along its loadings",
-        parameters,
-        identity=tuple((parameter.name, 0.0) for parameter in parameters),
-    )
+    loadings = [_loading(f"z{j}", j, f"× loading {j}") for j in range(rank)]
+    pull = _pull("h + a·(μ − h) + W·z", "move towards the component's centroid, then along its loadings", loadings)
     return {"pull": pull} | {name: OPS[name] for name in ("add", "add_relative", "ablate")}
+
+
+@functools.cache
+def mfa_mixture_ops(rank: int, components: tuple[int, ...]) -> dict[str, Op]:
+    """The op of a whole mixture, `pull`: one number for each loading, or such numbers for some components.
+
+    Args:
+        rank: the loadings of each component.
+        components: those that have numbers of their own, `z20_0`, `z20_1`, …; none for one `z` that all share.
+    """
+    if not components:
+        loadings = [_loading(f"z{j}", j, f"× loading {j} of every component") for j in range(rank)]
+        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·z", "along the loadings that all share"
+    else:
+        each = [(k, j) for k in components for j in range(rank)]
+        loadings = [_loading(f"z{k}_{j}", j, f"× loading {j} of component {k}") for k, j in each]
+        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·zₖ", "along the loadings of some components"
+    summary = f"move towards the centroids, then {what}, each component as far as it explains the position"
+    return {"pull": _pull(formula, summary, loadings)}
+
+
+def _loading(name: str, loading: int, unit: str) -> Parameter:
+    subscript = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    return Parameter(name, "z" + str(loading).translate(subscript), unit, 0.0, -30.0, 30.0, 0.5)
+
+
+def _pull(formula: str, summary: str, loadings: Sequence[Parameter]) -> Op:
+    parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
+    return Op("pull", formula, summary, parameters, identity=tuple((each.name, 0.0) for each in parameters))
 
 
 def add(v: Tensor, alpha: float) -> Tensor:

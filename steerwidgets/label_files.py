@@ -92,12 +92,19 @@ def labels_of(
 
 
 def read_labels(
-    path: Path, *, source: str = "", author: str | None = None, model: str | None = None, layer: str | None = None
+    path: Path,
+    *,
+    size: int | None = None,
+    source: str = "",
+    author: str | None = None,
+    model: str | None = None,
+    layer: str | None = None,
 ) -> Iterator[Label]:
     """The labels of a file, or of a folder of Neuronpedia batches, by its suffix.
 
     Args:
         path: `.json`, `.jsonl`, `.csv` or `.tsv`, each also with `.gz`; or a folder of `.jsonl` and `.jsonl.gz`.
+        size: how many features the dictionary has, where a list with one text for each shall be checked.
         source: where labels come from that do not say; by default the file's name.
         author: who wrote them, where that is known better than by the file.
         model: rows of Neuronpedia are taken where their modelId is this.
@@ -111,7 +118,7 @@ def read_labels(
         checked_author(author)
     homes: set[tuple[str, str]] = set()
     for part in _parts(path):
-        for row, where in _rows(part):
+        for row, where in _rows(part, size):
             if isinstance(row, Label):
                 yield Label(row.index, row.text, source or part.name, checked_author(author or row.author))
                 continue
@@ -123,7 +130,8 @@ def read_labels(
                 if len(homes) > 1:
                     named = " and ".join("/".join(each) for each in sorted(homes))
                     raise ValueError(
-                        f"{path.name} holds labels of several dictionaries ({named}); pass model= and layer=."
+                        f"{path.name} holds labels of several dictionaries ({named}); choose one with "
+                        "sw.Labels.load(…, model=…, layer=…)."
                     )
             if (label := from_row(row, where, source or part.name, author)) is not None:
                 yield label
@@ -221,7 +229,7 @@ def _parts(path: Path) -> Sequence[Path]:
     return [path]
 
 
-def _rows(path: Path) -> Iterator[tuple[Mapping[str, Any] | Label, str]]:
+def _rows(path: Path, size: int | None) -> Iterator[tuple[Mapping[str, Any] | Label, str]]:
     name = path.name.removesuffix(".gz")
     suffix = name[name.rfind(".") :].lower()
     if suffix == ".jsonl":
@@ -235,6 +243,11 @@ def _rows(path: Path) -> Iterator[tuple[Mapping[str, Any] | Label, str]]:
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{path.name} is not whole JSON ({error}); download or make it again.") from None
         if isinstance(value, list) and not isinstance(value, _Pairs):
+            if size is not None and len(value) not in (0, size) and all(isinstance(row, str | None) for row in value):
+                raise ValueError(
+                    f"{path.name} is a list of {len(value)} labels, but the dictionary has {size} features; it has one "
+                    "for each."
+                )
             for number, row in enumerate(value):
                 if isinstance(row, _Pairs):
                     yield dict(row), f"Entry {number} of {path.name}"

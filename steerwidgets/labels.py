@@ -4,50 +4,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 import operator
-import os
-import sqlite3
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from steerwidgets.label_files import Author, Label, labels_of, read_labels
-from steerwidgets.label_words import How, Query, tokens_of
+from steerwidgets.label_index import LabelIndex, Row
+from steerwidgets.label_words import How, Query
 
 __all__ = ["Author", "Count", "Label", "Labels", "Match"]
 
-COUNTED: Final = 5_000
+COUNTED: Final = 1_000
 """`Labels.count` counts up to this."""
 
 _RANKED: Final = 500
 """So many candidates are ranked; more only where more are asked for."""
 
-_SCANNED: Final = 20_000
-"""So many labels that hold the longer words of a query are looked at for the words of one or two letters."""
-
 _K1, _B = 1.2, 0.75  # Robertson and Zaragoza 2009, and the constants of FTS5's bm25()
-_REMEMBERED: Final = 1_000
-_HASH_BYTES: Final = 128 * 2**20
-_FORMAT: Final = 1
-_APPLICATION: Final = 0x5354574C  # "STWL"
-_LAST: Final = "\U0010ffff"
-
-# Tokens are cut in Python (`tokens_of`), so that index, query and rank agree; FTS5 only splits them at spaces.
-_SCHEMA: Final = """
-CREATE TABLE labels (id INTEGER PRIMARY KEY, feature INTEGER NOT NULL, text TEXT NOT NULL, source TEXT NOT NULL,
-                     author TEXT NOT NULL, tokens TEXT NOT NULL, position INTEGER NOT NULL);
-CREATE TABLE vocabulary (term TEXT PRIMARY KEY, labels INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE facts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5(tokens, content='', detail=none, columnsize=0, prefix='1 2 3 4',
-    tokenize="unicode61 remove_diacritics 0 categories 'L* M* N* P* S* C*'");
-CREATE VIRTUAL TABLE pieces USING fts5(tokens, content='', detail=none, columnsize=0, tokenize='trigram');
-CREATE VIRTUAL TABLE terms USING fts5vocab(words, row);
-"""
-_COLUMNS: Final = "l.id, l.feature, l.text, l.source, l.author, l.tokens"
+_WAYS: Final[tuple[How, ...]] = ("whole words", "beginnings", "pieces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +90,8 @@ class Labels:
             labels = itertools.chain(labels)
         elif size is None and isinstance(labels, list | tuple) and all(isinstance(x, str | None) for x in labels):
             size = len(labels)
-        self._set_up(labels_of(labels, source=source, author=author), size, file)
+        file = None if file is None else Path(file)
+        self._index = LabelIndex.make(labels_of(labels, source=source, author=author), size, file)
 
     @classmethod
     def load(
@@ -150,7 +127,7 @@ class Labels:
             ValueError: a file is damaged, has unknown columns, or its labels are not those of this dictionary.
         """
         paths = [path] if isinstance(path, str | Path) else list(path)
-        read = functools.partial(read_labels, source=source, author=author, model=model, layer=layer)
+        read = functools.partial(read_labels, size=size, source=source, author=author, model=model, layer=layer)
         return cls(itertools.chain.from_iterable(read(Path(each)) for each in paths), size=size, file=file)
 
     @classmethod
@@ -164,22 +141,16 @@ class Labels:
         file = Path(file)
         if not file.is_file():
             raise FileNotFoundError(f"There is no file of labels at {str(file)!r}.")
-        made = cls(())
-        made.close()
-        try:
-            made._attach(file)
-        except (sqlite3.DatabaseError, KeyError) as error:
-            made.close()
-            raise ValueError(f"{file.name} is not a whole file that Labels(…, file=) wrote ({error}).") from None
+        made = cls.__new__(cls)
+        made._index = LabelIndex.open(file)  # noqa: SLF001
         return made
 
     def close(self) -> None:
         """Let go of the file or the memory; nothing can be found afterwards."""
-        with self._lock:
-            self._connection.close()
+        self._index.close()
 
     def __len__(self) -> int:
-        return self._size
+        return self._index.size
 
     def __getitem__(self, index: int) -> str:
         """The first label of a feature, "" where it has none.
@@ -188,14 +159,14 @@ class Labels:
             IndexError: there is no such feature.
         """
         sql = "SELECT text FROM labels WHERE feature = ? ORDER BY position LIMIT 1"
-        found = self._rows(sql, self._index(index))
+        found = self._index.rows(sql, self._checked(index))
         return str(found[0][0]) if found else ""
 
     def __iter__(self) -> Iterator[str]:
         """The first label of every feature, in order."""
-        rows = self._rows("SELECT feature, text FROM labels ORDER BY feature, position DESC")
+        rows = self._index.rows("SELECT feature, text FROM labels ORDER BY feature, position DESC")
         texts = dict(rows)  # the last of a feature stays: its first label
-        return (str(texts.get(index, "")) for index in range(self._size))
+        return (str(texts.get(index, "")) for index in range(len(self)))
 
     def of(self, index: int) -> list[Label]:
         """All labels of a feature, in the order in which they came.
@@ -204,7 +175,7 @@ class Labels:
             IndexError: there is no such feature.
         """
         sql = "SELECT feature, text, source, author FROM labels WHERE feature = ? ORDER BY position"
-        return [Label(*row) for row in self._rows(sql, self._index(index))]
+        return [Label(*row) for row in self._index.rows(sql, self._checked(index))]
 
     def search(self, query: str, *, limit: int = 50) -> list[Match]:
         """Labels that hold every word of the query, the best first.
@@ -225,26 +196,30 @@ class Labels:
         bound = max(_RANKED, limit)
         matches: list[Match] = []
         seen: set[int] = set()
-        ways: tuple[How, ...] = ("whole words", "beginnings", "pieces")
-        for how in ways[: 3 if asked.pieces else 2]:
+        for how in _WAYS:
             if len(matches) < limit:
-                rows = self._find(_COLUMNS, asked, how, bound + len(seen))
+                # As many as a count of the same query needs, so that it need not ask again.
+                rows = self._index.find(asked, how, max(bound + len(seen), COUNTED + 1))[: bound + len(seen)]
                 matches += self._ranked(asked, [row for row in rows if row[0] not in seen])
                 seen |= {row[0] for row in rows}
         return matches[:limit]
 
-    def count(self, query: str) -> Count:
-        """How many labels `search` could find, up to 5,000; beyond that, "more than 5,000"."""
+    def count(self, query: str, *, features: bool = False) -> Count:
+        """How many labels `search` could find, up to 1,000; beyond that, "more than 1,000".
+
+        Args:
+            query: the query.
+            features: whether features are counted instead, of which one may have several labels.
+        """
         if not (asked := Query.of(query)):
             return Count(0)
-        held = self._ids(asked, "beginnings")
-        unseen = False
-        if len(held) <= COUNTED and asked.pieces:
-            held = held | self._ids(asked, "pieces")
-            if asked.has_short:
-                sql = "SELECT 1 FROM pieces WHERE pieces MATCH ? LIMIT 1 OFFSET ?"
-                unseen = bool(self._rows(sql, asked.pieces, _SCANNED))
-        return Count(min(len(held), COUNTED), more=unseen or len(held) > COUNTED)
+        held: set[int] = set()
+        for how in _WAYS:
+            rows = self._index.find(asked, how, COUNTED + 1)
+            held |= {row[1] if features else row[0] for row in rows}
+            if len(rows) > COUNTED or len(held) > COUNTED:
+                return Count(min(len(held), COUNTED), more=True)
+        return Count(len(held), more=self._index.is_cut(asked))
 
     def features(self, query: str) -> Iterator[int]:
         """Every feature with a label that matches: those of `search` first, then the others by their index."""
@@ -252,140 +227,31 @@ class Labels:
             return
         first = list(dict.fromkeys(match.index for match in self.search(query, limit=2 * _RANKED)))
         yield from first
-        rest = {row[0] for row in self._find("l.feature", asked, "beginnings", every=True)}
-        if asked.pieces:
-            rest |= {row[0] for row in self._find("l.feature", asked, "pieces", every=True)}
+        rest = set[int]().union(*(self._index.features(asked, how) for how in _WAYS))
         yield from sorted(rest.difference(first))
 
     def __repr__(self) -> str:
-        return f"<Labels: {self._labels:,} for {self._size:,} features>"
+        return f"<Labels: {self._index.labels:,} for {len(self):,} features>"
 
-    def _set_up(self, labels: Iterable[Label], size: int | None, file: str | Path | None) -> None:
-        if file is None:
-            self._connect(_opened(":memory:"))
-            self._fill(labels, size)
-            return
-        file = Path(file)
-        if file.exists():
-            raise FileExistsError(f"There is a file at {str(file)!r} already; open it with Labels.open, or remove it.")
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".labels-") as folder:
-            unfinished = Path(folder) / file.name
-            self._connect(_opened(str(unfinished)))
-            try:
-                self._fill(labels, size)
-            finally:
-                self.close()
-            os.replace(unfinished, file)  # noqa: PTH105 - the same file system, at once
-        self._attach(file)
-
-    def _attach(self, file: Path) -> None:
-        self._connect(_opened(f"{file.resolve().as_uri()}?mode=ro", uri=True))
-        marks = self._rows("PRAGMA application_id") + self._rows("PRAGMA user_version")
-        if marks != [(_APPLICATION,), (_FORMAT,)]:
-            self.close()
-            raise ValueError(f"{file.name} is not a file of labels of this version of steerwidgets; make it again.")
-        self._remember_facts()
-
-    def _connect(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._lock = threading.RLock()
-        self._size = self._labels = 0
-        self._mean = 1.0
-        self._frequencies: dict[tuple[str, bool], float] = {}
-        self._known: dict[tuple[tuple[str, ...], How], frozenset[int]] = {}
-
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def _fill(self, labels: Iterable[Label], size: int | None) -> None:
-        run = self._connection.execute
-        run("PRAGMA journal_mode = OFF")
-        run("PRAGMA synchronous = OFF")
-        run(f"PRAGMA application_id = {_APPLICATION}")
-        run(f"PRAGMA user_version = {_FORMAT}")
-        self._connection.executescript(_SCHEMA)
-        for table in ("words", "pieces"):
-            run(f"INSERT INTO {table}({table}, rank) VALUES ('hashsize', ?)", (_HASH_BYTES,))  # noqa: S608
-        kept: list[tuple[int, str, str, str, str, int]] = []
-        for label in labels:
-            if size is not None and label.index >= size:
-                raise ValueError(
-                    f"A label, {label.text[:60]!r}, is of feature {label.index}, but the dictionary has features 0 to "
-                    f"{size - 1}: the labels are of another dictionary, or its size is not its number of features."
-                )
-            text = label.text.encode("utf-8", "replace").decode()
-            tokens = " ".join(tokens_of(text))
-            kept.append((label.index, text, label.source, label.author, tokens, len(kept)))
-        # Short labels first: bm25 prefers them, and a search reads from the first row on.
-        kept.sort(key=lambda row: row[4].count(" "))
-        run("BEGIN")
-        self._connection.executemany(
-            "INSERT INTO labels(feature, text, source, author, tokens, position) VALUES (?, ?, ?, ?, ?, ?)", kept
-        )
-        for table in ("words", "pieces"):
-            run(f"INSERT INTO {table}(rowid, tokens) SELECT id, tokens FROM labels ORDER BY id")  # noqa: S608
-            run(f"INSERT INTO {table}({table}) VALUES ('optimize')")  # noqa: S608
-        run("INSERT INTO vocabulary SELECT term, doc FROM terms")
-        run("CREATE INDEX by_feature ON labels(feature, position)")
-        lengths = sum(row[4].count(" ") + 1 for row in kept)
-        highest = max((row[0] for row in kept), default=-1)
-        facts = {
-            "size": highest + 1 if size is None else size,
-            "labels": len(kept),
-            "mean": lengths / max(1, len(kept)),
-        }
-        self._connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
-        run("COMMIT")
-        self._remember_facts()
-
-    def _remember_facts(self) -> None:
-        facts = dict(self._rows("SELECT name, value FROM facts"))
-        self._size, self._labels, self._mean = int(facts["size"]), int(facts["labels"]), max(1.0, facts["mean"])
-
-    def _index(self, index: int) -> int:
+    def _checked(self, index: int) -> int:
         try:
             found = operator.index(index)
         except TypeError:
             raise TypeError(f"A label is found by the feature's index, but {index!r} was given.") from None
-        if not -self._size <= found < self._size:
-            raise IndexError(f"These labels are of features 0 to {self._size - 1}, but {index} was asked for.")
-        return found % self._size
+        if not -len(self) <= found < len(self):
+            raise IndexError(f"These labels are of features 0 to {len(self) - 1}, but {index} was asked for.")
+        return found % len(self)
 
-    def _ids(self, asked: Query, how: How) -> frozenset[int]:
-        """The rows of matching labels, one more than are counted at most."""
-        known = self._known.get((asked.words, how))
-        if known is None:
-            known = frozenset(row[0] for row in self._find("found", asked, how, COUNTED + 1))
-        return known
-
-    def _find(
-        self, columns: str, asked: Query, how: How, limit: int = -1, *, every: bool = False
-    ) -> list[tuple[Any, ...]]:
-        """Rows of matching labels, the shortest first; those found whole are remembered for a count of them."""
-        match, conditions = asked.expression(how)
-        table = "pieces" if how == "pieces" else "words"
-        held = f"SELECT rowid AS found FROM {table} WHERE {table} MATCH ? LIMIT ?"  # noqa: S608 - nothing of a user's
-        where = f"WHERE {' AND '.join(sql for sql, _ in conditions)}" if conditions else ""
-        # CROSS JOIN: the index is the outer loop.
-        joined = "CROSS JOIN labels l ON l.id = found" if conditions or columns != "found" else ""
-        sql = f"SELECT {columns} FROM ({held}) {joined} {where} LIMIT ?"  # noqa: S608
-        scanned = _SCANNED if how == "pieces" and asked.has_short and not every else -1
-        rows = self._rows(sql, match, scanned, *(word for _, word in conditions), limit)
-        if columns == _COLUMNS and len(rows) < limit:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[asked.words, how] = frozenset(row[0] for row in rows)
-        return rows
-
-    def _ranked(self, asked: Query, rows: list[tuple[Any, ...]]) -> list[Match]:
+    def _ranked(self, asked: Query, rows: list[Row]) -> list[Match]:
         if not rows:
             return []
-        weights = [(word, self._weight(word, whole=False), self._weight(word, whole=True)) for word in asked.words]
+        weights = [
+            (word, self._index.weight(word, whole=False), self._index.weight(word, whole=True)) for word in asked.words
+        ]
         scored = []
         for key, feature, text, source, author, tokens in rows:
             padded = f" {tokens} "
-            norm = _K1 * (1 - _B + _B * (tokens.count(" ") + 1) / self._mean)
+            norm = _K1 * (1 - _B + _B * (tokens.count(" ") + 1) / self._index.mean)
             score = 0.0
             for word, beginning, whole in weights:
                 times = padded.count(f" {word}") or padded.count(word)
@@ -396,25 +262,7 @@ class Labels:
         scored.sort(key=lambda each: each[:2])
         return [match for _, _, match in scored]
 
-    def _weight(self, word: str, *, whole: bool) -> float:
-        """The inverse frequency of a word, or of all that begin with it."""
-        if (word, whole) not in self._frequencies:
-            last = word if whole else word + _LAST
-            sql = "SELECT coalesce(sum(labels), 0) FROM vocabulary WHERE term BETWEEN ? AND ?"
-            (found,) = self._rows(sql, word, last)[0]
-            number = min(found, self._labels)
-            if len(self._frequencies) >= _REMEMBERED:
-                self._frequencies.clear()
-            frequency = math.log(1 + (self._labels - number + 0.5) / (number + 0.5))
-            self._frequencies[word, whole] = frequency
-            return frequency
-        return self._frequencies[word, whole]
-
 
 def _refuse_other_length(found: int, size: int) -> None:
     if found != size:
         raise ValueError(f"There is one label for each of the {size} features of a dictionary, but {found} were given.")
-
-
-def _opened(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(name, uri=uri, check_same_thread=False, isolation_level=None)

@@ -44,6 +44,8 @@ class LogitDifference:
         promoted: the largest differences.
         suppressed: the smallest.
         changed: the largest by absolute value.
+        before: the likeliest tokens without steering, each with its probability.
+        after: the likeliest tokens with steering. A token can gain much and still be rare; these are not.
     """
 
     raw: Tensor
@@ -51,9 +53,13 @@ class LogitDifference:
     promoted: TokenValues
     suppressed: TokenValues
     changed: TokenValues
+    before: TokenValues
+    after: TokenValues
 
     def __repr__(self) -> str:
-        return _beside({"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed})
+        logits = {"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed}
+        likely = _beside({"likely before": self.before, "likely after": self.after}, "probability")
+        return f"{_beside(logits)}\n\n{likely}"
 
 
 def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
@@ -125,7 +131,13 @@ def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> 
         _named(engine, up.indices, up.values),
         _named(engine, down.indices, -down.values),
         _named(engine, any_way.indices, centred[any_way.indices]),
+        *(_likely(engine, logits, k) for logits in (plain, steered)),
     )
+
+
+def _likely(engine: Engine, logits: Tensor, k: int) -> TokenValues:
+    top = logits.softmax(-1).topk(k)
+    return _named(engine, top.indices, top.values)
 
 
 def gained(norm: nn.Module, vector: Tensor) -> Tensor:
@@ -165,8 +177,8 @@ def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:
     return tuple(zip(named, values.tolist(), strict=True))
 
 
-def _beside(columns: dict[str, TokenValues]) -> str:
-    headers = [header for name in columns for header in (name, "logit")]
+def _beside(columns: dict[str, TokenValues], unit: str = "logit") -> str:
+    headers = [header for name in columns for header in (name, unit)]
     rows = [
         [cell for token, value in row for cell in (quoted(token), value)] for row in zip(*columns.values(), strict=True)
     ]

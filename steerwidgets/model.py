@@ -23,14 +23,15 @@ from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.scoring import Scores, teacher_forced
 from steerwidgets.steer import Direction, Feature, Steer
-from steerwidgets.steering import Steering, check_fits
+from steerwidgets.steering import Steering, check_fits, warn_of_other_model
 
 if TYPE_CHECKING:
     import threading
 
     from torch import Tensor, nn
 
-    from steerwidgets.sites import Site
+    from steerwidgets.dictionaries.mfa_points import Points
+    from steerwidgets.sites import Site, Stream
 
 
 class Comparison:
@@ -250,6 +251,9 @@ class LanguageModel:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
         encoded = self.encode(prompt, chat=chat)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        # The run itself lives in a thread, whose warnings name no line of the user's.
+        for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
+            warn_of_other_model(self.architecture, feature)
         return stream_rows(self.engine, plans, Sampling.of(settings), watch=watch)
 
     def sweep(
@@ -275,6 +279,26 @@ class LanguageModel:
         plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
         return generate_rows(self.engine, plans, Sampling.of(settings), watch=watch, stop=stop)
 
+    def points(self, texts: Iterable[Any], *, layer: int, stream: Stream = "resid_post", **settings: Any) -> Points:
+        """The residuals of many texts, one row for each token of their own words: what `MFA.fit` describes.
+
+        Padding, special and template tokens and attention sinks are left out.
+
+        Args:
+            texts: strings (read raw), messages or token ids; an iterator is read no further than needed.
+            layer: the block, counted from 0.
+            stream: the stream of that block.
+            settings: `bos`, `max_tokens`, `max_length`, `cache`, `on_progress`, `stop`, as for
+                `training.mfa_corpus.collect`.
+
+        Raises:
+            ValueError: no text has a token of its own words, or a setting is out of range.
+        """
+        from steerwidgets.sites import Site
+        from steerwidgets.training.mfa_corpus import collect
+
+        return collect(self.engine, texts, Site(layer, stream), **settings)
+
     def read(
         self,
         prompt: PromptLike,
@@ -291,6 +315,7 @@ class LanguageModel:
             features: indices, labels or features; by default all of them.
             chat: whether a string goes through the chat template.
         """
+        warn_of_other_model(self.architecture, dictionary)
         encoded, residual, mask = self._residual_of(prompt, dictionary.site, chat=chat)
         wanted = range(dictionary.size) if features is None else [_index(dictionary, each) for each in features]
         values = dictionary.encode(residual) if features is None else dictionary.activations(residual, wanted)
@@ -298,20 +323,42 @@ class LanguageModel:
         return Activations(encoded.token_ids, tokens, mask, dictionary, tuple(wanted), values, residual)
 
     def search(
-        self, prompt: PromptLike, dictionaries: Dictionary | Sequence[Dictionary], k: int = 20, *, chat: bool = False
+        self,
+        prompt: PromptLike,
+        dictionaries: Dictionary | Sequence[Dictionary],
+        k: int = 20,
+        *,
+        chat: bool = False,
+        max_density: float | None = None,
     ) -> Fires:
-        """The features that fire most on a text, `k` of each dictionary; a string is read raw unless `chat`."""
+        """The features that fire most on a text, `k` of each dictionary; a string is read raw unless `chat`.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            dictionaries: one or several, at any sites; the model runs once.
+            k: how many of each.
+            chat: whether a string goes through the chat template.
+            max_density: leave out features that fire on a larger share of their dictionary's corpus, such as 0.05:
+                features that fire nearly everywhere say little about a text.
+
+        Raises:
+            ValueError: a density is asked for, and a dictionary's densities are not known.
+        """
         several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+        for dictionary in several:
+            warn_of_other_model(self.architecture, dictionary)
         encoded = self.encode(prompt, chat=chat)
         residuals = self.residuals(encoded, sorted({dictionary.site for dictionary in several}))
+        tokens = self.tokens(encoded.token_ids)
         found = []
         for dictionary in several:
             h, mask = residuals.values[dictionary.site][0], _counted(residuals, dictionary.site, encoded)
-            found.append(strongest(dictionary, h, mask, k))
+            found.append(strongest(dictionary, h, mask, tokens, k, max_density))
         return merged(found)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
         """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
+        warn_of_other_model(self.architecture, direction)
         return top_logits(self.engine, direction, k)
 
     def logit_difference(

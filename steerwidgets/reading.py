@@ -39,6 +39,11 @@ class Residuals:
         """Bool [batch, position], everything but padding."""
         return self.absolute >= 0
 
+    def median_norms(self) -> dict[Site, float]:
+        """The median ‖h‖ of every site over the tokens that count; sites without any are left out."""
+        norms = {site: self.values[site].norm(dim=-1)[self.counted(site)] for site in self.values}
+        return {site: float(each.median()) for site, each in norms.items() if len(each)}
+
     def counted(self, site: Site) -> Tensor:
         """Bool [batch, position], the tokens that averages are taken over: no padding and no attention sinks."""
         norms = self.values[site].norm(dim=-1)

@@ -20,7 +20,7 @@ class Sampling:
         temperature: divides the logits; 0 takes the most likely token.
         top_p: keeps the smallest set of tokens that holds this much probability; 1 keeps all.
         top_k: keeps this many tokens; 0 keeps all.
-        frequency_penalty: taken from `logits / temperature` for each time that a token occurred.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred, before top-k and top-p.
         penalise_prompt: whether the prompt's tokens count for the penalty.
         max_new_tokens: where a row ends at the latest.
         seed: with the step, decides the noise.
@@ -89,7 +89,10 @@ def gumbel_noise(seed: int, step: int, vocabulary: int) -> Tensor:
 
 
 def processed_logits(logits: Tensor, counts: Tensor | None, sampling: Sampling) -> Tensor:
-    """Temperature, top-k, top-p, then the frequency penalty.
+    """Temperature, the frequency penalty, then top-k and top-p of what that gives.
+
+    As TransformerLens' `sample_logits` (by which Neuronpedia samples) and vLLM have it: a penalty that came after top-p
+    would do nothing where one token holds that much probability.
 
     Args:
         logits: float32 [batch, vocabulary].
@@ -100,12 +103,14 @@ def processed_logits(logits: Tensor, counts: Tensor | None, sampling: Sampling) 
         float32 [batch, vocabulary]; tokens that are left out are -inf.
     """
     scores = logits / sampling.temperature if sampling.temperature > 0 else logits.clone()
+    if counts is not None:
+        scores = scores - sampling.frequency_penalty * counts
     if 0 < sampling.top_k < scores.shape[-1]:
         smallest_kept = scores.topk(sampling.top_k, dim=-1).values[..., -1:]
         scores = scores.masked_fill(scores < smallest_kept, -math.inf)
     if sampling.top_p < 1:
         scores = scores.masked_fill(_outside_nucleus(scores, sampling.top_p), -math.inf)
-    return scores if counts is None else scores - sampling.frequency_penalty * counts
+    return scores
 
 
 class CoupledSampler:

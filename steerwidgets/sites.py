@@ -6,7 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Stream = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z"]
+Stream = Literal[
+    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z", "mlp_in", "mlp_normalized"
+]
+"""Places in a block.
+
+`resid_pre`, `resid_mid` and `resid_post` are the residual before attention, before the MLP's norm, and after the block;
+`attn_out` and `mlp_out` what is added to it; `mlp_acts` the MLP's neurons, `attn_z` the heads' outputs before their
+matrix. `mlp_in` is what the MLP takes, after its norm; `mlp_normalized` the same before the norm's gain and bias, as
+TransformerLens' `ln2.hook_normalized` (the input of many transcoders).
+"""
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 
 _HOOK_NAMES: Final[dict[str, Stream]] = {
@@ -17,6 +26,8 @@ _HOOK_NAMES: Final[dict[str, Stream]] = {
     "hook_mlp_out": "mlp_out",
     "mlp.hook_post": "mlp_acts",
     "attn.hook_z": "attn_z",
+    "mlp.hook_in": "mlp_in",
+    "ln2.hook_normalized": "mlp_normalized",
 }
 
 

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets import interventions
 from steerwidgets.interventions import Op
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.recipe import Recipe
+
+YOUR_LABEL: Final = "your label"
+"""The source of labels that the user wrote."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,11 @@ class Direction:
         return float(self.vector.norm())
 
     @property
+    def full_strength(self) -> float | None:
+        """The strength of `add` that moves its activation by the largest one known; None where none is known."""
+        return None
+
+    @property
     def direction(self) -> Direction:
         """The bare vector, free of any dictionary."""
         return Direction(self.vector, self.site, self.label)
@@ -86,6 +94,7 @@ class Direction:
         Returns:
             float32 [...].
         """
+        self._refuse_other_width(h)
         return h.float() @ self.vector_on(h.device)
 
     def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
@@ -132,6 +141,19 @@ class Direction:
             float32 [...], or None.
         """
         return None
+
+    def _refuse_other_width(self, h: Tensor) -> None:
+        if h.shape[-1] != len(self.vector):
+            raise ValueError(
+                f"{self.label!r} reads {len(self.vector)} numbers at {self.site}, but the activations have "
+                f"{h.shape[-1]}; it was made for another model or site."
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only where there is no such attribute: an op of another kind gets the sentence that names this one's.
+        if name in interventions.OP_NAMES:
+            raise AttributeError(not_taken(self, name), name=name, obj=self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def vector_on(self, device: torch.device) -> Tensor:
         """The vector on a device; it is moved there once."""
@@ -194,6 +216,10 @@ class Feature(Direction):
         dictionary_kind: `CAV`, `SAE`, `ReFT`, …
         index: the row in the dictionary.
         max_activation: its largest activation over `max_activation_of`, where known.
+        max_activation_of: the corpus of what is known of its activations.
+        typical_activation: the median of its activations there where it is active, where known.
+        made_for: the name of the model that the dictionary was made for, where it says.
+        label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
     """
 
@@ -203,6 +229,9 @@ class Feature(Direction):
     max_activation: float | None = None
     max_activation_of: str | None = None
     suggested: tuple[str, Mapping[str, float]] | None = None
+    typical_activation: float | None = None
+    made_for: str | None = None
+    label_source: str = ""
 
     @property
     def key(self) -> str:
@@ -213,6 +242,18 @@ class Feature(Direction):
     def kind(self) -> str:
         """The dictionary's kind."""
         return self.dictionary_kind
+
+    @property
+    def full_strength(self) -> float | None:
+        """The strength of `add` that moves its activation by the largest one known; None where none is known.
+
+        What is read as `h·v` moves by `α‖v‖²`.
+        """
+        return self.max_activation / self.norm**2 if self.max_activation and self.max_activation > 0 else None
+
+    def __repr__(self) -> str:
+        whose = f" ({YOUR_LABEL})" if self.label_source == YOUR_LABEL else ""
+        return f"<{self.kind} {self.label!r}{whose} at {self.site}>"
 
 
 @dataclass(frozen=True)
@@ -232,10 +273,7 @@ class Steer:
 
     def __post_init__(self) -> None:
         if self.op not in self.feature.ops:
-            raise ValueError(
-                f"The {self.feature.kind} feature {self.feature.label!r} does not take the op {self.op!r}; "
-                f"it takes {', '.join(self.feature.ops)}."
-            )
+            raise ValueError(not_taken(self.feature, self.op))
         object.__setattr__(self, "parameters", _checked_parameters(self.spec, self.parameters, self.feature.label))
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
@@ -280,9 +318,18 @@ class Steer:
         return Recipe.of(self) + other
 
     def __repr__(self) -> str:
-        numbers = ", ".join(f"{value:g}" if value is not None else "None" for value in self.parameters.values())
+        several = len(self.parameters) > 2
+        shown = {name: value for name, value in self.parameters.items() if value or not several}
+        values = {name: "None" if value is None else f"{value:g}" for name, value in shown.items()}
+        numbers = ", ".join(f"{name}={value}" if several else value for name, value in values.items())
         where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
         return f"{self.feature.label!r}.{self.op}({numbers}){where}"
+
+
+def not_taken(feature: Direction, op: str) -> str:
+    """The sentence for an op that a feature does not take."""
+    taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
+    return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
 
 
 def _same_site(a: Direction, b: Direction) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from steerwidgets import interventions
 from steerwidgets.architecture import Architecture, on_stream, remove_all
+from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.forward import Known, Layout, LayoutTracker
+from steerwidgets.model_names import is_other_model, warn_once
 from steerwidgets.recipe import Recipe
 from steerwidgets.sites import Site
 
@@ -230,11 +232,10 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None
     """
     for steer in recipe:
         feature = steer.feature
-        check_width(architecture, feature)
+        check_feature(architecture, feature)
         if not architecture.hookpoint(feature.site).writable:
             raise ValueError(
-                f"{feature.label!r} lives at {feature.site}, which can be read but not steered: its change would not "
-                "reach the residual; steer attn_out of the same block instead, which is the same change."
+                f"{feature.label!r} lives at {feature.site}, which can be read but not steered: {_why(feature.site)}."
             )
         if steer.positions.needs_prompt_length and known.prompt_length is None:
             raise ValueError(
@@ -243,8 +244,17 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None
             )
 
 
-def check_width(architecture: Architecture, feature: Direction) -> None:
-    """Check that a direction is as wide as the stream it lives in.
+def _why(site: Site) -> str:
+    if site.stream == "resid_mid":
+        return (
+            "its change would not reach the residual; steer attn_out of the same block instead, which is the same "
+            "change"
+        )
+    return "no module of the model carries it; steer mlp_in or mlp_out of the same block instead"
+
+
+def check_feature(architecture: Architecture, feature: Direction) -> None:
+    """Check that a direction is as wide as the stream it lives in; warn where it was made for another model.
 
     Raises:
         ValueError: it is not, or the model has no such block or stream.
@@ -255,3 +265,20 @@ def check_width(architecture: Architecture, feature: Direction) -> None:
             f"{feature.label!r} has {len(feature.vector)} numbers, but {feature.site} of {architecture.name} has "
             f"{width}; it was made for another model."
         )
+    warn_of_other_model(architecture, feature)
+
+
+def other_model_note(architecture: Architecture, made: Dictionary | Direction) -> str:
+    """A sentence that names both models, where a dictionary or a feature of one was made for another; else empty."""
+    made_for = getattr(made, "made_for", None)
+    if made_for is None or not is_other_model(made_for, architecture.name):
+        return ""
+    kind = f"This {made.kind} dictionary at {made.site}"
+    return f"{kind} was made for {made_for}, but the model is {architecture.name}: its features may mean nothing here."
+
+
+def warn_of_other_model(architecture: Architecture, made: Dictionary | Direction) -> None:
+    """Warn of `other_model_note`, once for each dictionary and model."""
+    if note := other_model_note(architecture, made):
+        key = made.fingerprint if isinstance(made, Dictionary) else getattr(made, "dictionary", "")
+        warn_once(architecture.model, key, note)

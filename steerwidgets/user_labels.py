@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -22,6 +22,7 @@ Merge = Literal["newer", "mine", "theirs"]
 
 _FORMAT: Final = "steerwidgets user labels"
 _VERSION: Final = 1
+_FILE: Final = "user_labels.sqlite"
 _WAIT_SECONDS: Final = 10.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -85,8 +86,10 @@ class UserLabels:
     def __init__(self, fingerprint: str, *, size: int | None = None, folder: str | Path | None = None) -> None:
         self.fingerprint, self.size = fingerprint, size
         folder = data_dir() if folder is None else Path(folder)
-        self._file = folder / "user_labels.sqlite"
+        self._file = folder / _FILE
         self._lock = threading.RLock()
+        self._read_at: object = None
+        self._labels: Mapping[int, str] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -100,6 +103,26 @@ class UserLabels:
             self._run("PRAGMA journal_mode = WAL")
             self._run("PRAGMA synchronous = FULL")
             self._run(_SCHEMA)
+
+    @classmethod
+    def are_kept(cls, folder: str | Path | None = None) -> bool:
+        """Whether there is a file of user labels already; looking for one makes none."""
+        return ((data_dir() if folder is None else Path(folder)) / _FILE).is_file()
+
+    @property
+    def labels(self) -> Mapping[int, str]:
+        """The label of every feature that has one; read again only where something was written since.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is damaged.
+        """
+        with self._sentences(), self._lock:
+            # data_version tells what other connections wrote, total_changes what this one did.
+            version = (self._run("PRAGMA data_version"), self._connection.total_changes)
+            if self._read_at != version:
+                self._read_at, self._labels = version, {each.index: each.label for each in self if each.label}
+            return self._labels
 
     def close(self) -> None:
         """Let go of the file."""

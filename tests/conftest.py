@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_configure(config):
+    # What a developer calls features is no part of a test.
+    os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp(prefix="steerwidgets-tests-")
     config.addinivalue_line("markers", "embedded: uses the embedded model, SmolLM2-135M-Instruct (fetched once)")
 
 

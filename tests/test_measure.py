@@ -33,7 +33,7 @@ def naive_readout(model, ids, change, changes):
 
 
 def _median(values):
-    return float(torch.tensor(values).median())
+    return float(torch.as_tensor(values).median())
 
 
 @pytest.mark.parametrize(
@@ -140,3 +140,32 @@ def test_difference_in_means(llama):
     assert pooled(llama.engine, many, site, lambda words: words.mean(0)).shape == (18, 32)
     with pytest.raises(ValueError, match="no word left to read; give a longer one"):
         mean_difference(llama.engine, [llama.encode([0, 4])], encoded[False], site)
+
+
+@pytest.mark.parametrize("norm", [1.0, 3.0])
+def test_a_reft_clamp_shows_what_is_asked_beside_a_fresh_read(llama, norm):
+    """Where the concept fired and is of unit norm the two agree; else a fresh read says what came of it."""
+    v = vector(1, norm=norm)
+    reft = sw.ReFT(v[None], layer=1)
+    steer = reft[0].clamp(20.0)
+    (got,) = llama.measure(PROMPT, steer)
+    h = naive.streams(llama.model, PROMPT, [(1, "resid_post")])[1, "resid_post"]
+    where = counted(h.numpy())
+    after = h + (20.0 - (h @ v).relu())[:, None] * v  # AxBench's SubspaceIntervention
+    assert got.asked == 20.0
+    assert got.achieved == pytest.approx(_median((after @ v).relu()[where]), rel=1e-3)
+    change = (after - h).norm(dim=-1) / h.norm(dim=-1)
+    assert got.ratio == pytest.approx(_median(change[where]), rel=1e-3)
+    fired = (h @ v)[where] > 0
+    assert 0 < int(fired.sum()) < len(where)
+    if norm == 1.0:
+        torch.testing.assert_close(
+            (after @ v)[where][fired], torch.full((int(fired.sum()),), 20.0), atol=1e-3, rtol=1e-4
+        )
+
+
+def test_a_neuron_that_is_set_shows_what_is_asked(llama):
+    neuron = sw.Neurons(llama, layer=1)[7]
+    (got,) = llama.measure(PROMPT, neuron.set(3.0))
+    assert (got.asked, got.achieved) == (pytest.approx(3.0), pytest.approx(3.0))
+    assert llama.measure(PROMPT, neuron.add(3.0))[0].asked is None

@@ -1,4 +1,4 @@
-"""The sampler against an implementation of its own: temperature, top-k, top-p, frequency penalty, Gumbel-max."""
+"""The sampler against an implementation of its own: temperature, frequency penalty, top-k, top-p, Gumbel-max."""
 
 import math
 
@@ -15,6 +15,7 @@ from steerwidgets.sampling import CoupledSampler, gumbel_noise, processed_logits
 def reference(logits, text, sampling):
     """Plain loops over one row; `text` are the ids that count for the penalty."""
     scores = [x / sampling.temperature if sampling.temperature else x for x in logits]
+    scores = [x - sampling.frequency_penalty * text.count(i) for i, x in enumerate(scores)]
     kept = set(range(len(scores)))
     if sampling.top_k:
         kept = set(sorted(kept, key=lambda i: -scores[i])[: sampling.top_k])
@@ -28,7 +29,7 @@ def reference(logits, text, sampling):
             nucleus.add(i)
             held += weight[i]
         kept = nucleus
-    return [x - sampling.frequency_penalty * text.count(i) if i in kept else -math.inf for i, x in enumerate(scores)]
+    return [x if i in kept else -math.inf for i, x in enumerate(scores)]
 
 
 SETTINGS = [

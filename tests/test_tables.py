@@ -67,7 +67,27 @@ def test_logit_tables_print_their_columns_side_by_side(lm, cavs):
     difference = lm.logit_difference("abc", cavs[0].add(4), k=3)
     lines = repr(difference).splitlines()
     assert lines[0].split() == ["promoted", "logit", "suppressed", "logit", "changed", "logit"]
-    assert len(lines) == 4
+    assert lines[5].split() == ["likely", "before", "probability", "likely", "after", "probability"]
+    assert len(lines) == 9
+
+
+def test_the_likeliest_tokens_before_and_after_are_those_of_the_model(lm, cavs):
+    steer = cavs[0].add(4)
+    difference = lm.logit_difference("abc", steer, k=3, chat=False)
+    ids = torch.tensor([list(lm.encode("abc", chat=False).token_ids)])
+    with torch.no_grad():
+        plain = lm.model(ids).logits[0, -1].softmax(-1)
+        with lm.steer(steer):
+            steered = lm.model(ids).logits[0, -1].softmax(-1)
+    for found, expected in ((difference.before, plain), (difference.after, steered)):
+        top = expected.topk(3)
+        assert [token.id for token, _ in found] == top.indices.tolist()
+        assert [value for _, value in found] == pytest.approx(top.values.tolist(), abs=1e-5)
+
+
+def test_a_steer_with_many_numbers_names_those_that_are_set():
+    direction = sw.Direction(torch.ones(4), sw.Site(0), "x")
+    assert repr(direction.clip(hi=2)) == "'x'.clip(None, 2)"
 
 
 def test_a_generated_row_prints_its_text(lm):

@@ -1,9 +1,10 @@
-"""Makes the concept vectors shipped for the embedded model, and checks that they steer.
+"""Makes the concept vectors that steer the embedded model, and checks that they do.
 
-`python -m steerwidgets.demo.make_cavs` reads `concepts/` (texts, word lists and prompts, written before any run),
-takes differences in means, chooses each concept's strength on one set of prompts, and reports on another set that
-played no part: how many answers are on the concept by the word lists, with and without steering and with random
-directions of the same norm, and whether the text loops. It writes `cavs.safetensors` and `cavs_report.json`.
+`python -m steerwidgets.demo.make_cavs` reads `concepts/` (texts, word lists and prompts, written before any run), takes
+differences in means, chooses each concept's strength on one set of prompts, and reports on another set that played no
+part: how many answers are on the concept by the word lists, with and without steering and with random directions of the
+same norm, and whether the text loops. It writes into `build/dictionaries/`; `demo/make/make_cavs.py` puts WordNet's
+categories and other blocks beside these and ships them together.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.demo.cavs import CAV_FILE
 from steerwidgets.dictionaries.cav import CAV
 from steerwidgets.generation import Plan, Row, generate_rows
 from steerwidgets.model import LanguageModel
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from steerwidgets.prompts import Prompt
 
 CONCEPTS: Final = Path(__file__).parent / "concepts"
-REPORT: Final = Path(__file__).parent / "cavs_report.json"
+STEERING_FILE: Final = Path("build/dictionaries/steering_cavs.safetensors")
+STEERING_REPORT: Final = Path("build/dictionaries/steering_cavs.json")
 STRENGTHS: Final = (20.0, 28.0, 36.0, 44.0, 52.0, 60.0)
 CHOOSING_SEED: Final = 1
 TESTING_SEEDS: Final = (101, 102)
@@ -233,8 +234,9 @@ def _write(
             "strengths": f"chosen on {len(material.choosing)} prompts, checked on {len(material.testing)} others",
         },
     )
-    cavs.save(CAV_FILE)
-    REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    STEERING_FILE.parent.mkdir(parents=True, exist_ok=True)
+    cavs.save(STEERING_FILE)
+    STEERING_REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _maxima(lm: LanguageModel, material: _Material, vectors: Tensor, site: Site) -> tuple[list[float], int]:

@@ -6,20 +6,25 @@ import functools
 import hashlib
 import itertools
 import operator
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
+from steerwidgets.label_files import Label
+from steerwidgets.steer import YOUR_LABEL
+from steerwidgets.user_labels import UserLabels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.labels import Labels
+    from steerwidgets.dictionaries.evidence import Evidence, FeatureData
+    from steerwidgets.dictionaries.nearest import Nearest
+    from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.sites import Site
-    from steerwidgets.steer import Feature
-
-_SCANNED: Final = 2_000
-"""Labels of so many features are searched by reading them all; more, by an index."""
+    from steerwidgets.steer import Direction, Feature
 
 
 class Dictionary(ABC):
@@ -28,16 +33,21 @@ class Dictionary(ABC):
     Attributes:
         kind: what it is called on screen: `CAV`, `SAE`, `ReFT`, …
         site: where its features are read and steered.
-        labels: one for each feature, "" for a feature without one; or empty, where there are none at all.
+        labels: the imported labels, the first one of each feature, "" for a feature without one; or empty, where there
+            are none at all. They may be set, in every form that `LabelsLike` names.
         provenance: where it comes from, name by name.
         source_code: the Python expression that makes it again, for snippets; None where there is none.
+        statistics: what its features did on a corpus; None where nothing is known. It may be set.
+        feature_data: examples, histograms, tokens and neighbours of its features, likewise.
     """
 
     kind: ClassVar[str]
     site: Site
-    labels: Sequence[str] = ()
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
+    _names: FeatureNames | None = None
+    _statistics: FeatureStatistics | None = None
+    _feature_data: FeatureData | None = None
 
     @property
     @abstractmethod
@@ -95,9 +105,109 @@ class Dictionary(ABC):
         values, indices = self.encode(h).topk(min(k, self.size), dim=-1)
         return values, indices
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The imported labels, the first one of each feature; empty where there are none."""
+        return self._names.first if self._names is not None else ()
+
+    @labels.setter
+    def labels(self, labels: LabelsLike | None) -> None:
+        self._names = FeatureNames(labels, self.size, self.kind, self.unlabelled)
+
+    @functools.cached_property
+    def user_labels(self) -> UserLabels:
+        """The user's own labels, notes and ratings of these features, kept in the user's data folder.
+
+        `dictionary.user_labels.set(123, label="sea", note="also tides", rating=4)`; they are never mixed with `labels`.
+        """
+        return UserLabels(self.fingerprint, size=self.size)
+
     def label(self, index: int) -> str:
-        """A feature's label; where it has none, its kind and index."""
-        return (self.labels[index] if self.labels else "") or f"{self.kind} {index}"
+        """A feature's label: the user's own, else the first imported one, else what it is without any."""
+        imported = self.labels[index] if self.labels else ""
+        return self._own_labels().get(index) or imported or self.unlabelled(index)
+
+    def labels_of(self, index: int) -> list[Label]:
+        """All labels of a feature with source and author: the user's own, then the imported ones."""
+        own = self._own_labels().get(index)
+        imported = self._names.of(index) if self._names is not None else []
+        return [*([Label(index, own, YOUR_LABEL, "person")] if own else []), *imported]
+
+    def unlabelled(self, index: int) -> str:
+        """What a feature without a label is called."""
+        return f"{self.kind} {index}"
+
+    def find(self, label: str) -> list[int]:
+        """The features with exactly this label, imported or the user's own."""
+        imported = self._names.find(label) if self._names is not None else []
+        own = [index for index, text in self._own_labels().items() if text == label]
+        return sorted({*imported, *own})
+
+    @property
+    def statistics(self) -> FeatureStatistics | None:
+        """What the features did on a corpus: maximum, typical value, 99.5th percentile, density."""
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, statistics: FeatureStatistics | None) -> None:
+        if statistics is not None and len(statistics) != self.size:
+            raise ValueError(
+                f"This {self.kind} dictionary has {self.size} features, but the statistics are of {len(statistics)}."
+            )
+        self._statistics = statistics
+
+    @property
+    def feature_data(self) -> FeatureData | None:
+        """What can be seen of the features: examples, histograms, promoted and suppressed tokens, neighbours."""
+        return self._feature_data
+
+    @feature_data.setter
+    def feature_data(self, data: FeatureData | None) -> None:
+        if data is not None and len(data) != self.size:
+            raise ValueError(
+                f"This {self.kind} dictionary has {self.size} features, but the feature data is of {len(data)}."
+            )
+        self._feature_data = data
+
+    def evidence(self, index: int) -> Evidence | None:
+        """What can be seen of a feature; None where there is no `feature_data`.
+
+        Raises:
+            IndexError: there is no such feature.
+        """
+        return self._feature_data[self[index].index] if self._feature_data is not None else None
+
+    @property
+    def made_for(self) -> str | None:
+        """The name of the model that it was made for, where its provenance says."""
+        return self.provenance.get("model")
+
+    def maximum(self, index: int) -> float | None:
+        """The largest activation of a feature over the corpus of `statistics`; None where it is not known."""
+        return self._known_of("maximum", index)
+
+    def typical(self, index: int) -> float | None:
+        """The median activation of a feature where it is active, likewise."""
+        return self._known_of("typical", index)
+
+    def _known_of(self, name: str, index: int) -> float | None:
+        return self._statistics.of(name, index) if self._statistics is not None else None
+
+    def _entry(self, index: int) -> dict[str, Any]:
+        """What a feature of any kind says of itself: the arguments of `Feature`."""
+        return {
+            "vector": self.vector(index),
+            "site": self.site,
+            "label": self.label(index),
+            "dictionary": self.fingerprint,
+            "dictionary_kind": self.kind,
+            "index": index,
+            "max_activation": self.maximum(index),
+            "typical_activation": self.typical(index),
+            "max_activation_of": self._statistics.source if self._statistics is not None else None,
+            "made_for": self.made_for,
+            "label_source": next((label.source for label in self.labels_of(index)), ""),
+        }
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -120,53 +230,74 @@ class Dictionary(ABC):
         """
         if isinstance(name, str):
             return self.feature(self._index_of(name))
+        return self.feature(self._checked_index(name))
+
+    def checked(self, features: Iterable[int]) -> list[int]:
+        """Indices of features that exist; negative ones count from the end.
+
+        Raises:
+            IndexError: there is no such index.
+        """
+        return [self._checked_index(index) for index in features]
+
+    def _checked_index(self, index: Any) -> int:
         try:
-            index = operator.index(name)
+            found = operator.index(index)
         except TypeError:
-            raise TypeError(f"A feature is found by its index or its label, but {name!r} was given.") from None
-        if not -len(self) <= index < len(self):
-            last = len(self) - 1
-            raise IndexError(f"This {self.kind} dictionary has features 0 to {last}, but {index} was asked for.")
-        return self.feature(index % len(self))
+            raise TypeError(f"A feature is found by its index or its label, but {index!r} was given.") from None
+        if not -self.size <= found < self.size:
+            last = self.size - 1
+            raise IndexError(f"This {self.kind} dictionary has features 0 to {last}, but {found} was asked for.")
+        return found % self.size
 
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(index) for index in range(len(self)))
 
     def matches(self, query: str) -> Iterator[int]:
-        """The indices of features whose label or kind holds every word of the query, whole or in part.
+        """The features with a label that holds every word of the query, whole or in part; the kind counts as a word.
 
-        In the order of the dictionary; of more than 2,000 labelled features, as `Labels.features` finds them, the best
-        first. Their index is made once, by the first query.
+        First those that the user labelled so, then in the order of the dictionary; of more than 2,000 labelled
+        features, as `Labels.features` finds them, the best first. Their index is made once, by the first query.
         """
         words = query.casefold().split()
-        if words and self.labels and self.size > _SCANNED:
-            if rest := [word for word in words if word != self.kind.casefold()]:
-                return self._label_index.features(" ".join(rest))
-            return iter(range(self.size))
-        texts = (f"{self.label(index)} {self.kind}".casefold() for index in range(self.size))
-        return (index for index, text in enumerate(texts) if all(word in text for word in words))
+        own = [index for index, text in self._own_labels().items() if words and holds(f"{text} {self.kind}", words)]
+        names = self._names or FeatureNames(None, self.size, self.kind, self.unlabelled)
+        return itertools.chain(own, (index for index in names.matches(query) if index not in own))
 
     def search(self, query: str, *, limit: int = 50) -> list[Feature]:
         """The first features that `matches` finds."""
         return [self.feature(index) for index in itertools.islice(self.matches(query), limit)]
 
-    @functools.cached_property
-    def _label_index(self) -> Labels:
-        from steerwidgets.labels import Labels
+    def nearest(self, direction: Direction, k: int = 10) -> Nearest:
+        """The `k` features with the largest cosines with a direction: `sae.nearest(king - man + woman)`.
 
-        # A feature without a label is found by its number.
-        kind = f"{self.kind} "
-        return Labels([self.labels[index] or self.label(index).removeprefix(kind) for index in range(self.size)])
+        Raises:
+            ValueError: the direction lives at another site, or `k` is below 1.
+        """
+        from steerwidgets.dictionaries.nearest import nearest
+
+        return nearest(self, direction, k)
+
+    def _own_labels(self) -> Mapping[int, str]:
+        """The user's own labels; none where they can't be read, which is said."""
+        if "user_labels" not in self.__dict__ and not UserLabels.are_kept():
+            return {}
+        try:
+            return self.user_labels.labels
+        except (OSError, ValueError) as error:
+            warnings.warn(f"Your own labels are left out. {error}", stacklevel=2)
+            return {}
 
     def _index_of(self, label: str) -> int:
-        matches = [i for i, known in enumerate(self.labels) if known == label]
+        matches = self.find(label)
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise KeyError(f"{len(matches)} features are labelled {label!r}: {matches[:10]}; choose one by its index.")
-        if not any(self.labels):
+        labels = (*self._own_labels().values(), *self.labels)
+        if not any(labels):
             raise KeyError(f"This {self.kind} dictionary has no labels, so {label!r} is not found; use an index.")
-        raise KeyError(f"No feature is labelled {label!r}{_hint(label, self.labels)}.")
+        raise KeyError(f"No feature is labelled {label!r}{_hint(label, labels)}.")
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self)} features at {self.site}>"

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
 
 from steerwidgets.control_vectors import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.reports import CAVReport
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.sites import Site, Stream
 from steerwidgets.steer import Feature
 
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
     from steerwidgets.prompts import PromptLike
     from steerwidgets.training.cav import FitOptions, LayerFits
-    from steerwidgets.training.directions import CAVReport
 
 _TENSOR = "vectors"
 _HEADER = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
@@ -31,7 +34,7 @@ class CAV(Dictionary):
 
     Args:
         vectors: [concept, d_model], kept as they are (not normalised).
-        labels: one for each row.
+        labels: of the rows, in any form of `LabelsLike`, or none.
         layer: the block, counted from 0.
         stream: the stream of that block.
         suggested: for each row, an op and its numbers that were seen to work, or None.
@@ -48,7 +51,7 @@ class CAV(Dictionary):
     def __init__(
         self,
         vectors: Tensor,
-        labels: Sequence[str],
+        labels: LabelsLike | None = None,
         *,
         layer: int,
         stream: Stream = "resid_post",
@@ -60,21 +63,20 @@ class CAV(Dictionary):
         import torch
 
         self.vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32, copy=True)
-        if self.vectors.ndim != 2 or len(self.vectors) != len(labels):
+        if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(
-                f"CAVs are vectors [concept, d_model] with one label for each row, but vectors of shape "
-                f"{list(self.vectors.shape)} and {len(labels)} labels were given."
+                f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
             )
+        self.labels = labels
         bad = (~torch.isfinite(self.vectors)).any(-1) | ~self.vectors.any(-1)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
-            raise ValueError(f"The vector of {labels[row]!r} (row {row}) is zero or holds NaN or infinite values.")
-        self.labels = tuple(labels)
+            named = self.labels[row] if self.labels else self.unlabelled(row)
+            raise ValueError(f"The vector of {named!r} (row {row}) is zero or holds NaN or infinite values.")
         self.site = Site(layer, stream)
         self.provenance = dict(provenance or {})
-        self._suggested = _for_each_row("suggested", suggested, len(labels))
-        self._max_activations = _for_each_row("max_activations", max_activations, len(labels))
-        self._max_activation_of = max_activation_of
+        self._suggested = _for_each_row("suggested", suggested, self.size)
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.report: CAVReport | None = None
 
     @property
@@ -103,14 +105,7 @@ class CAV(Dictionary):
     def feature(self, index: int) -> Feature:
         """The concept at an index."""
         return Feature(
-            self.vectors[index],
-            self.site,
-            self.label(index),
-            dictionary=self.fingerprint,
-            dictionary_kind=self.kind,
-            index=index,
-            max_activation=self._max_activations[index],
-            max_activation_of=self._max_activation_of,
+            **self._entry(index),
             suggested=self._suggested[index],
         )
 
@@ -123,14 +118,25 @@ class CAV(Dictionary):
             "layer": self.site.layer,
             "stream": self.site.stream,
             "suggested": self._suggested,
-            "max_activations": self._max_activations,
-            "max_activation_of": self._max_activation_of,
             "provenance": self.provenance,
         }
-        save_file({_TENSOR: self.vectors.contiguous()}, Path(path), {"cav": json.dumps(header, ensure_ascii=False)})
+        tensors, texts = {_TENSOR: self.vectors.contiguous()}, {"cav": json.dumps(header, ensure_ascii=False)}
+        if self.statistics is not None:
+            of_features, texts["statistics"] = self.statistics.entries()
+            tensors |= of_features
+        if self.report is not None:
+            texts["report"] = self.report.to_json()
+        save_file(tensors, Path(path), texts)
 
     @classmethod
-    def load(cls, path: str | Path, *, layer: int | None = None, stream: Stream | None = None) -> CAV:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        layer: int | None = None,
+        stream: Stream | None = None,
+        labels: LabelsLike | None = None,
+    ) -> CAV:
         """Read CAVs from a safetensors file of `save`, a `.pt` file that holds `{"cavs", "labels"}`, or a GGUF file.
 
         A GGUF control vector (repeng, llama.cpp) is one concept with a direction for each of several blocks; the one
@@ -140,6 +146,7 @@ class CAV(Dictionary):
             path: the file.
             layer: the block; needed for `.pt` files, which do not say, and GGUF files, which hold several.
             stream: the stream, `resid_post` where neither this nor the file says.
+            labels: as for `CAV`; by default those in the file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -151,16 +158,18 @@ class CAV(Dictionary):
         with path.open("rb") as file:
             start = file.read(9)
         if start.startswith(b"GGUF") or path.suffix == ".gguf":
-            return _loaded_from_gguf(cls, path, layer)
+            return _loaded_from_gguf(cls, path, layer, labels)
         is_safetensors = start[8:] == b"{" or path.suffix == ".safetensors"
         vectors, header = _read_safetensors(path) if is_safetensors else _read_pt(path)
         block = header.pop("layer", None) if layer is None else layer
         if block is None:
             raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
         header |= {"layer": block} if stream is None else {"layer": block, "stream": stream}
-        loaded = cls(vectors, header.pop("labels"), **header)
-        said = "" if stream is None else f", stream={stream!r}"
-        loaded.source_code = f"sw.CAV.load({str(path)!r}, layer={block}{said})"
+        statistics, report = header.pop("statistics", None), header.pop("report", None)
+        said = header.pop("labels")
+        loaded = cls(vectors, said if labels is None else labels, **header)
+        loaded.statistics, loaded.report = statistics or loaded.statistics, report
+        loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=block, stream=stream, labels=labels)
         return loaded
 
     @classmethod
@@ -194,6 +203,36 @@ class CAV(Dictionary):
         if self.site.stream != "resid_post":
             raise ValueError(f"A GGUF control vector acts on resid_post, but these CAVs live at {self.site}.")
         write_control_vector(path, {self.site.layer: self[concept].vector}, model_hint)
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> CAV:
+        """The directions of a pyvene intervention, read as `h·v`; nothing of it is run.
+
+        The rows of a `proj.weight`, the axis of a rotation of rank 1 (DAS), or the constant that an
+        `AdditionIntervention` or `SubtractionIntervention` adds or takes away, which `suggested` then tells. What a
+        LoReFT intervention writes depends on a learned source, so it is refused.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `CAV`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no directions, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries import pyvene_interventions, pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        rows, times = pyvene_weights.directions(found)
+        suggested = None if times is None else [("add", {"alpha": times})]
+        made = cls(rows, labels, layer=site.layer, stream=site.stream, suggested=suggested, provenance=found.provenance)
+        made.source_code = found.source_code("CAV", site, labels)
+        return made
 
     @overload
     @classmethod
@@ -242,7 +281,8 @@ class CAV(Dictionary):
             layer: the block to fit at; the result is a `CAV`.
             layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.
             stream: the stream of those blocks.
-            options: `method`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`, `on_progress`.
+            options: `names`, `method`, `unit`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`,
+                `on_progress`, `stop`.
         """
         from steerwidgets.training.cav import fit, fit_layers
 
@@ -254,11 +294,11 @@ class CAV(Dictionary):
         return fit_layers(lm.engine, texts, labels, [Site(each, stream) for each in blocks], **options)
 
     @classmethod
-    def demo(cls) -> CAV:
-        """The concepts shipped for the embedded model."""
+    def demo(cls, *, layer: int = 15) -> CAV:
+        """The concepts shipped for the embedded model at one block; those that steer come first."""
         from steerwidgets.demo.cavs import load_demo_cavs
 
-        return load_demo_cavs()
+        return load_demo_cavs(layer)
 
 
 def _for_each_row(name: str, values: Sequence[Any] | None, rows: int) -> tuple[Any, ...]:
@@ -277,7 +317,13 @@ def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
             metadata = file.metadata() or {}
             if "cav" not in metadata or _TENSOR not in file.keys():  # noqa: SIM118 - not a mapping
                 raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
-            return file.get_tensor(_TENSOR), _header(path, metadata["cav"])
+            header = _header(path, metadata["cav"])
+            if "statistics" in metadata:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
+            if "report" in metadata:
+                header["report"] = CAVReport.from_json(metadata["report"])
+            return file.get_tensor(_TENSOR), header
     except SafetensorError as error:
         raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
 
@@ -295,7 +341,7 @@ def _header(path: Path, text: str) -> dict[str, Any]:
     return header
 
 
-def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None) -> CAV:
+def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None, labels: LabelsLike | None = None) -> CAV:
     found = read_control_vector(path)
     if layer is None and len(found.directions) == 1:
         layer = next(iter(found.directions))
@@ -306,8 +352,9 @@ def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None) -> CAV:
     provenance = {"format": "GGUF control vector"}
     if found.model_hint:
         provenance["model type"] = found.model_hint
-    loaded = cls(found.directions[layer][None], [path.stem], layer=layer, provenance=provenance)
-    loaded.source_code = f"sw.CAV.load({str(path)!r}, layer={layer})"
+    named = [path.stem] if labels is None else labels
+    loaded = cls(found.directions[layer][None], named, layer=layer, provenance=provenance)
+    loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=layer, labels=labels)
     return loaded
 
 

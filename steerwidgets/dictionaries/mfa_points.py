@@ -18,6 +18,7 @@ from steerwidgets.prompts import Token
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from torch import Tensor
 
     from steerwidgets.dictionaries.mfa import MFA
@@ -31,7 +32,7 @@ _NUMBERS: Final = 2**24
 
 @dataclass(frozen=True)
 class Points:
-    """Residuals of the tokens of some texts; padding, special tokens and attention sinks left out.
+    """Residuals of the tokens of some texts; padding, special tokens and mostly attention sinks left out.
 
     Attributes:
         residuals: float32 [n, d_model], as the model has them.
@@ -42,6 +43,7 @@ class Points:
         tokenizer: the tokenizer.
         bos: whether a BOS was put before every text, as TransformerLens does.
         not_finite: how many rows were dropped for NaN or infinite values.
+        sinks: whether attention sinks are among them.
     """
 
     residuals: Tensor
@@ -52,6 +54,7 @@ class Points:
     tokenizer: Any
     bos: bool = False
     not_finite: int = 0
+    sinks: bool = False
 
     def __len__(self) -> int:
         return len(self.residuals)
@@ -116,6 +119,19 @@ class ComponentPoints:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def plot(self, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
+        """A scatter plot in two or three dimensions, or of principal axes, with tokens; see `mfa_plot.scatter`.
+
+        `plot((0, 8))`, `plot((0, 1, 2))`, `plot(pca=True)`, `plot(pca=3)`; `max_labels` and `ax` as there.
+
+        Raises:
+            ValueError: there is no such dimension, or there are too few points.
+            ModuleNotFoundError: matplotlib is missing.
+        """
+        from steerwidgets.dictionaries.mfa_plot import scatter
+
+        return scatter(self, dims, **settings)
 
     def axes(self, *loadings: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Some of the coordinates, for a plot: `axes(0, 8)` gives [n, 2], `axes(0, 1, 2)` gives [n, 3].

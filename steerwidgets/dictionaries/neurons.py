@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from steerwidgets import interventions
 from steerwidgets.architecture import Architecture
 from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.source_code import call
 from steerwidgets.interventions import Op
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature, Steer
+from steerwidgets.writing import written
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,6 +45,7 @@ class Neuron(Feature):
 
     def activation(self, h: Tensor) -> Tensor:
         """The neuron's value, float32 [...]."""
+        self._refuse_other_width(h)
         return h[..., self.index].float()
 
     def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
@@ -68,12 +72,9 @@ class Neuron(Feature):
         by the MLP output's own scale is left out, since no text is given).
         """
         assert self.architecture is not None
-        layer = self.site.layer
-        column = _column(self.architecture.hookpoint(self.site).module, self.vector)
-        after = self.architecture.hookpoint(Site(layer, "mlp_out")).module
-        if "norm" in type(after).__name__.lower():
-            column = column * _gain(after, len(column))
-        return Direction(column, Site(layer, "mlp_out"), f"output of {self.label}")
+        found = written(self.architecture, self.vector, self.site)
+        assert found is not None
+        return Direction(*found, f"output of {self.label}")
 
 
 class Neurons(Dictionary):
@@ -84,7 +85,7 @@ class Neurons(Dictionary):
     Args:
         lm: a `LanguageModel`; only its architecture is kept.
         layer: the block, counted from 0.
-        labels: one for each neuron, or none.
+        labels: of the neurons, in any form of `LabelsLike`, or none.
 
     Raises:
         ValueError: there is no such block, its MLP has no last matrix that is known, or the labels do not fit.
@@ -92,16 +93,14 @@ class Neurons(Dictionary):
 
     kind: ClassVar[str] = "Neuron"
 
-    def __init__(self, lm: HasArchitecture, layer: int, *, labels: Sequence[str] = ()) -> None:
+    def __init__(self, lm: HasArchitecture, layer: int, *, labels: LabelsLike | None = None) -> None:
         self.site = Site(layer, "mlp_acts")
         self._architecture = lm.architecture
         self._last = self._architecture.hookpoint(self.site).module
         self._width = _width(self._last, self._architecture)
-        if len(labels) not in (0, self._width):
-            raise ValueError(f"{self.site} has {self._width} neurons, but {len(labels)} labels were given.")
-        self.labels = tuple(labels)
+        self.labels = labels
         self.provenance = {"model": self._architecture.name}
-        self.source_code = None if labels else f"sw.Neurons(lm, layer={layer})"
+        self.source_code = call("sw.Neurons(lm", layer=layer, labels=labels)
 
     @property
     def size(self) -> int:
@@ -127,21 +126,13 @@ class Neurons(Dictionary):
         if not parameter.is_meta:
             yield parameter.detach().reshape(-1)[:_SAMPLE]
 
-    def label(self, index: int) -> str:
-        """A neuron's label; where it has none, its block and index."""
-        return (self.labels[index] if self.labels else "") or f"Neuron {self.site.layer}.{index}"
+    def unlabelled(self, index: int) -> str:
+        """A neuron without a label: its block and index."""
+        return f"Neuron {self.site.layer}.{index}"
 
     def feature(self, index: int) -> Neuron:
         """The neuron at an index."""
-        return Neuron(
-            self.vector(index),
-            self.site,
-            self.label(index),
-            dictionary=self.fingerprint,
-            dictionary_kind=self.kind,
-            index=index,
-            architecture=self._architecture,
-        )
+        return Neuron(**self._entry(index), architecture=self._architecture)
 
     def __getitem__(self, name: int | str) -> Neuron:
         """A neuron by index or label."""
@@ -157,7 +148,7 @@ class Neurons(Dictionary):
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
         """The values of some neurons, float32 [..., feature]."""
         refuse_other_width(self, h)
-        return h[..., list(features)].float()
+        return h[..., self.checked(features)].float()
 
 
 def _width(last: nn.Module, architecture: Architecture) -> int:
@@ -169,26 +160,3 @@ def _width(last: nn.Module, architecture: Architecture) -> int:
         f"The number of neurons of {architecture.name} is not known: {type(last).__name__} says neither "
         f"{' nor '.join(_WIDTHS)}."
     )
-
-
-def _column(last: nn.Module, axis: Tensor) -> Tensor:
-    """What a matrix makes of an axis, without its bias; it is asked rather than indexed, so quantised ones do too."""
-    import torch
-
-    parameter: Any = next(last.parameters())
-    dtype = parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
-    with torch.no_grad():
-        inputs = torch.stack([axis, torch.zeros_like(axis)]).to(parameter.device, dtype)
-        of_axis, of_zero = last(inputs).float().cpu()
-    column: Tensor = of_axis - of_zero
-    return column
-
-
-def _gain(norm: nn.Module, width: int) -> Tensor:
-    """The gain of an RMSNorm, from its own output, so that Gemma's `1 + w` needs no special case."""
-    import torch
-
-    parameter: Any = next(norm.parameters())
-    with torch.no_grad():
-        gain: Tensor = norm(torch.ones(width, device=parameter.device, dtype=parameter.dtype)).float().cpu()
-    return gain

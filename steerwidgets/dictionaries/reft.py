@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from steerwidgets import interventions
 from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reft_files import layer_of, read_metadata, read_weight
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FILE as STATISTICS
+from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.interventions import Op
 from steerwidgets.sites import Site, Stream
 from steerwidgets.steer import Direction, Feature, Steer
@@ -113,12 +117,13 @@ class ReFT(Dictionary):
     Args:
         weight: [concept, d_model], kept as it is: AxBench's rows are of unit norm only nearly.
         layer: the block, counted from 0.
-        labels: one for each row, or none.
+        labels: of the rows, in any form of `LabelsLike`, or none.
         stream: the stream of that block.
         links: for each row, a web address, or None.
         genres: for each row, the genres it was made from.
         max_activations: for each row, the largest activation known, or None.
         max_activation_of: where that was seen.
+        suggested: for each row, an op and its numbers that were seen to work, or None.
         provenance: where the rows come from.
 
     Raises:
@@ -132,12 +137,13 @@ class ReFT(Dictionary):
         weight: Tensor,
         *,
         layer: int,
-        labels: Sequence[str] = (),
+        labels: LabelsLike | None = None,
         stream: Stream = "resid_post",
         links: Sequence[str | None] = (),
         genres: Sequence[tuple[str, ...]] = (),
         max_activations: Sequence[float | None] = (),
         max_activation_of: str | None = None,
+        suggested: Sequence[tuple[str, Mapping[str, float]] | None] = (),
         provenance: Mapping[str, str] | None = None,
     ) -> None:
         import torch
@@ -145,7 +151,8 @@ class ReFT(Dictionary):
         self.weight = torch.as_tensor(weight).detach().to("cpu", torch.float32, copy=True)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(f"A ReFT weight is [concept, d_model], but one of shape {list(weight.shape)} was given.")
-        for name, values in (("labels", labels), ("links", links), ("genres", genres), ("maxima", max_activations)):
+        of_rows = {"links": links, "genres": genres, "maxima": max_activations, "strengths": suggested}
+        for name, values in of_rows.items():
             if len(values) not in (0, len(self.weight)):
                 raise ValueError(f"There are {len(self.weight)} concepts, but {len(values)} {name} were given.")
         norms = self.weight.norm(dim=-1)
@@ -153,12 +160,12 @@ class ReFT(Dictionary):
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
             raise ValueError(f"Row {row} of the ReFT weight is zero or holds NaN or infinite values.")
-        self.labels = tuple(labels)
+        self.labels = labels
         self.site = Site(layer, stream)
         self.links = tuple(links)
         self.genres = tuple(genres)
-        self.max_activations = tuple(max_activations)
-        self.max_activation_of = max_activation_of
+        self.suggested = tuple(suggested)
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.provenance = dict(provenance or {})
         self.report: ReFTReport | None = None
         self._placed: dict[torch.device, Tensor] = {}
@@ -184,16 +191,10 @@ class ReFT(Dictionary):
     def feature(self, index: int) -> ReFTFeature:
         """The concept at an index."""
         return ReFTFeature(
-            self.weight[index],
-            self.site,
-            self.label(index),
-            dictionary=self.fingerprint,
-            dictionary_kind=self.kind,
-            index=index,
-            max_activation=self.max_activations[index] if self.max_activations else None,
-            max_activation_of=self.max_activation_of,
+            **self._entry(index),
             link=self.links[index] if self.links else None,
             genres=self.genres[index] if self.genres else (),
+            suggested=self.suggested[index] if self.suggested else None,
         )
 
     def __getitem__(self, name: int | str) -> ReFTFeature:
@@ -210,7 +211,7 @@ class ReFT(Dictionary):
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
         """`relu(h·w)` for some concepts, float32 [..., feature]."""
         refuse_other_width(self, h)
-        return (h.float() @ self._weight_on(h.device)[list(features)].T).relu()
+        return (h.float() @ self._weight_on(h.device)[self.checked(features)].T).relu()
 
     def firing(self, h: Tensor, *, threshold: float = 1.0) -> Firing:
         """Which concept is strongest at each token, and how many are above a threshold.
@@ -238,7 +239,14 @@ class ReFT(Dictionary):
         return self._placed[device]
 
     @classmethod
-    def load(cls, folder: str | Path, *, layer: int | None = None, stream: Stream = "resid_post") -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        layer: int | None = None,
+        stream: Stream = "resid_post",
+        labels: LabelsLike | None = None,
+    ) -> Self:
         """Read a folder with `weight.pt` (or AxBench's `…_weight.pt`) and, where there is one, `metadata.jsonl`.
 
         No code in the files is run.
@@ -247,6 +255,7 @@ class ReFT(Dictionary):
             folder: the folder; called `l20` it says the block itself.
             layer: the block.
             stream: the stream of that block.
+            labels: as for `ReFT`; by default those of `metadata.jsonl`.
 
         Raises:
             FileNotFoundError: there is no such folder, or no weight in it.
@@ -259,12 +268,22 @@ class ReFT(Dictionary):
             raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
         metadata = folder / "metadata.jsonl"
         loaded = cls._read(found[0], metadata if metadata.is_file() else None, layer_of(folder.name, layer), stream, {})
-        loaded.source_code = f"sw.ReFT.load({str(folder)!r}, layer={loaded.site.layer})"
+        if (folder / STATISTICS).is_file():
+            loaded.statistics = FeatureStatistics.load(folder / STATISTICS)
+        if labels is not None:
+            loaded.labels = labels
+        loaded.source_code = call(f"sw.ReFT.load({str(folder)!r}", layer=loaded.site.layer, labels=labels)
         return loaded
 
     @classmethod
     def from_pretrained(
-        cls, repository: str, folder: str, *, layer: int | None = None, stream: Stream = "resid_post"
+        cls,
+        repository: str,
+        folder: str,
+        *,
+        layer: int | None = None,
+        stream: Stream = "resid_post",
+        labels: LabelsLike | None = None,
     ) -> Self:
         """A published dictionary, as `ReFT.from_pretrained("pyvene/gemma-reft-2b-it-res", "l20")`.
 
@@ -273,6 +292,7 @@ class ReFT(Dictionary):
             folder: the folder in it; `l20` says the block itself.
             layer: the block, where the folder's name does not say.
             stream: the stream of that block.
+            labels: as for `ReFT`; by default those of `metadata.jsonl`.
 
         Raises:
             OSError: it can't be fetched: no network, no such file, or no access.
@@ -295,8 +315,39 @@ class ReFT(Dictionary):
         if repository in _MODELS:
             provenance["model"] = _MODELS[repository]
         loaded = cls._read(Path(weight), metadata, layer, stream, provenance)
-        loaded.source_code = f"sw.ReFT.from_pretrained({repository!r}, {folder!r})"
+        if labels is not None:
+            loaded.labels = labels
+        loaded.source_code = call(f"sw.ReFT.from_pretrained({repository!r}, {folder!r}", labels=labels)
         return loaded
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> Self:
+        """The rows of `proj.weight` of a pyvene intervention, such as the `Encoder` and `Steer` of AxBench's tutorial.
+
+        The matrix's own shape counts, [concept, d_model]. The tutorial's classes are made with `embed_dim` and
+        `latent_dim` exchanged, so their `embed_dim` and `interchange_dim` hold the number of concepts, and neither is
+        looked at. A bias is left out, as AxBench does. Nothing is run, neither the intervention nor code in a file.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `ReFT`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no projection, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries import pyvene_interventions, pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        rows = pyvene_weights.projection(found)
+        made = cls(rows, layer=site.layer, stream=site.stream, labels=labels, provenance=found.provenance)
+        made.source_code = found.source_code("ReFT", site, labels)
+        return made
 
     @classmethod
     def _read(
@@ -314,12 +365,14 @@ class ReFT(Dictionary):
             links=[row["link"] for row in rows],
             genres=[row["genres"] for row in rows],
             max_activations=[row["max_activation"] for row in rows],
+            suggested=[row["suggested"] for row in rows],
             provenance=provenance,
         )
 
     def save(self, folder: str | Path) -> None:
         """Write `weight.pt` and `metadata.jsonl`, the files that `ReFT.load` and AxBench's tutorial read.
 
+        What is known of activations goes beside them, into statistics.safetensors.
         The format has no place for the block: call the folder `l20` for block 20, or give `layer=` when loading.
         """
         import torch
@@ -329,6 +382,8 @@ class ReFT(Dictionary):
         torch.save(self.weight.clone(), folder / "weight.pt")
         lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
         (folder / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        if self.statistics is not None:
+            self.statistics.save(folder / STATISTICS)
 
     def _metadata(self, index: int) -> dict[str, Any]:
         concept = self.labels[index] if self.labels else ""
@@ -339,8 +394,16 @@ class ReFT(Dictionary):
             "ref": self.links[index] if self.links else None,
             "concept_genres_map": {concept: genres},
         }
-        maximum = self.max_activations[index] if self.max_activations else None
-        return row if maximum is None else row | {"max_activation": maximum}
+        maximum, suggested = self.maximum(index), self.suggested[index] if self.suggested else None
+        known = {"max_activation": maximum, "suggested": suggested and [suggested[0], dict(suggested[1])]}
+        return row | {name: value for name, value in known.items() if value is not None}
+
+    @classmethod
+    def demo(cls) -> ReFT:
+        """The concepts shipped for the embedded model."""
+        from steerwidgets.demo.reft import load_demo_reft
+
+        return load_demo_reft()
 
     @classmethod
     def fit(

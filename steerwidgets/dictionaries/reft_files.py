@@ -20,6 +20,7 @@ class Row(TypedDict):
     link: str | None
     genres: tuple[str, ...]
     max_activation: float | None
+    suggested: tuple[str, dict[str, float]] | None
 
 
 def layer_of(folder: str, layer: int | None) -> int:
@@ -54,15 +55,21 @@ def read_metadata(path: Path, concepts: int) -> list[Row]:
     Raises:
         ValueError: a line is not a concept, or is one that the weight does not have.
     """
-    rows = [Row(label="", link=None, genres=(), max_activation=None) for _ in range(concepts)]
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    rows = [Row(label="", link=None, genres=(), max_activation=None, suggested=None) for _ in range(concepts)]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 text (byte {error.start}); download it again.") from None
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
             index, concept = int(value["concept_id"]), str(value["concept"])
             genres = tuple(value.get("concept_genres_map", {}).get(concept, ()))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            said = value.get("suggested")
+            suggested = said and (str(said[0]), {str(name): float(number) for name, number in said[1].items()})
+        except (json.JSONDecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"Line {number} of {path.name} is not a concept with concept_id and concept "
                 f"({type(error).__name__}); the file may be cut short: download it again."
@@ -73,6 +80,10 @@ def read_metadata(path: Path, concepts: int) -> list[Row]:
                 "the two files are not of one dictionary."
             )
         rows[index] = Row(
-            label=concept, link=value.get("ref"), genres=genres, max_activation=value.get("max_activation")
+            label=concept,
+            link=value.get("ref"),
+            genres=genres,
+            max_activation=value.get("max_activation"),
+            suggested=suggested or None,
         )
     return rows

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from steerwidgets.dictionaries import sae_bridge, sae_formats
 from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae_checks import checked_tensors, fold_norm
 from steerwidgets.dictionaries.sae_codec import Codec, DenseCodec
 from steerwidgets.dictionaries.sae_feature import SAEFeature
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FILE as STATISTICS
+from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.sites import Site, Stream
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Labels = Sequence[str] | Mapping[str, int] | str | Path
-"""One for each feature, {label: index}, or the path of a JSON file that holds either."""
 
 
 class SAE(Dictionary):
@@ -47,7 +49,7 @@ class SAE(Dictionary):
         rescale_acts_by_decoder_norm: whether activations are in units of the decoder's norm.
         center_input: whether the residual's mean is taken out first; for SAEs that were trained on TransformerLens
             models with `center_writing_weights`, used on the Hugging Face model.
-        labels: one for each feature, {label: index}, or the path of a JSON file that holds either.
+        labels: one for each feature, {label: index}, {index: label}, a file of them, or a `Labels`; see `LabelsLike`.
         max_activations: the largest activation of each feature, or {index: activation}.
         max_activation_of: the corpus of the maxima and its size.
         provenance: where it comes from.
@@ -57,8 +59,8 @@ class SAE(Dictionary):
     """
 
     kind: ClassVar[str] = "SAE"
-    _max_activations: dict[int, float]
-    _max_activation_of: str | None
+    suggested: Mapping[int, tuple[str, Mapping[str, float]]] = MappingProxyType({})
+    """Ops and strengths that were seen to work, by feature."""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class SAE(Dictionary):
         norm_scaling_factor: float | None = None,
         rescale_acts_by_decoder_norm: bool = False,
         center_input: bool = False,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         max_activations: Sequence[float | None] | Mapping[int, float] | None = None,
         max_activation_of: str | None = None,
         provenance: Mapping[str, str] | None = None,
@@ -102,28 +104,24 @@ class SAE(Dictionary):
             center_input=center_input,
         )
         self._set_up(codec, sae_formats.given_site(site, layer, stream), labels, provenance, center_input=center_input)
-        maxima = max_activations if isinstance(max_activations, Mapping) else dict(enumerate(max_activations or ()))
-        self._max_activations = {index: float(value) for index, value in maxima.items() if value is not None}
-        self._max_activation_of = max_activation_of
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.activation = activation
 
     def _set_up(
         self,
         codec: Codec,
         site: Site,
-        labels: Labels | None,
+        labels: LabelsLike | None,
         provenance: Mapping[str, str] | None,
         *,
         center_input: bool,
     ) -> None:
         self._codec, self.site, self.center_input = codec, site, center_input
         self.provenance = dict(provenance or {})
-        self._max_activations, self._max_activation_of = {}, None
+        self._output_site: Site | None = None
         self._read_only = codec.why_read_only if isinstance(codec, sae_bridge.SaeLensCodec) else ""
         self.activation = codec.architecture if isinstance(codec, sae_bridge.SaeLensCodec) else ""
-        found = sae_formats.read_labels(labels, codec.size)
-        self._index_by_label = found if isinstance(found, dict) else {}
-        self.labels = tuple(_one_for_each(found, codec.size) if isinstance(found, dict) else found)
+        self.labels = labels
 
     @property
     def size(self) -> int:
@@ -142,16 +140,11 @@ class SAE(Dictionary):
     def feature(self, index: int) -> SAEFeature:
         """The feature at an index."""
         return SAEFeature(
-            self.vector(index),
-            self.site,
-            self.label(index),
-            dictionary=self.fingerprint,
-            dictionary_kind=self.kind,
-            index=index,
-            max_activation=self._max_activations.get(index),
-            max_activation_of=self._max_activation_of,
+            **self._entry(index),
+            suggested=self.suggested.get(index),
             codec=self._codec,
             read_only=self._read_only,
+            output_site=self._output_site,
         )
 
     def encode(self, h: Tensor) -> Tensor:
@@ -171,7 +164,7 @@ class SAE(Dictionary):
             IndexError: there is no such feature.
         """
         self._codec.check_width(h)
-        return self._codec.some(h.float(), [self._known(index) for index in features])
+        return self._codec.some(h.float(), self.checked(features))
 
     def decode(self, activations: Tensor, h: Tensor | None = None) -> Tensor:
         """The reconstruction of a residual, float32 [..., d_model].
@@ -201,13 +194,34 @@ class SAE(Dictionary):
         yield from self._codec.weights()
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that sae_lens and `SAE.load` read: cfg.json, sae_weights.safetensors, and labels.json.
+        """Write a folder that sae_lens and `SAE.load` read: cfg.json and sae_weights.safetensors.
+
+        What else is known goes beside them, into labels.json and statistics.safetensors.
 
         Raises:
             ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
         """
         codec = self._dense("save")
         sae_formats.write_folder(codec, self.site, self.labels, self.provenance.get("model"), Path(folder))
+        if self.statistics is not None:
+            self.statistics.save(Path(folder) / STATISTICS)
+
+    def export(self, folder: str | Path) -> None:
+        """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+        """
+        codec = self._dense("export")
+        sae_formats.write_folder(codec, self.site, (), self.provenance.get("model"), Path(folder))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, biases and thresholds under sae_lens' names: `W_enc` [d_model, feature], `W_dec` [feature, d_model].
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself.
+        """
+        return self._dense("ask").tensors()
 
     def to(self, device: torch.device | str) -> SAE:
         """Move the weights to a device: whole rows (TopK, search) are computed where they are.
@@ -225,12 +239,12 @@ class SAE(Dictionary):
             raise ValueError(f"sae_lens computes {self.activation!r} itself: {verb} the sae_lens object instead.")
         return self._codec
 
-    def _known(self, index: int) -> int:
-        return self[index].index if not 0 <= index < self.size else index
+    @classmethod
+    def demo(cls) -> SAE:
+        """The SAE shipped for the embedded model."""
+        from steerwidgets.demo.sae import load_demo_sae
 
-    def _index_of(self, label: str) -> int:
-        index = self._index_by_label.get(label)
-        return super()._index_of(label) if index is None else index
+        return load_demo_sae()
 
     @classmethod
     def load(
@@ -240,7 +254,7 @@ class SAE(Dictionary):
         layer: int | None = None,
         stream: Stream | None = None,
         site: Site | None = None,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         dtype: torch.dtype | None = None,
         center_input: bool | None = None,
         norm_scaling_factor: float | None = None,
@@ -278,14 +292,20 @@ class SAE(Dictionary):
             norm_scaling_factor=norm_scaling_factor,
             provenance=sae_bridge.provenance_of(cfg) | {"file": path.name},
         )
-        made.source_code = f"sw.SAE.load({str(path)!r}, layer={place.layer}, stream={place.stream!r}" + _written(
-            labels=labels, dtype=dtype, center_input=center_input, norm_scaling_factor=norm_scaling_factor
+        if (path / STATISTICS).is_file():
+            made.statistics = FeatureStatistics.load(path / STATISTICS)
+        made.source_code = call(
+            f"sw.SAE.load({str(path)!r}, layer={place.layer}, stream={place.stream!r}",
+            labels=labels,
+            dtype=dtype,
+            center_input=center_input,
+            norm_scaling_factor=norm_scaling_factor,
         )
         return made
 
     @classmethod
     def from_pretrained(
-        cls, release: str, sae_id: str, *, labels: Labels | None = None, dtype: str = "float32", **settings: Any
+        cls, release: str, sae_id: str, *, labels: LabelsLike | None = None, dtype: str = "float32", **settings: Any
     ) -> SAE:
         """A pretrained SAE by its names in sae_lens' registry, as `("gemma-scope-2b-pt-res", "layer_20/…")`.
 
@@ -303,7 +323,31 @@ class SAE(Dictionary):
         sae, found = sae_bridge.pretrained(release, sae_id, dtype)
         made = cls.from_sae_lens(sae, labels=labels, **settings)
         made.provenance = dict(made.provenance) | found
-        made.source_code = f"sw.SAE.from_pretrained({release!r}, {sae_id!r}" + _written(labels=labels, **settings)
+        made.source_code = call(f"sw.SAE.from_pretrained({release!r}, {sae_id!r}", labels=labels, **settings)
+        return made
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> SAE:
+        """The autoencoder of pyvene's `JumpReLUAutoencoderIntervention` or `AutoencoderIntervention`.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `SAE`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no autoencoder, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries import pyvene_interventions, pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        made = cls(**pyvene_weights.autoencoder(found), site=site, labels=labels, provenance=found.provenance)
+        made.source_code = found.source_code("SAE", site, labels)
         return made
 
     @classmethod
@@ -314,7 +358,7 @@ class SAE(Dictionary):
         layer: int | None = None,
         stream: Stream | None = None,
         site: Site | None = None,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         center_input: bool | None = None,
         norm_scaling_factor: float | None = None,
     ) -> SAE:
@@ -353,18 +397,5 @@ class SAE(Dictionary):
         made = cls.__new__(cls)
         codec = sae_bridge.SaeLensCodec(sae, center_input=center)
         made._set_up(codec, place, labels, provenance, center_input=center)  # noqa: SLF001
+        made._output_site = sae_formats.output_site_of(cfg) if codec.is_transcoder else None  # noqa: SLF001
         return made
-
-
-def _one_for_each(index_by_label: Mapping[str, int], size: int) -> Sequence[str]:
-    labels = [""] * size if index_by_label else []
-    for label, index in index_by_label.items():
-        labels[index] = labels[index] or label
-    return labels
-
-
-def _written(**arguments: Any) -> str:
-    """The end of a call, with the arguments that were given and can be written down."""
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-    written = [f", {name}={value!r}" for name, value in given.items() if value is not None and len(repr(value)) < 200]
-    return "".join(written) + ")"

@@ -122,7 +122,10 @@ class SaeLensCodec(Codec):
     def why_read_only(self) -> str:
         """Why its features can't steer; empty where they can."""
         if self.is_transcoder:
-            return "it belongs to a transcoder, which reads at one place and writes at another"
+            return (
+                "it belongs to a transcoder, which reads at one place and writes at another; what it writes steers by "
+                "itself, as in transcoder[3].output.add(20)"
+            )
         if self.architecture == "temporal":
             return "it belongs to a temporal SAE, whose activations depend on the whole text before them"
         return ""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from steerwidgets import interventions
 from steerwidgets.dictionaries.sae_codec import Codec
 from steerwidgets.interventions import Op
-from steerwidgets.steer import Feature, Steer
+from steerwidgets.sites import Site
+from steerwidgets.steer import Direction, Feature, Steer
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +24,35 @@ class SAEFeature(Feature):
     Args:
         codec: the SAE's arithmetic.
         read_only: why it can't steer; empty where it can.
+        output_site: where a transcoder writes; None for an SAE, which writes where it reads.
     """
 
     codec: Codec = field(kw_only=True)
     read_only: str = field(default="", kw_only=True)
+    output_site: Site | None = field(default=None, kw_only=True)
 
     @property
     def ops(self) -> Mapping[str, Op]:
         """The ops that it takes: none where it is read-only."""
         return {} if self.read_only else interventions.SAE_OPS
+
+    @property
+    def full_strength(self) -> float | None:
+        """The largest activation known: `clamp` gives it, and `add` of so much moves the activation by about that."""
+        return self.max_activation or None
+
+    @property
+    def output(self) -> Direction:
+        """What it writes per unit of its activation, where it writes it: a direction that steers and reads out.
+
+        For a transcoder that is another place than the one it reads.
+        """
+        return Direction(self.vector, self.output_site or self.site, f"output of {self.label}")
+
+    @property
+    def direction(self) -> Direction:
+        """The bare vector, free of any dictionary, where the feature writes."""
+        return Direction(self.vector, self.output_site or self.site, self.label)
 
     def activation(self, h: Tensor) -> Tensor:
         """The SAE's activation of this feature: O(d_model) for ReLU and JumpReLU, the whole row for others.

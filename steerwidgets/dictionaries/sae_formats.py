@@ -1,4 +1,4 @@
-"""The files of sparse autoencoders: sae_lens' folders, Gemma Scope's params.npz, and labels as JSON."""
+"""The files of sparse autoencoders: sae_lens' folders and Gemma Scope's params.npz."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ _HF_STREAMS: Final[dict[str, Stream]] = {
     "input": "resid_pre",
     "self_attn.o_proj.input": "attn_z",
     "mlp.output": "mlp_out",
+    "mlp.input": "mlp_in",
+    "pre_feedforward_layernorm.output": "mlp_in",
     "mlp.down_proj.input": "mlp_acts",
     "post_feedforward_layernorm.output": "mlp_out",
 }
@@ -89,8 +91,19 @@ def site_of(cfg: Mapping[str, Any]) -> Site:
     Raises:
         ValueError: it does not say, or names a place that is no stream of a block.
     """
-    metadata = metadata_of(cfg)
-    hook_name, hf_name = metadata.get("hook_name"), metadata.get("hf_hook_name")
+    return _site_named(metadata_of(cfg), "")
+
+
+def output_site_of(cfg: Mapping[str, Any]) -> Site | None:
+    """Where a cfg says that a transcoder writes; None where it does not say, or names no stream of a block."""
+    try:
+        return _site_named(metadata_of(cfg), "_out")
+    except ValueError:
+        return None
+
+
+def _site_named(metadata: Mapping[str, Any], which: str) -> Site:
+    hook_name, hf_name = metadata.get(f"hook_name{which}"), metadata.get(f"hf_hook_name{which}")
     for name, parse in ((hook_name, Site.from_hook_name), (hf_name, site_from_hf_name)):
         if name:
             try:
@@ -254,35 +267,6 @@ def named_tensors(tensors: Mapping[str, Tensor], source: str, cfg: Mapping[str, 
     if factor is not None and not torch.allclose(factor.float(), torch.ones_like(factor.float())):
         raise ValueError(f"{source} has a fine-tuning scale for each feature, which steerwidgets does not compute.")
     return {name: renamed[name] for name in wanted}
-
-
-def read_labels(labels: Sequence[str] | Mapping[str, int] | str | Path | None, size: int) -> dict[str, int] | list[str]:
-    """Labels as a table from label to index, or one for each feature.
-
-    Args:
-        labels: one for each feature, {label: index}, or the path of a JSON file that holds either.
-        size: how many features there are.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: there is not one for each feature, or an index is none.
-    """
-    if labels is None:
-        return []
-    if isinstance(labels, str | Path):
-        path = Path(labels)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file of labels at {str(path)!r}.")
-        labels = _read_json(path)
-    if isinstance(labels, Mapping):
-        for label, index in labels.items():
-            if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < size:
-                raise ValueError(f"The label {label!r} belongs to feature {index!r}, but features are 0 to {size - 1}.")
-        return {str(label): index for label, index in labels.items()}
-    if not isinstance(labels, Sequence) or len(labels) != size:
-        found = f"{len(labels)} labels" if isinstance(labels, Sequence) else type(labels).__name__
-        raise ValueError(f"Labels are {{label: index}} or a list of {size}, one for each feature, but got {found}.")
-    return [str(label or "") for label in labels]
 
 
 def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: str | None, folder: Path) -> None:

@@ -14,6 +14,8 @@ from steerwidgets.reading import Residuals, read_residuals
 from steerwidgets.training.directions import DECIDE_AT_ZERO, Method, fit_directions
 
 if TYPE_CHECKING:
+    import threading
+
     from torch import Tensor
 
     from steerwidgets.engine import Engine
@@ -29,8 +31,10 @@ class FitOptions(TypedDict, total=False):
     """The options of `fit`, each with its default.
 
     Attributes:
+        names: what labels that are numbers stand for, as {0: "alt.atheism", …} or a list; by default the numbers.
         method: `svm` (linear, no intercept), `logistic` (no intercept), `mean_difference` (of the label's texts and the
-            rest) or `pca` (first principal component about the midpoint of the two); unit norm each.
+            rest) or `pca` (first principal component about the midpoint of the two).
+        unit: whether each direction is made of unit norm; otherwise a difference in means is in the residual's units.
         pool: a text's vector: the `mean` over its tokens, the `last` one, or the largest of each number (`max`).
         skip: leave out this many tokens at the beginning, BOS included, and nothing else; by default special and
             template tokens and attention sinks are left out.
@@ -39,9 +43,12 @@ class FitOptions(TypedDict, total=False):
         batch_size: texts that are read at once.
         seed: of the split and the solvers.
         on_progress: called with texts read and texts in all.
+        stop: set it to end within one batch of texts, or after the block that is being fitted.
     """
 
+    names: Mapping[int, str] | Sequence[str] | None
     method: Method
+    unit: bool
     pool: Pool
     skip: int | None
     max_tokens: int | None
@@ -49,6 +56,7 @@ class FitOptions(TypedDict, total=False):
     batch_size: int
     seed: int
     on_progress: Callable[[int, int], None] | None
+    stop: threading.Event | None
 
 
 class LayerFits(Mapping[int, CAV]):
@@ -95,6 +103,7 @@ def fit(
     Raises:
         ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
         ImportError: `svm` and `logistic` need scikit-learn.
+        RuntimeError: it was stopped.
     """
     return next(iter(fit_layers(engine, texts, labels, [site], **options).values()))
 
@@ -105,7 +114,9 @@ def fit_layers(
     labels: Sequence[str | int],
     sites: Sequence[Site],
     *,
+    names: Mapping[int, str] | Sequence[str] | None = None,
     method: Method = "svm",
+    unit: bool = True,
     pool: Pool = "mean",
     skip: int | None = None,
     max_tokens: int | None = None,
@@ -113,26 +124,31 @@ def fit_layers(
     batch_size: int = _BATCH,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> LayerFits:
-    """The same at several sites, for which every text is read once.
+    """The same at several sites, for which every text is read once; stopped, those that are fitted by then.
 
     Raises:
         ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
         ImportError: `svm` and `logistic` need scikit-learn.
+        RuntimeError: it was stopped before anything was fitted.
     """
     _check_options(method, pool, skip, max_tokens, held_out)
     if method in DECIDE_AT_ZERO:
         _require_scikit_learn(method)
     texts = list(texts)
-    names, targets = _named(labels, len(texts))
+    found, targets = _numbered(labels, len(texts))
+    concepts = [str(label) for label in found] if names is None else _named(found, names)
     if not sites:
         raise ValueError("No block was given to fit at.")
     encoded = [cut(_encoded(engine, text), max_tokens) for text in texts]
-    vectors = _read(engine, encoded, sites, pool, skip, batch_size, on_progress)
-    is_test = _split(targets, len(names), held_out, seed)
-    made = {}
+    vectors = _read(engine, encoded, sites, pool, skip, batch_size, on_progress, stop)
+    is_test = _split(targets, len(concepts), held_out, seed)
+    made: dict[int, CAV] = {}
     for site in sites:
-        rows, report = fit_directions(vectors[site], targets, is_test, names, method, seed)
+        if stop is not None and stop.is_set():
+            break
+        rows, report = fit_directions(vectors[site], targets, is_test, concepts, method, seed, unit=unit)
         provenance = {
             "model": engine.architecture.name,
             "made by": "CAV.fit",
@@ -141,8 +157,10 @@ def fit_layers(
             "held out": f"accuracy {report.accuracy:.3f}, AUROC {report.auroc:.3f}" if report.scores else "none",
             "dtype": model_provenance(engine)["dtype"],
         }
-        made[site.layer] = CAV(rows, names, layer=site.layer, stream=site.stream, provenance=provenance)
+        made[site.layer] = CAV(rows, concepts, layer=site.layer, stream=site.stream, provenance=provenance)
         made[site.layer].report = report
+    if not made:
+        raise RuntimeError("The fit was stopped before anything was learned.")
     return LayerFits(made)
 
 
@@ -169,7 +187,7 @@ def pooled(engine: Engine, texts: Sequence[Prompt], site: Site, pool: Callable[[
     for batch in _batches(texts):
         with engine.lock:
             residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], [site])
-        for text, h, keep in zip(batch, residuals.values[site], _own_words(residuals, site, batch), strict=True):
+        for text, h, keep in zip(batch, residuals.values[site], own_words(residuals, site, batch), strict=True):
             words = h[keep]
             if not len(words):
                 raise ValueError(f"A text of {len(text)} tokens has no word left to read; give a longer one.")
@@ -193,7 +211,7 @@ def _batches(texts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
     return (texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH))
 
 
-def _own_words(residuals: Residuals, site: Site, texts: Sequence[Prompt]) -> Tensor:
+def own_words(residuals: Residuals, site: Site, texts: Sequence[Prompt]) -> Tensor:
     """Bool [text, position]: no padding, no special or template tokens, no attention sinks."""
     import torch
 
@@ -226,8 +244,8 @@ def _require_scikit_learn(method: str) -> None:
         ) from None
 
 
-def _named(labels: Sequence[str | int], texts: int) -> tuple[list[str], Tensor]:
-    """The distinct labels in order, and the number of each text's: int [text]."""
+def _numbered(labels: Sequence[str | int], texts: int) -> tuple[list[str | int], Tensor]:
+    """The distinct labels in order, numbers as numbers, and the place of each text's: int [text]."""
     import torch
 
     labels = [label.item() if hasattr(label, "item") else label for label in labels]
@@ -238,7 +256,22 @@ def _named(labels: Sequence[str | int], texts: int) -> tuple[list[str], Tensor]:
     if len(distinct) < 2:
         raise ValueError(f"CAV.fit tells labels apart, so it needs at least two, but {len(distinct)} was given.")
     place = {label: i for i, label in enumerate(distinct)}
-    return [str(label) for label in distinct], torch.tensor([place[label] for label in labels])
+    return distinct, torch.tensor([place[label] for label in labels])
+
+
+def _named(labels: Sequence[str | int], names: Mapping[int, str] | Sequence[str]) -> list[str]:
+    """What labels that are numbers stand for."""
+    by_number = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
+    for label in labels:
+        if label not in by_number:
+            raise ValueError(
+                f"names says what labels that are numbers stand for, but it holds nothing for {label!r}; "
+                f'give it as {{{label!r}: "…"}}, or leave names out.'
+            )
+    found = [str(by_number[label]) for label in labels if isinstance(label, int)]
+    if len(set(found)) < len(labels):
+        raise ValueError(f"names gives two labels the same name; name each of them apart: {', '.join(found)}.")
+    return found
 
 
 def _encoded(engine: Engine, text: PromptLike) -> Prompt:
@@ -260,6 +293,7 @@ def _read(
     skip: int | None,
     batch_size: int,
     on_progress: Callable[[int, int], None] | None,
+    stop: threading.Event | None,
 ) -> dict[Site, Tensor]:
     """Pooled vectors of every text at every site, float32 [text, d_model]; NaN where no token is left.
 
@@ -270,11 +304,13 @@ def _read(
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     found: dict[Site, list[Tensor]] = {site: [] for site in sites}
     for start in range(0, len(order), batch_size):
+        if stop is not None and stop.is_set():
+            raise RuntimeError(f"The fit was stopped after {start} of {len(texts)} texts, before anything was learned.")
         batch = [texts[i] for i in order[start : start + batch_size]]
         with engine.lock:
             residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], sites)
         for site in sites:
-            kept = _own_words(residuals, site, batch) if skip is None else residuals.absolute >= skip
+            kept = own_words(residuals, site, batch) if skip is None else residuals.absolute >= skip
             found[site].append(_pool(residuals.values[site], kept, pool))
         if on_progress is not None:
             on_progress(start + len(batch), len(texts))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from steerwidgets.dictionaries.reports import CAVReport, ConceptScore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,53 +15,6 @@ if TYPE_CHECKING:
 Method = Literal["svm", "logistic", "mean_difference", "pca"]
 DECIDE_AT_ZERO: Final = ("svm", "logistic")
 """Methods that are fitted to decide at 0, by scikit-learn."""
-
-
-@dataclass(frozen=True)
-class ConceptScore:
-    """How well one direction tells its label's held-out texts from the rest.
-
-    Attributes:
-        label: the label.
-        accuracy: the share told right; `svm` and `logistic` decide at 0, the others at the midpoint of the means that
-            were seen in fitting.
-        auroc: the chance that a text with the label projects higher than one without.
-        positives: held-out texts with the label.
-        negatives: held-out texts without.
-    """
-
-    label: str
-    accuracy: float
-    auroc: float
-    positives: int
-    negatives: int
-
-
-@dataclass(frozen=True)
-class CAVReport:
-    """What a fit was made from and how well it separates.
-
-    Attributes:
-        scores: one for each label; empty where nothing was held out.
-        fitted: texts that were fitted on.
-        dropped: texts without a token to read, or with NaN activations, which were left out.
-        converged: whether the solver said that it was done.
-    """
-
-    scores: tuple[ConceptScore, ...]
-    fitted: int
-    dropped: int
-    converged: bool
-
-    @property
-    def auroc(self) -> float:
-        """The mean over labels; NaN where nothing was held out."""
-        return _mean([score.auroc for score in self.scores])
-
-    @property
-    def accuracy(self) -> float:
-        """The mean over labels; NaN where nothing was held out."""
-        return _mean([score.accuracy for score in self.scores])
 
 
 def auroc(positive: Tensor, negative: Tensor) -> float:
@@ -84,9 +38,16 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
 
 
 def fit_directions(
-    vectors: Tensor, targets: Tensor, is_test: Tensor, names: Sequence[str], method: Method, seed: int
+    vectors: Tensor,
+    targets: Tensor,
+    is_test: Tensor,
+    names: Sequence[str],
+    method: Method,
+    seed: int,
+    *,
+    unit: bool = True,
 ) -> tuple[Tensor, CAVReport]:
-    """One unit direction for each class, fitted on some rows and scored on the others.
+    """One direction for each class, fitted on some rows and scored on the others.
 
     Args:
         vectors: float32 [row, d_model]; rows that hold NaN are dropped and counted.
@@ -95,6 +56,7 @@ def fit_directions(
         names: of the classes.
         method: how.
         seed: of the solvers.
+        unit: whether directions are made of unit norm.
 
     Returns:
         float32 [class, d_model], and the report.
@@ -113,7 +75,7 @@ def fit_directions(
             )
     x, y = vectors[train], targets[train]
     rows, converged = _SOLVERS[method](x, y, len(names), seed)
-    rows = rows / rows.norm(dim=-1, keepdim=True)
+    rows = rows / rows.norm(dim=-1, keepdim=True) if unit else rows
     scores = []
     for i, name in enumerate(names):
         threshold = 0.0 if method in DECIDE_AT_ZERO else _midpoint(x @ rows[i], y == i)
@@ -188,7 +150,3 @@ def _quietly_fitted(solver: Any, x: Tensor, y: Tensor) -> tuple[Any, bool]:
 
 def _midpoint(projections: Tensor, mine: Tensor) -> float:
     return float(projections[mine].mean() + projections[~mine].mean()) / 2
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

@@ -11,6 +11,7 @@ from steerwidgets.dictionaries.mfa import MFA
 from steerwidgets.dictionaries.mfa_density import log_densities, prepare
 from steerwidgets.dictionaries.mfa_file import Checkpoint, inverse_softplus
 from steerwidgets.dictionaries.mfa_points import Points
+from steerwidgets.dictionaries.reports import MFAReport
 from steerwidgets.provenance import model_provenance
 from steerwidgets.training.mfa_corpus import OnProgress, Progress, collect
 from steerwidgets.training.mfa_start import Initialisation, Start, find_start
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from steerwidgets.sites import Site
 
 _EPS: Final = 1e-5
-_POOL: Final = 50_000
-"""Points that clusters are found on; the seed's fifth of 250,000."""
-
 _LEAST_NOISE: Final = 1e-3
 """Of the mean noise: no dimension starts with less."""
 
@@ -57,6 +55,7 @@ def fit(
     rank: int,
     *,
     bos: bool | None = None,
+    keep_sinks: bool = False,
     centred: bool = False,
     max_tokens: int = 250_000,
     max_length: int = 512,
@@ -72,11 +71,12 @@ def fit(
 
     Args:
         engine: the model.
-        texts: texts, or points that were collected already (for which `bos` and the maxima are settled).
+        texts: texts, or points that were collected already (for which `bos`, sinks and the maxima are settled).
         site: where.
         components: how many.
         rank: loadings of each component.
         bos: as for `mfa_corpus.collect`.
+        keep_sinks: likewise.
         centred: whether the residual's mean over d_model is taken off first.
         max_tokens: how many points at most.
         max_length: a longer text is cut after this many tokens.
@@ -94,7 +94,12 @@ def fit(
     if isinstance(texts, Points):
         points = texts
     else:
-        read: dict[str, Any] = {"bos": bos, "max_tokens": max_tokens, "max_length": max_length}
+        read: dict[str, Any] = {
+            "bos": bos,
+            "keep_sinks": keep_sinks,
+            "max_tokens": max_tokens,
+            "max_length": max_length,
+        }
         points = collect(engine, texts, site, on_progress=on_progress, stop=stop, **read)
     if points.site != site:
         raise ValueError(f"The points were read at {points.site}, but an MFA at {site} was asked for.")
@@ -102,14 +107,17 @@ def fit(
     fitted = fit_points(points.residuals, components, rank, centred=centred, **told, **settings)
     provenance = model_provenance(engine) | {
         "points": f"{len(points)} tokens of {len(points.texts)} texts",
-        "dropped": f"padding, special tokens, attention sinks; {points.not_finite} rows with NaN or infinite values",
+        "dropped": f"padding, special tokens{'' if points.sinks else ', attention sinks'}; "
+        f"{points.not_finite} rows with NaN or infinite values",
         "residual": "without its mean, as TransformerLens has it" if centred else "as the model has it",
         "bos": "before every text" if points.bos else "where the tokenizer puts one",
         "nll": ", ".join(f"{each:.3f}" for each in fitted.nll),
         "best epoch": f"{fitted.best}{' (stopped)' if fitted.stopped else ''}",
     }
     of = fitted.checkpoint
-    return MFA(of.state, of.meta, layer=site.layer, stream=site.stream, centred=centred, provenance=provenance)
+    made = MFA(of.state, of.meta, layer=site.layer, stream=site.stream, centred=centred, provenance=provenance)
+    made.report = MFAReport(fitted.nll, fitted.best, fitted.stopped, len(points))
+    return made
 
 
 def fit_points(
@@ -118,7 +126,8 @@ def fit_points(
     rank: int,
     *,
     seed: int = 0,
-    initialisation: Initialisation = "kmeans",
+    initialisation: Initialisation | Tensor = "kmeans",
+    pool: int = 50_000,
     epochs: int = 10,
     batch: int = 128,
     learning_rate: float = 1e-3,
@@ -139,7 +148,8 @@ def fit_points(
         components: how many.
         rank: loadings of each component.
         seed: of the clusters, the first loadings and the order of the points.
-        initialisation: `kmeans` (scikit-learn) or `points`, as many random points.
+        initialisation: `kmeans` (scikit-learn), `points` (as many random points), or centroids [component, d_model].
+        pool: random points that k-means is run on; the reference's tutorial takes a fifth of its 250,000.
         epochs: how often all points are gone through.
         batch: points of each step.
         learning_rate: Adam's.
@@ -157,7 +167,7 @@ def fit_points(
     """
     import torch
 
-    _check_settings(points, components, rank, initialisation, held_out, epochs, batch, learning_rate)
+    _check_settings(points, components, rank, initialisation, pool, held_out, epochs, batch, learning_rate)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(points), generator=generator)
     judged = order[: round(held_out * len(points))]
@@ -168,7 +178,7 @@ def fit_points(
     _refuse_stopped(stop)
     rows_of: Callable[[Tensor], Tensor] = lambda rows: _seen(points[rows].float(), centred=centred)
     report(Progress("clusters", 0, 1))
-    start = find_start(rows_of(learned[:_POOL].sort().values), components, initialisation, seed, generator)
+    start = find_start(rows_of(learned[:pool].sort().values), components, initialisation, seed, generator)
     report(Progress("clusters", 1, 1))
     scaled: Callable[[Tensor], Tensor] = lambda rows: ((rows_of(rows) - start.middle) / start.unit).to(device)
     model = _Parameters(start, rank, noise_per_component, generator, device)
@@ -282,7 +292,8 @@ def _check_settings(
     points: Tensor,
     components: int,
     rank: int,
-    initialisation: str,
+    initialisation: str | Tensor,
+    pool: int,
     held_out: float,
     epochs: int,
     batch: int,
@@ -296,8 +307,18 @@ def _check_settings(
         raise ValueError("The points hold NaN or infinite values; leave those rows out.")
     if not 1 <= rank <= points.shape[1]:
         raise ValueError(f"The rank lies between 1 and {points.shape[1]}, the width of the site, but {rank} was given.")
-    if initialisation not in ("kmeans", "points"):
-        raise ValueError(f"The initialisation is kmeans or points, but {initialisation!r} was given.")
+    if isinstance(initialisation, torch.Tensor):
+        if initialisation.shape != (components, points.shape[1]) or not bool(torch.isfinite(initialisation).all()):
+            raise ValueError(
+                f"Centroids to begin with are finite numbers [{components}, {points.shape[1]}], one row for each "
+                f"component, but a tensor of shape {list(initialisation.shape)} was given."
+            )
+    elif initialisation not in ("kmeans", "points"):
+        raise ValueError(
+            f"The initialisation is kmeans or points, or a tensor of centroids, but {initialisation!r} was given."
+        )
+    if pool < components:
+        raise ValueError(f"k-means finds {components} clusters among as many points or more, but pool={pool!r}.")
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is a share of the points from 0 to below 1, but {held_out!r} was given.")
     counts = {"components": components, "epochs": epochs, "batch": batch, "learning_rate": learning_rate}

@@ -52,19 +52,22 @@ def collect(
     site: Site,
     *,
     bos: bool | None = None,
+    keep_sinks: bool = False,
     max_tokens: int = 250_000,
     max_length: int = 512,
     cache: str | Path | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Points:
-    """The residuals of texts at a site; padding, special and template tokens and attention sinks are left out.
+    """The residuals of texts at a site; padding, special and template tokens are left out, and attention sinks.
 
     Args:
         engine: the model.
         texts: strings (read raw), messages, token ids or prompts; an iterator is read no further than needed.
         site: where to read.
         bos: True puts a BOS before every text, as TransformerLens does for GPT-2; by default what the tokenizer does.
+        keep_sinks: whether attention sinks stay in: position 0 where no BOS stands there, and positions whose norm is
+            above ten times the median. The reference leaves out BOS and padding alone.
         max_tokens: how many points at most.
         max_length: a longer text is cut after this many tokens.
         cache: a file that holds the residuals instead of memory; it is written anew, and is in use as long as they are.
@@ -91,7 +94,8 @@ def collect(
             break
         with engine.lock:
             residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], [site])
-        values, counted = residuals.values[site], residuals.counted(site)
+        values = residuals.values[site]
+        counted = residuals.real if keep_sinks else residuals.counted(site)
         if rows is None:
             rows = _room(max_tokens, values.shape[-1], cache)
         for text, h, keep in zip(batch, values, counted, strict=True):
@@ -107,9 +111,8 @@ def collect(
     if rows is None or not where:
         raise ValueError(f"None of the {len(read)} texts read has a token of its own words; give other or longer ones.")
     text, position = torch.tensor(where).T
-    return Points(
-        rows[: len(where)], site, text, position, tuple(read), engine.tokenizer, bool(bos), not_finite=not_finite
-    )
+    about: dict[str, Any] = {"bos": bool(bos), "not_finite": not_finite, "sinks": keep_sinks}
+    return Points(rows[: len(where)], site, text, position, tuple(read), engine.tokenizer, **about)
 
 
 def _room(points: int, width: int, cache: str | Path | None) -> Tensor:

@@ -30,16 +30,19 @@ class Start:
 
 
 def find_start(
-    points: Tensor, components: int, initialisation: Initialisation, seed: int, generator: torch.Generator
+    points: Tensor, components: int, initialisation: Initialisation | Tensor, seed: int, generator: torch.Generator
 ) -> Start:
-    """Clusters of points [n, d_model], by k-means or as random points.
+    """Clusters of points [n, d_model], by k-means, as random points, or around centroids that are given.
 
     Raises:
         ModuleNotFoundError: k-means needs scikit-learn.
     """
     middle = points.mean(0)
     centred = points - middle
-    centroids = _centroids(centred, components, initialisation, seed, generator)
+    if isinstance(initialisation, str):
+        centroids = _centroids(centred, components, initialisation, seed, generator)
+    else:
+        centroids = initialisation.detach().cpu().float() - middle
     spread = _spread(centred, centroids)
     unit = float(spread.mean().sqrt().clamp_min(1e-12))
     return Start(middle, unit, centroids / unit, spread / unit**2)

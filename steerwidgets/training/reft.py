@@ -98,7 +98,7 @@ def fit(
         raise ValueError(f"{site} can be read but not steered, so no concept can be trained there; take resid_post.")
     engine.architecture.refuse_compiled()
     sides = [
-        [_row(engine, example, settings.max_tokens, positive=side is positives) for example in side]
+        [example_row(engine, example, settings.max_tokens, positive=side is positives) for example in side]
         for side in (positives, negatives)
     ]
     parts = [_split(side, held_out, settings.seed) for side in sides]
@@ -148,7 +148,7 @@ def detection(engine: Engine, texts: Sequence[Prompt], site: Site, direction: Te
     return pooled(engine, texts, site, lambda words: (words @ direction).max().relu())
 
 
-def _row(engine: Engine, example: Example, max_tokens: int, *, positive: bool) -> Row:
+def example_row(engine: Engine, example: Example, max_tokens: int, *, positive: bool) -> Row:
     """An example as ids, and which of them the model learns: all of a text, or the answer to a prompt."""
     if isinstance(example, str):
         prompt = prompts.encode(engine.tokenizer, example, chat=False)

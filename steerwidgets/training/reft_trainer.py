@@ -213,16 +213,28 @@ class Trainer:
         """The language model's loss on the steered pass, and what is outside the top k."""
         from torch.nn import functional
 
-        engine = self._engine
-        device = engine.architecture.input_device
         ids, mask = left_padded([row.prompt.token_ids for row in batch], padding=0)
         absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
         labels = _labels(ids, batch)
         outside: list[Tensor] = []
-        edit = self._edit(_own(ids, batch), absolute, outside)
-        handle = on_stream(engine.architecture.hookpoint(self.site), edit)
+        logits = self._logits(batch, ids, mask, absolute, self._edit(_own(ids, batch), absolute, outside))
+        targets = labels[:, 1:].flatten().to(logits.device)
+        lm_loss = functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets, ignore_index=_IGNORED)
+        return lm_loss, outside[0]
+
+    def _logits(
+        self,
+        batch: Sequence[Row],  # noqa: ARG002 - a subclass may know more of these rows than their ids
+        ids: Tensor,
+        mask: Tensor,
+        absolute: Tensor,
+        edit: Callable[[Tensor], Tensor | None],
+    ) -> Tensor:
+        """The logits of a batch, [text, position, vocabulary], while `edit` changes the stream at the site."""
+        device = self._engine.architecture.input_device
+        handle = on_stream(self._engine.architecture.hookpoint(self.site), edit)
         try:
-            logits = engine.model(
+            logits: Tensor = self._engine.model(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 position_ids=absolute.clamp(min=0).to(device),
@@ -230,9 +242,7 @@ class Trainer:
             ).logits
         finally:
             handle.remove()
-        targets = labels[:, 1:].flatten().to(logits.device)
-        lm_loss = functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets, ignore_index=_IGNORED)
-        return lm_loss, outside[0]
+        return logits
 
     def _edit(self, own: Tensor, absolute: Tensor, outside: list[Tensor]) -> Callable[[Tensor], Tensor | None]:
         thread = threading.get_ident()

@@ -17,6 +17,7 @@ from timing import timed
 
 import steerwidgets as sw
 from steerwidgets.activations import strongest
+from steerwidgets.prompts import Token
 
 D_MODEL = 2304
 WIDTHS = {"16k": 16_384, "65k": 65_536, "262k": 262_144}
@@ -52,8 +53,9 @@ def measure(name: str, width: int, repeat: int) -> None:
         report("  clamp", seconds["ours"], "reference clamp", seconds["reference"])
         report("  read one feature", seconds["read"], "whole encode", seconds["encode"])
     residual, mask = torch.randn(256, D_MODEL), torch.ones(256, dtype=torch.bool)
+    tokens = [Token(0, "")] * 256
     sides = {
-        "search": lambda: strongest(sae, residual, mask, 20),
+        "search": lambda: strongest(sae, residual, mask, tokens, 20),
         "bare": lambda: (residual @ codec.W_enc).max(dim=0).values.topk(20),
     }
     seconds = medians(sides, max(3, repeat // 2))

@@ -1,11 +1,14 @@
 """CAV.fit against independent reading and scikit-learn's own solvers, and every way in which it can be wrong."""
 
 import builtins
+import json
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 from support.models import D_MODEL
@@ -255,8 +258,96 @@ def test_without_scikit_learn(llama, monkeypatch):
     assert sw.CAV.fit(llama, texts, labels, layer=LAYER, method="pca").size == 3
 
 
+def test_names_of_labels_that_are_numbers(llama):
+    texts, labels = corpus()
+    names = {7: "b", 3: "c", 9: "a"}
+    numbers = [{"sea": 7, "code": 3, "maths": 9}[label] for label in labels]
+    cavs = sw.CAV.fit(llama, texts, numbers, layer=LAYER, names=names)
+    assert list(cavs.labels) == ["c", "b", "a"], "in the order of the numbers"
+    assert [score.label for score in cavs.report.scores] == ["c", "b", "a"]
+    plain = sw.CAV.fit(llama, texts, numbers, layer=LAYER)
+    assert torch.equal(plain.vectors, cavs.vectors)
+    for wrong, says in (
+        ({7: "b", 3: "c"}, "holds nothing for 9"),
+        (["a", "b"], "holds nothing for 3"),
+        ({7: "b", 3: "c", 9: "b"}, "gives two labels the same name"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            sw.CAV.fit(llama, texts, numbers, layer=LAYER, names=wrong)
+    with pytest.raises(ValueError, match="holds nothing for 'code'"):
+        sw.CAV.fit(llama, texts, labels, layer=LAYER, names=["x"])
+
+
+@pytest.mark.parametrize("method", ["svm", "logistic", "mean_difference", "pca"])
+def test_directions_of_their_own_length(llama, method):
+    texts, labels = corpus()
+    own, unit = (sw.CAV.fit(llama, texts, labels, layer=LAYER, method=method, unit=each) for each in (False, True))
+    torch.testing.assert_close(own.vectors / own.vectors.norm(dim=-1, keepdim=True), unit.vectors)
+    assert own.report.scores == unit.report.scores
+
+
+def test_stop(llama):
+    texts, labels = corpus()
+    stop, told = threading.Event(), []
+
+    def on_progress(done, total):
+        told.append((done, total))
+        if done >= 16:
+            stop.set()
+
+    with pytest.raises(RuntimeError, match="stopped after 16 of 36 texts, before anything was learned"):
+        sw.CAV.fit(llama, texts, labels, layer=LAYER, batch_size=8, on_progress=on_progress, stop=stop)
+    assert told == [(8, 36), (16, 36)]
+    stop.clear()
+    fits = sw.CAV.fit(llama, texts, labels, layers="all", batch_size=36, stop=stop)
+    assert list(fits) == [0, 1, 2, 3]
+
+
+def test_stop_between_blocks(llama, monkeypatch):
+    """Those that are fitted by then are given; they are as they would be without a stop."""
+    from steerwidgets.training import cav
+
+    stop, fit_one, calls = threading.Event(), cav.fit_directions, []
+
+    def counted(*args, **settings):
+        calls.append(1)
+        if len(calls) == 2:
+            stop.set()
+        return fit_one(*args, **settings)
+
+    monkeypatch.setattr(cav, "fit_directions", counted)
+    texts, labels = corpus()
+    fits = sw.CAV.fit(llama, texts, labels, layers="all", method="mean_difference", stop=stop)
+    assert list(fits) == [0, 1]
+    calls.clear()
+    whole = sw.CAV.fit(llama, texts, labels, layers="all", method="mean_difference")
+    assert torch.equal(fits[1].vectors, whole[1].vectors)
+    stop.set()
+    with pytest.raises(RuntimeError, match="stopped after 0 of 36 texts"):
+        sw.CAV.fit(llama, texts, labels, layer=LAYER, stop=stop)
+
+
+def test_the_report_is_kept_in_the_file(llama, tmp_path):
+    texts, labels = corpus()
+    cavs = sw.CAV.fit(llama, texts, labels, layer=LAYER)
+    assert len(cavs.report.scores) == 3
+    cavs.save(tmp_path / "cavs.safetensors")
+    assert sw.CAV.load(tmp_path / "cavs.safetensors").report == cavs.report
+    cavs.report = None
+    cavs.save(tmp_path / "cavs.safetensors")
+    assert sw.CAV.load(tmp_path / "cavs.safetensors").report is None
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"scores": [{"label": "sea"}]}', '{"scores": []}'])
+def test_a_damaged_report(tmp_path, text):
+    header = {"cav": json.dumps({"labels": ["sea"], "layer": 1}), "report": text}
+    save_file({"vectors": torch.ones(1, 4)}, tmp_path / "cavs.safetensors", header)
+    with pytest.raises(ValueError, match="no report of a CAV fit"):
+        sw.CAV.load(tmp_path / "cavs.safetensors")
+
+
 def test_an_empty_report_has_no_mean():
-    from steerwidgets.training.directions import CAVReport
+    from steerwidgets.dictionaries.reports import CAVReport
 
     assert math.isnan(CAVReport((), 3, 0, converged=True).auroc)
 

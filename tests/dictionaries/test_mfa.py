@@ -85,7 +85,7 @@ def test_many_points_in_chunks_are_the_same(both, monkeypatch):
     mfa, _ = both
     whole = mfa.encode(points())
     monkeypatch.setattr("steerwidgets.dictionaries.mfa_density._NUMBERS", 7 * K * Q)
-    monkeypatch.setattr("steerwidgets.dictionaries.mfa._LOADED", 2)
+    monkeypatch.setattr("steerwidgets.dictionaries.mfa_reading._LOADED", 2)
     torch.testing.assert_close(mfa.encode(points()), whole)
     equal(mfa.reconstruct(points()), both[1].reconstruct(points()))
 
@@ -304,5 +304,61 @@ def test_mistakes_are_one_sentence(call, error, says):
 
 
 def test_labels_have_to_fit():
-    with pytest.raises(ValueError, match="5 components, but 2 were given"):
+    with pytest.raises(ValueError, match="2 labels were given for the 5 features of this MFA dictionary"):
         make(labels=["a", "b"])
+
+
+# A mixture whose components have loadings of their own
+
+
+def test_a_mixture_with_a_z_for_each_component(both):
+    mfa, reference = both
+    h = points(12)
+    full = [[0.0] * Q for _ in range(K)]
+    full[1][0], full[4][2] = 5.0, -3.0
+    expected = reference.two_stage(h, 0.4, full, None)
+    assert (expected - reference.two_stage(h, 0.4, None, None)).abs().max() > 0.1
+    ways = (
+        mfa.mixture.pull(0.4, z={4: {2: -3}, 1: [5, 0, 0]}),
+        mfa.mixture.pull(0.4, z=torch.tensor(full)),
+        mfa.mixture.pull(0.4, z=full),
+        mfa[4, 1].pull(0.4, z1_0=5, z4_2=-3),
+    )
+    for steer in ways:
+        equal(h + steer.feature.change(steer.op, steer.parameters, h), expected, atol=1e-3)
+        assert steer == ways[0]
+    assert ways[0].feature.label == "mixture, z of 1, 4"
+    assert ways[0] != mfa.mixture.pull(0.4)
+    assert not ways[0].is_setter
+    assert mfa[()].key == mfa.mixture.key
+
+
+def test_it_comes_back_from_json():
+    mfa, _ = make(rotation="varimax")
+    recipe = mfa.mixture.pull(0.4, z={3: {1: 2.0}, 0: {2: -1.0}}) + mfa.mixture.pull(0.1, z={2: 4})
+    again = sw.Recipe.from_json(recipe.to_json(), dictionaries=[mfa])
+    assert again == recipe
+    assert again.fingerprint == recipe.fingerprint
+    assert {tuple(steer.feature.components) for steer in again} == {(0, 3), ()}
+    assert dict(again.steers[0].parameters) == dict(recipe.steers[0].parameters)
+
+
+@pytest.mark.parametrize(
+    ("z", "error", "says"),
+    [
+        ({5: {0: 1}}, IndexError, "components 0 to 4, but 5"),
+        ({1: {3: 1}}, ValueError, "loadings 0 to 2, but z gives a number for 3"),
+        ({1: {0: 1}, 2: 3.0}, ValueError, "but some of each were given"),
+        ({1: [1, 2]}, ValueError, "one number for each of the 3 loadings, .* but 2 were given"),
+        (
+            [[1, 2, 3]] * 4,
+            ValueError,
+            "one row of numbers for each of the 5 components, but 4 rows were given; rows for",
+        ),
+        ({1: {0: float("nan")}}, ValueError, "z1_0 has to be a finite number"),
+    ],
+)
+def test_moves_that_no_mixture_makes(z, error, says):
+    mfa, _ = make()
+    with pytest.raises(error, match=says):
+        mfa.mixture.pull(0.5, z=z)

@@ -181,7 +181,7 @@ def test_a_wide_mlp_costs_no_square_matrix(fresh):
 def test_what_can_be_wrong(llama, fresh):
     with pytest.raises(ValueError, match="4 blocks, counted from 0 to 3"):
         sw.Neurons(llama, layer=4)
-    with pytest.raises(ValueError, match="48 neurons, but 2 labels"):
+    with pytest.raises(ValueError, match="2 labels were given for the 48 features"):
         sw.Neurons(llama, layer=1, labels=["a", "b"])
     neurons = sw.Neurons(llama, layer=1)
     with pytest.raises(IndexError, match="features 0 to 47, but 48"):

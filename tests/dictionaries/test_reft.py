@@ -184,7 +184,7 @@ def test_the_callers_tensor_stays_the_callers():
     [
         (weight()[0], {}, r"\[concept, d_model\], but one of shape \[32\]"),
         (torch.zeros(0, 4), {}, r"shape \[0, 4\]"),
-        (weight(), {"labels": ["a"]}, "3 concepts, but 1 labels"),
+        (weight(), {"labels": ["a"]}, "1 labels were given for the 3 features of this ReFT dictionary"),
         (weight(), {"max_activations": [1.0]}, "3 concepts, but 1 maxima"),
         (torch.full((2, 4), torch.nan), {}, "Row 0 of the ReFT weight is zero or holds NaN"),
         (torch.tensor([[1.0, 0.0], [0.0, 0.0]]), {}, "Row 1 of the ReFT weight is zero"),

@@ -1,6 +1,5 @@
 """SAE as a dictionary, without sae_lens: formulas, labels, recipes, files, and one sentence for each mistake."""
 
-import json
 import subprocess
 import sys
 
@@ -193,25 +192,6 @@ def test_in_a_panel(llama):
 
 
 # Files and labels
-
-
-def test_labels(tmp_path):
-    path = tmp_path / "labels.json"
-    path.write_text(json.dumps({"baseball": 7}))
-    for labels in (path, str(path), {"baseball": 7}, ["" if i != 7 else "baseball" for i in range(SIZE)]):
-        assert make(labels=labels)["baseball"].index == 7
-    with pytest.raises(FileNotFoundError, match="no file of labels"):
-        make(labels=tmp_path / "none.json")
-    for wrong in ({"a": SIZE}, {"a": -1}, {"a": True}, {"a": "3"}, {"a": None}):
-        with pytest.raises(ValueError, match=f"label 'a' belongs to feature .*, but features are 0 to {SIZE - 1}"):
-            make(labels=wrong)
-    with pytest.raises(ValueError, match=f"a list of {SIZE}, one for each feature, but got 2 labels"):
-        make(labels=["a", "b"])
-    path.write_text('{"a": ')
-    with pytest.raises(ValueError, match="not whole JSON"):
-        make(labels=path)
-    with pytest.raises(KeyError, match="has no labels"):
-        make()["sea"]
 
 
 def test_loading_needs_no_sae_lens(tmp_path):

@@ -19,6 +19,11 @@ CASES = {
     "two stages": (0.6, [4.0, 0.0, -2.0], 2),
     "mixture": (0.5, None, None),
     "mixture and loadings": (0.3, [2.0, -1.0, 3.0], None),
+    "mixture, each its own loadings": (
+        0.3,
+        [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, -4.0, 2.0], [1.0, 1.0, 1.0]],
+        None,
+    ),
 }
 
 

@@ -202,6 +202,55 @@ def test_transcoders_read_and_do_not_steer(architecture, llama):
         ours.error(h)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("hook", ["ln2.hook_normalized", "mlp.hook_in"])
+@pytest.mark.parametrize("architecture", ["transcoder", "jumprelu_transcoder"])
+def test_transcoders_are_read_where_the_mlp_reads(architecture, hook, lm):
+    """As sae_lens' loaders of Gemma 2 (before the norm's gain) and of Qwen 3 and Llama (after it) name their inputs."""
+    names = {"hook_name_out": "blocks.1.hook_mlp_out"}
+    reference = make(architecture, f"blocks.1.{hook}", names, apply_b_dec_to_input=False, d_out=D_MODEL)
+    ours = sw.SAE.from_sae_lens(reference)
+    block = lm.architecture.blocks[1]
+    norm = next(
+        getattr(block, name)
+        for name in ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
+        if hasattr(block, name)
+    )
+    seen = []
+    handles = [norm.register_forward_hook(lambda _m, args, out: seen.append((args[0][0], out[0])))]
+    with torch.no_grad():
+        lm.model(input_ids=torch.tensor([PROMPT]))
+    handles[0].remove()
+    x, h = seen[0]
+    if hook == "ln2.hook_normalized":
+        x = x - x.mean(-1, keepdim=True) if isinstance(norm, torch.nn.LayerNorm) else x
+        h = x / (x.pow(2).mean(-1, keepdim=True) + getattr(norm, "variance_epsilon", getattr(norm, "eps", 0))).sqrt()
+    expected = reference.encode(h)
+    assert (expected > 0).any()
+    torch.testing.assert_close(lm.read(list(PROMPT), ours).values, expected, **CLOSE)
+    found = lm.search(list(PROMPT), ours, k=3)
+    counted = lm.read(list(PROMPT), ours).mask
+    best = expected[counted].max(0).values.topk(3)
+    assert [feature.index for feature in found.features] == best.indices.tolist()
+    with pytest.raises(ValueError, match=r"read but not steered: it belongs to a transcoder.*\.output\.add"):
+        ours[3].add(1)
+    output = ours[3].output
+    assert output.site == ours[3].direction.site == sw.Site(1, "mlp_out")
+    torch.testing.assert_close(output.vector, reference.W_dec[3].detach())
+    assert lm.top_logits(ours[3], 4).promoted == lm.top_logits(output, 4).promoted
+    with torch.no_grad(), lm.steer(output.add(2.0)):
+        steered = lm.model(input_ids=torch.tensor([PROMPT])).logits
+    with torch.no_grad(), lm.steer(sw.Direction(reference.W_dec[3].detach(), sw.Site(1, "mlp_out")).add(2.0)):
+        torch.testing.assert_close(lm.model(input_ids=torch.tensor([PROMPT])).logits, steered)
+
+
+def test_hugging_face_names_of_what_the_mlp_takes():
+    for hf in ("model.layers.4.mlp.input", "model.layers.4.pre_feedforward_layernorm.output"):
+        settings = {"apply_b_dec_to_input": False, "d_out": D_MODEL}
+        reference = make("transcoder", "blocks.4.hook_mlp_in", {"hf_hook_name": hf}, **settings)
+        assert sw.SAE.from_sae_lens(reference).site == sw.Site(4, "mlp_in")
+
+
 def test_temporal_saes_read_whole_texts(llama):
     reference = make("temporal", n_heads=4, bottleneck_factor=4, normalize_activations="none")
     ours, h = sw.SAE.from_sae_lens(reference), residuals()

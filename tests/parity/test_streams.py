@@ -9,7 +9,7 @@ from support.models import blocks_of
 import steerwidgets as sw
 
 CLOSE = {"atol": 3e-4, "rtol": 1e-4}
-WRITABLE = ("resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z")
+WRITABLE = ("resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z", "mlp_in")
 
 
 def read(lm, layer, *streams, ids=PROMPT):
@@ -47,6 +47,59 @@ def test_resid_mid_is_not_steered(lm):
     steer = sw.Direction(vector(1), sw.Site(1, "resid_mid"), "middle").add(1)
     with pytest.raises(
         ValueError, match=r"'middle' lives at block 1 resid_mid, which can be read but not steered.*attn_out"
+    ):
+        lm.compare(PROMPT, steer)
+
+
+def norm_before_mlp(lm):
+    block = blocks_of(lm.model)[1]
+    names = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
+    return next(getattr(block, name) for name in names if hasattr(block, name))
+
+
+def test_what_the_mlp_takes_is_its_norm_with_and_without_gain(lm, family):
+    """The norm's own formula in float64, and its own output where the gain is put back."""
+    norm, outputs = norm_before_mlp(lm), []
+    handle = norm.register_forward_hook(lambda _m, args, out: outputs.append((args[0][0], out[0])))
+    with torch.no_grad():
+        lm.model(input_ids=torch.tensor([PROMPT]))
+    handle.remove()
+    x, gained = outputs[0]
+    bare, full = read(lm, 1, "mlp_normalized", "mlp_in")
+    torch.testing.assert_close(full, gained, atol=1e-5, rtol=1e-5)
+    x = x.double()
+    is_layer_norm = isinstance(norm, torch.nn.LayerNorm)
+    x = x - x.mean(-1, keepdim=True) if is_layer_norm else x
+    eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+    torch.testing.assert_close(bare.double(), x / torch.sqrt((x**2).mean(-1, keepdim=True) + eps), atol=1e-5, rtol=1e-5)
+    gain = 1 + norm.weight if family.startswith("gemma") else norm.weight
+    again = bare * gain + (norm.bias if is_layer_norm else 0)
+    torch.testing.assert_close(again, gained, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_mlp_normalized_is_transformer_lens_hook_normalized(lm):
+    """TransformerLens' own norms on the same input: `hook_normalized` is before the gain."""
+    components = pytest.importorskip("transformer_lens.components")
+    from transformer_lens import HookedTransformerConfig
+
+    norm = norm_before_mlp(lm)
+    is_layer_norm = isinstance(norm, torch.nn.LayerNorm)
+    eps = norm.eps if is_layer_norm else norm.variance_epsilon
+    cfg = HookedTransformerConfig(n_layers=1, d_model=32, n_ctx=9, d_head=8, attn_only=True, eps=eps)
+    theirs, seen = (components.LayerNorm if is_layer_norm else components.RMSNorm)(cfg), []
+    theirs.w.data = norm.weight.data.clone()
+    theirs.hook_normalized.register_forward_hook(lambda _m, _a, out: seen.append(out[0]))
+    with torch.no_grad():
+        theirs(read(lm, 1, "resid_mid")[0][None])
+    torch.testing.assert_close(read(lm, 1, "mlp_normalized")[0], seen[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_mlp_normalized_is_not_steered(lm):
+    steer = sw.Direction(vector(1), sw.Site(1, "mlp_normalized"), "bare").add(1)
+    with pytest.raises(
+        ValueError, match=r"'bare' lives at block 1 mlp_normalized, which can be read but .*steer mlp_in"
     ):
         lm.compare(PROMPT, steer)
 

@@ -99,7 +99,7 @@ class Reference:
         ]
         return torch.stack(parts).sum(0)
 
-    def two_stage(self, h: torch.Tensor, a: float, z: list[float] | None, k: int | None) -> torch.Tensor:
+    def two_stage(self, h: torch.Tensor, a: float, z: list[Any] | None, k: int | None) -> torch.Tensor:
         """Steering as the reference writes it: first the centroid, then the loadings; `k=None` by responsibility."""
         h = h.double()
         shares = self.responsibilities(h)
@@ -107,6 +107,9 @@ class Reference:
         first = h + a * (centroid - h)
         if z is None:
             return first
+        if isinstance(z[0], list):  # one z for each component: Σ r_k (W_k z_k)
+            moves = torch.stack([self.turned(j) @ torch.tensor(z[j]).double() for j in range(len(self.mu))])
+            return first + shares @ moves
         move = torch.tensor(z).double()
         if k is not None:
             return first + self.turned(k) @ move

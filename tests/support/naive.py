@@ -53,6 +53,7 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
             "mlp_out": block.mlp,
             "mlp_acts": block.mlp.c_proj,
             "attn_z": block.attn.c_proj,
+            "mlp_in": block.mlp,
         }
     elif hasattr(block, "attention"):  # GPT-NeoX
         inner = {
@@ -60,6 +61,7 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
             "mlp_out": block.mlp,
             "mlp_acts": block.mlp.dense_4h_to_h,
             "attn_z": block.attention.dense,
+            "mlp_in": block.mlp,
         }
     else:
         post_norms = hasattr(block, "pre_feedforward_layernorm")
@@ -68,8 +70,9 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
             "mlp_out": block.post_feedforward_layernorm if post_norms else block.mlp,
             "mlp_acts": block.mlp.down_proj,
             "attn_z": block.self_attn.o_proj,
+            "mlp_in": block.mlp,
         }
-    return inner[stream], stream in ("mlp_acts", "attn_z")
+    return inner[stream], stream in ("mlp_acts", "attn_z", "mlp_in")
 
 
 def changed(h: np.ndarray, changes: Sequence[Change], prompt_length: int, special: set[int]) -> np.ndarray:

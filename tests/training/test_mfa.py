@@ -143,7 +143,10 @@ def test_as_many_components_as_points():
         ({"components": 0}, "components is above 0, but 0"),
         ({"rank": 0}, "between 1 and 12, .* but 0"),
         ({"rank": 13}, "between 1 and 12, .* but 13"),
-        ({"initialisation": "random"}, "kmeans or points, but 'random'"),
+        ({"initialisation": "random"}, "kmeans or points, or a tensor of centroids, but 'random'"),
+        ({"initialisation": torch.zeros(3, 11)}, r"finite numbers \[3, 12\], .* of shape \[3, 11\]"),
+        ({"initialisation": torch.full((3, 12), torch.nan)}, r"finite numbers \[3, 12\]"),
+        ({"pool": 2}, "3 clusters among as many points or more, but pool=2"),
         ({"held_out": 1.0}, "from 0 to below 1, but 1.0"),
         ({"epochs": 0}, "epochs is above 0"),
         ({"batch": 0}, "batch is above 0"),
@@ -161,6 +164,22 @@ def test_mistakes(settings, says):
 def test_a_lost_likelihood_is_said():
     with pytest.raises(RuntimeError, match="lower learning_rate"):
         fit_points(planted(200)[0], 3, 2, batch=20, epochs=3, learning_rate=1e30)
+
+
+def test_centroids_that_are_given():
+    """`MFA(centroids=…)` of the reference: whoever has clusters already begins with them."""
+    x, mu, *_ = planted()
+    at_once = fit_points(x, 3, 2, initialisation=mu, epochs=1, batch=64, learning_rate=1e-4)
+    torch.testing.assert_close(at_once.checkpoint.mu(), mu, atol=0.05, rtol=0)
+    assert at_once.nll[0] < fit_points(x, 3, 2, initialisation="points", epochs=1, batch=64, learning_rate=1e-4).nll[0]
+
+
+def test_clusters_of_a_pool():
+    """k-means sees as many points as the pool holds, the fit all of them."""
+    x, *_ = planted(600)
+    fits = [fit_points(x, 3, 2, pool=pool, epochs=1) for pool in (600, 50_000, 60)]
+    assert torch.equal(fits[0].checkpoint.mu(), fits[1].checkpoint.mu())
+    assert not torch.equal(fits[0].checkpoint.mu(), fits[2].checkpoint.mu())
 
 
 # ---------------------------------------------------------------- from a model
@@ -188,6 +207,38 @@ def test_a_bos_before_every_text(llama):
     assert not plain.bos
     assert len(with_bos) == 2 * (len(plain) + 1), "the first word is read now, since the sink is the BOS"
     assert not torch.equal(with_bos.residuals[1 : len(plain) + 1], plain.residuals)
+
+
+def test_attention_sinks_may_stay_in(llama):
+    texts = ["Name a city", "The user asks"]
+    without, with_them = (collect(llama.engine, texts, sw.Site(2), keep_sinks=keep) for keep in (False, True))
+    assert (without.sinks, with_them.sinks) == (False, True)
+    assert len(with_them) == len(without) + 2
+    assert torch.equal(with_them.residuals[with_them.position > 0], without.residuals)
+    for i, text in enumerate(with_them.texts):
+        h = streams(llama.model, text, [(2, "resid_post")])[2, "resid_post"]
+        torch.testing.assert_close(with_them.residuals[with_them.text == i], h, atol=1e-4, rtol=1e-4)
+    bos = collect(llama.engine, texts, sw.Site(2), keep_sinks=True, bos=True)
+    assert 0 not in bos.position, "the BOS itself is special"
+    fitted = sw.MFA.fit(llama, texts, layer=2, components=2, rank=1, epochs=1, keep_sinks=True)
+    assert fitted.provenance["points"].startswith(f"{len(with_them)} tokens")
+    assert "sinks" not in fitted.provenance["dropped"]
+
+
+def test_the_report_is_kept_in_the_file(llama, tmp_path):
+    mfa = sw.MFA.fit(llama, TEXTS, layer=1, components=2, rank=1, epochs=3, batch=16)
+    report = mfa.report
+    assert report.points == len(mfa.points(llama, TEXTS))
+    assert ", ".join(f"{each:.3f}" for each in report.nll) == mfa.provenance["nll"]
+    assert report.best == 1 + report.nll.index(min(report.nll))
+    assert not report.stopped
+    mfa.save(tmp_path / "mfa.pt")
+    assert sw.MFA.load(tmp_path / "mfa.pt").report == report
+    value = torch.load(tmp_path / "mfa.pt", weights_only=True)
+    del value["meta"]["extra"]["report"]["nll"]
+    torch.save(value, tmp_path / "mfa.pt")
+    with pytest.raises(ValueError, match="no report of an MFA fit: nll, best"):
+        sw.MFA.load(tmp_path / "mfa.pt")
 
 
 def test_reading_ends_where_it_is_enough(llama):

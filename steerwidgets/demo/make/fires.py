@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
 
 WORK: Final = Path("build/dictionaries")
+FIRST: Final = 2
+"""The first position that counts: one of the first two tokens of a row is an attention sink, most often the first."""
+
 _BATCH: Final = 16
 
 Array = np.ndarray[Any, Any]
@@ -71,7 +74,7 @@ class Fires:
 
 
 def read(lm: LanguageModel, dictionary: Dictionary, corpus: Rows) -> Fires:
-    """Read rows of tokens; masked tokens and the first of each row, an attention sink, do not count.
+    """Read rows of tokens; masked tokens and the first two of each row do not count.
 
     Args:
         lm: the model.
@@ -82,7 +85,7 @@ def read(lm: LanguageModel, dictionary: Dictionary, corpus: Rows) -> Fires:
     rows, positions, features, values = [], [], [], []
     for first, found in _activations(lm, dictionary, tokens):
         found[~corpus.mask[first : first + len(found)]] = 0
-        found[:, 0] = 0
+        found[:, :FIRST] = 0
         row, position, feature = np.nonzero(found)
         rows.append((row + first).astype(np.int32))
         positions.append(position.astype(np.int16))

@@ -11,12 +11,12 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.demo.make.fires import WORK
+from steerwidgets.demo.make.fires import FIRST, Fires
+from steerwidgets.demo.make.label_sheets import FOLDER, WRITTEN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER: Final = WORK / "labelling"
 SHIPPED: Final = Path(__file__).parent.parent / "sae_labels.json"
 AUTHOR: Final = "language model"
 _HARD: Final = ("same token", "near feature", "label's words")
@@ -57,24 +57,37 @@ def score(predicted: list[float], kinds: list[str]) -> dict[str, Any]:
     }
 
 
-def collected(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+def collected(folder: Path = FOLDER, written: Path = WRITTEN) -> dict[str, dict[str, Any]]:
     """Every label with its scores; features that nobody understands without."""
     labels: dict[str, dict[str, Any]] = {}
     steering = _steering(folder.parent / "sae_steering.json")
-    for path in sorted(folder.glob("labels-*.json")):
+    fires = Fires.load(folder.parent / "fires" / "heldout.npz")
+    for path in sorted(written.glob("labels-*.json")):
         number = path.stem.removeprefix("labels-")
-        predictions = json.loads((folder / f"predictions-{number}.json").read_text())
+        predictions = json.loads((written / f"predictions-{number}.json").read_text())
         answers = json.loads((folder / f"answers-{number}.json").read_text())
         for index, entry in json.loads(path.read_text()).items():
             if not entry["understood"]:
                 labels[index] = {"understood": False}
                 continue
-            kinds = [text["kind"] for text in answers[index]]
-            scores = score(predictions[index], kinds)
+            told = zip(predictions[index], _kinds(fires, int(index), answers[index]), strict=True)
+            kept = [(predicted, kind) for predicted, kind in told if kind != "dropped"]
+            scores = score([predicted for predicted, _ in kept], [kind for _, kind in kept])
             labels[index] = (
                 {"understood": True, "label": entry["label"], "by": AUTHOR} | scores | steering.get(index, {})
             )
     return dict(sorted(labels.items(), key=lambda item: int(item[0])))
+
+
+def _kinds(fires: Fires, feature: int, texts: list[dict[str, Any]]) -> list[str]:
+    """Why each text is in a sheet; `dropped` where the feature fires at the beginning of a row alone."""
+    rows, positions, _ = fires.of(feature)
+    own = {(int(row), int(position)) for row, position in zip(rows, positions, strict=True) if position >= FIRST}
+    kinds = []
+    for text in texts:
+        fired = any((text["row"], position) in own for position in range(text["first"], text["last"]))
+        kinds.append("fires" if fired else "dropped" if text["kind"] == "fires" else text["kind"])
+    return kinds
 
 
 def _steering(report: Path) -> dict[str, dict[str, Any]]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
 
 FOLDER: Final = WORK / "labelling"
+WRITTEN: Final = Path(__file__).parent / "labelling"
+"""What labellers wrote."""
 _SHOWN: Final = (8, 4)
 
 
@@ -116,7 +118,7 @@ def main() -> None:
     if settings.step == "examples":
         write_examples(settings.count, settings.batches)
     else:
-        write_tests(sorted(FOLDER.glob(f"labels-{settings.batch}.json")))
+        write_tests(sorted(WRITTEN.glob(f"labels-{settings.batch}.json")))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `python -m steerwidgets.demo.make.sae_steering` tries every labelled feature whose labeller expected to see it in text.
 On four prompts each is clamped at several values; the value with most answers on its topic is kept, among those whose
 answers stay fluent (distinct-2) and likely (surprise under the unsteered model within twice the baseline's range). A
-feature is marked where at least half of those answers are on its topic. Then, on other prompts and seeds, marked
+feature is marked where at least three of those four answers are on its topic. Then, on other prompts and seeds, marked
 features are compared with the unsteered model, with a random direction and a random other feature of the same norm.
 Probes judge (`topic_probe`). The model runs in bfloat16. Every feature that was tried is in the report.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from steerwidgets.demo.make.fires import WORK, Array, Fires
+from steerwidgets.demo.make.label_sheets import WRITTEN
 from steerwidgets.demo.make.topic_probe import Probe, Windows, mean_residuals
 from steerwidgets.demo.make_cavs import distinct_2
 from steerwidgets.scoring import surprises
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from steerwidgets.recipe import Recipe
     from steerwidgets.steer import Steer
 
-STRENGTHS: Final = (45.0, 65.0, 90.0)
+STRENGTHS: Final = (60.0, 85.0, 110.0, 140.0)
 CHOOSING: Final = (
     "Write a short story.",
     "Describe a place you like.",
@@ -40,13 +41,13 @@ CHOOSING: Final = (
     "Describe a typical day.",
 )
 TESTING: Final = (
-    "Tell me about your weekend.",
-    "Write the opening of a novel.",
-    "Write a diary entry.",
-    "Tell me what happened yesterday.",
-    "What are you looking forward to?",
+    "What is on your mind today?",
+    "Give me some advice for tomorrow.",
+    "What did you do this morning?",
+    "How are you feeling today?",
+    "Write a message to an old friend.",
 )
-TEST_SEEDS: Final = (11, 12)
+TEST_SEEDS: Final = (21, 22)
 TOKENS: Final = 32
 _ROWS: Final = 48
 REPORT: Final = WORK / "sae_steering.json"
@@ -116,7 +117,7 @@ def choose(
             "strength": STRENGTHS[best],
             "on_topic_choosing": shares[best] if fluent[best] else 0.0,
             "breaks": next((c for c, ok in zip(STRENGTHS, fluent, strict=True) if not ok), None),
-            "marked": fluent[best] and shares[best] >= 0.5,
+            "marked": fluent[best] and shares[best] >= 0.75,
         }
     return tried, probes
 
@@ -189,7 +190,7 @@ def main() -> None:
     print(json.dumps(report["summary"], indent=1))
 
 
-def _expected(folder: Path = WORK / "labelling") -> set[int]:
+def _expected(folder: Path = WRITTEN) -> set[int]:
     """Labelled features that their labeller expected to see in steered text."""
     labels = [json.loads(path.read_text()) for path in folder.glob("labels-*.json")]
     return {int(i) for of in labels for i, entry in of.items() if entry["understood"] and entry.get("visible")}

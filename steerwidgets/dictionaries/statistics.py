@@ -1,0 +1,169 @@
+"""What is known of features' activations over a corpus: maximum, typical value, high quantile, density."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE: Final = "statistics.safetensors"
+"""What the file is called in the folder of a dictionary."""
+
+_PREFIX: Final = "statistics."
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """What a dictionary's features did on a corpus: one number for each feature, NaN where nothing is known.
+
+    A feature is active at a token where its activation is above 0 (Bricken et al. 2023 call the share of such tokens
+    its density). Attention sinks, special and template tokens are left out.
+
+    Args:
+        maximum: float32 [feature], the largest activation.
+        typical: float32 [feature], the median of its activations where it is active.
+        p995: float32 [feature], their 99.5th percentile, where it is active.
+        density: float32 [feature], the share of tokens where it is active, 0 to 1.
+        corpus: what was read.
+        tokens: how many tokens that was.
+
+    Raises:
+        ValueError: arrays have different lengths, hold infinite values, or a density is no share.
+    """
+
+    maximum: Tensor
+    typical: Tensor | None = None
+    p995: Tensor | None = None
+    density: Tensor | None = None
+    corpus: str = ""
+    tokens: int | None = None
+
+    ARRAYS: ClassVar[tuple[str, ...]] = ("maximum", "typical", "p995", "density")
+
+    def __post_init__(self) -> None:
+        import torch
+
+        for name in self.ARRAYS:
+            if (given := getattr(self, name)) is None:
+                continue
+            array = torch.as_tensor(given).detach().to("cpu", torch.float32, copy=True)
+            if array.ndim != 1 or bool(array.isinf().any()):
+                raise ValueError(
+                    f"{name} of feature statistics is one number for each feature, NaN where nothing is known, but "
+                    f"{_what(array)} was given."
+                )
+            object.__setattr__(self, name, array)
+        lengths = {name: len(array) for name, array in self._arrays().items()}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{length} of {name}" for name, length in lengths.items())
+            raise ValueError(f"Feature statistics have one number for each feature, but there are {found}.")
+        if self.density is not None and bool(((self.density < 0) | (self.density > 1)).any()):
+            raise ValueError("A density is a share of tokens, from 0 to 1, but one lies outside.")
+
+    @classmethod
+    def of_maxima(
+        cls, maxima: Sequence[float | None] | Mapping[int, float] | None, size: int, corpus: str | None
+    ) -> FeatureStatistics | None:
+        """Statistics of which only maxima are known, for all features or some; None where none is.
+
+        Args:
+            maxima: one for each feature (None where not known), or {index: maximum}.
+            size: how many features there are.
+            corpus: what was read.
+
+        Raises:
+            ValueError: there is not one for each feature, or an index is none.
+        """
+        import torch
+
+        if not isinstance(maxima, Mapping):
+            maxima = list(maxima or ())
+            if len(maxima) not in (0, size):
+                raise ValueError(
+                    f"max_activations has one entry for each of the {size} features, but {len(maxima)} were given."
+                )
+            maxima = {index: value for index, value in enumerate(maxima) if value is not None}
+        array = torch.full((size,), torch.nan)
+        for index, value in maxima.items():
+            if not 0 <= index < size:
+                raise ValueError(f"max_activations names feature {index}, but features are 0 to {size - 1}.")
+            array[index] = value
+        return cls(array, corpus=corpus or "") if maxima else None
+
+    def __len__(self) -> int:
+        return len(self.maximum)
+
+    @property
+    def source(self) -> str | None:
+        """The corpus and its size as a reader sees it; None where neither is known."""
+        size = f"{self.tokens:,} tokens" if self.tokens is not None else ""
+        return ", ".join(filter(None, (self.corpus, size))) or None
+
+    def of(self, name: str, index: int) -> float | None:
+        """One number of one feature, as `of("density", 123)`; None where it is not known."""
+        array = getattr(self, name)
+        # The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055.
+        value = float(str(array.numpy()[index])) if array is not None else float("nan")
+        return None if value != value else value  # noqa: PLR0124 - NaN
+
+    def entries(self) -> tuple[dict[str, Tensor], str]:
+        """Tensors and a line of JSON, for a safetensors file and its header."""
+        tensors = {_PREFIX + name: array for name, array in self._arrays().items()}
+        return tensors, json.dumps({"corpus": self.corpus, "tokens": self.tokens}, ensure_ascii=False)
+
+    @classmethod
+    def from_entries(cls, tensors: Mapping[str, Tensor], header: str) -> FeatureStatistics:
+        """What `entries` gave; other tensors are left alone.
+
+        Raises:
+            ValueError: there is no maximum, or the header is not one of statistics.
+        """
+        arrays = {name: tensors[_PREFIX + name] for name in cls.ARRAYS if _PREFIX + name in tensors}
+        try:
+            said = json.loads(header)
+            return cls(**arrays, corpus=said["corpus"], tokens=said["tokens"])
+        except (json.JSONDecodeError, TypeError, KeyError):
+            raise ValueError("Feature statistics are a maximum for each feature, a corpus and its tokens.") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file."""
+        from safetensors.torch import save_file
+
+        tensors, header = self.entries()
+        save_file(tensors, Path(path), {"statistics": header})
+
+    @classmethod
+    def load(cls, path: str | Path) -> FeatureStatistics:
+        """Read a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file of feature statistics at {str(path)!r}.")
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                header = (file.metadata() or {}).get("statistics", "")
+        except SafetensorError as error:
+            raise ValueError(f"{path.name} is not a whole safetensors file ({error}); make it again.") from None
+        return cls.from_entries(tensors, header)
+
+    def _arrays(self) -> dict[str, Any]:
+        return {name: array for name in self.ARRAYS if (array := getattr(self, name)) is not None}
+
+    def __repr__(self) -> str:
+        return f"<FeatureStatistics of {len(self)} features: {', '.join(self._arrays())} over {self.source or '?'}>"
+
+
+def _what(array: Tensor) -> str:
+    return "an infinite value" if array.ndim == 1 else f"one of shape {list(array.shape)}"

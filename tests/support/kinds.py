@@ -1,0 +1,40 @@
+"""A small dictionary of every kind, at block 1 of the tiny models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import steerwidgets as sw
+from support import sae
+from support.mfa import make_state
+from support.models import D_MODEL
+
+KINDS = ("SAE", "ReFT", "CAV", "MFA", "Neuron")
+FILED = KINDS[:-1]
+"""The kinds that come in files; neurons come with their model."""
+
+SIZE = 5
+ROWS = torch.randn(SIZE, D_MODEL, generator=torch.Generator().manual_seed(3))
+
+
+def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
+    """A dictionary of `SIZE` features, but for an SAE of `sae.SIZE`, and the model's own neurons."""
+    settings = ({} if kind == "Neuron" else {"layer": 1}) | settings
+    if kind == "SAE":
+        return sae.make(labels=labels, **settings)
+    if kind == "ReFT":
+        return sw.ReFT(ROWS, labels=labels, **settings)
+    if kind == "CAV":
+        return sw.CAV(ROWS, labels, **settings)
+    if kind == "MFA":
+        return sw.MFA(*make_state(SIZE, D_MODEL, 2), labels=labels, **settings)
+    return sw.Neurons(lm, **({"layer": 1} | settings), labels=labels)
+
+
+def save(dictionary: Any, folder: Any) -> Any:
+    """Its file or folder below another folder."""
+    path = folder / {"SAE": "sae", "ReFT": "l1", "CAV": "cav.safetensors", "MFA": "mfa.pt"}[dictionary.kind]
+    dictionary.save(path)
+    return path
