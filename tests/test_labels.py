@@ -1,7 +1,9 @@
 """Labels: every file they come in, search that takes any text as words, and a person's own, kept apart."""
 
 import gzip
+import itertools
 import json
+import random
 import sqlite3
 import subprocess
 import sys
@@ -146,6 +148,55 @@ def test_operators_are_words():
 def test_long_and_broken_queries(query):
     assert LABELS.search(query) is not None
     assert LABELS.count(query).more is False
+
+
+# Many words over few letters: some beginnings and letters within are few enough to be spelled out, some are not.
+WORDS = ["".join(letters) for n in (1, 2, 3, 4, 5) for letters in itertools.product("abc", repeat=n)][::2]
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    drawn = random.Random(3)
+    texts = [" ".join(drawn.choices(WORDS, k=drawn.randint(1, 6))) for _ in range(3_000)]
+    return texts, sw.Labels(texts)
+
+
+def by_reading(texts, query):
+    """The labels with every word whole, as a beginning, and within a word, each without those before."""
+    words, tiers = query.split(), []
+    rules = [
+        lambda word, token: token == word,
+        lambda word, token: token.startswith(word),
+        lambda word, token: word in token if len(word) >= 3 else token.startswith(word),
+    ]
+    for rule in rules:
+        found = {i for i, text in enumerate(texts) if all(any(rule(w, t) for t in text.split()) for w in words)}
+        tiers.append(found - set().union(*tiers))
+    return tiers
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_finds_what_reading_every_label_finds(crowd, seed):
+    texts, labels = crowd
+    drawn = random.Random(seed)
+    query = " ".join("".join(drawn.choices("abcd", (5, 5, 5, 1), k=drawn.randint(1, 6))) for _ in range(seed % 4 + 1))
+    tiers = by_reading(texts, query)
+    everything = found(labels, query, limit=9_999)
+    assert len(everything) == len(set(everything))
+    ends = list(itertools.accumulate(map(len, tiers)))
+    assert [set(everything[start:end]) for start, end in zip([0, *ends], ends, strict=False)] == tiers
+    assert set(labels.features(query)) == set().union(*tiers)
+    number = ends[-1]
+    assert labels.count(query) == Count(min(number, 1000), more=number > 1000)
+    page = found(labels, query, limit=20)
+    assert len(page) == min(20, number)
+    assert sum(index in tiers[0] for index in page) == min(20, len(tiers[0])), "whole words first"
+
+
+def test_a_count_of_features_that_have_several_labels():
+    labels = sw.Labels([Label(n // 3, f"sea {n}") for n in range(900)], size=300)
+    assert labels.count("sea") == Count(900)
+    assert labels.count("sea", features=True) == Count(300)
 
 
 def test_counts_are_honest():

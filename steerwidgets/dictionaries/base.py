@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.label_files import Label
+from steerwidgets.labels import Count
 from steerwidgets.steer import YOUR_LABEL
 from steerwidgets.user_labels import UserLabels
 
@@ -256,13 +257,19 @@ class Dictionary(ABC):
     def matches(self, query: str) -> Iterator[int]:
         """The features with a label that holds every word of the query, whole or in part; the kind counts as a word.
 
-        First those that the user labelled so, then in the order of the dictionary; of more than 2,000 labelled
-        features, as `Labels.features` finds them, the best first. Their index is made once, by the first query.
+        First the feature whose number the query is, then those that the user labelled so, then in the order of the
+        dictionary; of more than 2,000 labelled features, as `Labels.features` finds them, the best first. Their index
+        is made once, by the first query.
         """
+        first = self._found_first(query)
+        return itertools.chain(first, (index for index in self._named.matches(query) if index not in first))
+
+    def count(self, query: str) -> Count:
+        """How many features `matches` finds, up to 1,000 where there are many; beyond that, "more than 1,000"."""
         words = query.casefold().split()
-        own = [index for index, text in self._own_labels().items() if words and holds(f"{text} {self.kind}", words)]
-        names = self._names or FeatureNames(None, self.size, self.kind, self.unlabelled)
-        return itertools.chain(own, (index for index in names.matches(query) if index not in own))
+        found = self._named.count(query)
+        own = sum(not self._named.holds(index, words) for index in self._found_first(query))
+        return found if found.more else Count(found.number + own)
 
     def search(self, query: str, *, limit: int = 50) -> list[Feature]:
         """The first features that `matches` finds."""
@@ -277,6 +284,17 @@ class Dictionary(ABC):
         from steerwidgets.dictionaries.nearest import nearest
 
         return nearest(self, direction, k)
+
+    @property
+    def _named(self) -> FeatureNames:
+        return self._names or FeatureNames(None, self.size, self.kind, self.unlabelled)
+
+    def _found_first(self, query: str) -> list[int]:
+        words = query.casefold().split()
+        number = int(query) if query.strip().isdecimal() else self.size
+        own = self._own_labels().items()
+        labelled = [index for index, text in own if words and holds(f"{text} {self.kind}".casefold(), words)]
+        return list(dict.fromkeys(([number] if number < self.size else []) + labelled))
 
     def _own_labels(self) -> Mapping[int, str]:
         """The user's own labels; none where they can't be read, which is said."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from steerwidgets.label_files import Label, labels_of, read_labels
-from steerwidgets.labels import Labels
+from steerwidgets.labels import COUNTED, Count, Labels
 
 LabelsLike = Sequence[str | None] | Mapping[str, int] | Mapping[int, str] | str | Path | Labels
 """One text for each feature, {label: index}, {index: label}, the path of a file or folder of labels, or a `Labels`.
@@ -67,18 +68,50 @@ class FeatureNames:
         """The features with a label, or without one a number, that hold every word of the query.
 
         In the order of the dictionary; of more than 2,000 features, as `Labels.features` finds them, the best first.
-        Their index is made once, by the first query.
+        Their index is made once, by the first query. Of so many without any labels, numbers that begin as the query's.
         """
         words = query.casefold().split()
-        if words and self.first and self._size > _SCANNED:
-            if rest := [word for word in words if word != self._kind.casefold()]:
-                return self._index.features(" ".join(rest))
-            return iter(range(self._size))
-        return (index for index in range(self._size) if holds(self._text(index), words))
+        if not words or self._size <= _SCANNED:
+            return (index for index in range(self._size) if self.holds(index, words))
+        if not self.first:
+            return (index for index in self._numbers(words) if self.holds(index, words))
+        rest = self._without_kind(words)
+        return self._index.features(rest) if rest else iter(range(self._size))
+
+    def count(self, query: str) -> Count:
+        """How many features match, up to 1,000; beyond that, "more than 1,000"."""
+        words = query.casefold().split()
+        if words and self.first and self._size > _SCANNED and (rest := self._without_kind(words)):
+            return self._index.count(rest, features=True)
+        if not words:
+            return Count(self._size)
+        number = sum(1 for _ in itertools.islice(self.matches(query), COUNTED + 1))
+        return Count(min(number, COUNTED), more=number > COUNTED)
+
+    def holds(self, index: int, words: Sequence[str]) -> bool:
+        """Whether a feature's labels, or its number, hold every one of some words."""
+        return not words or holds(self._text(index), words)
+
+    def _without_kind(self, words: Sequence[str]) -> str:
+        return " ".join(word for word in words if word != self._kind.casefold())
+
+    def _numbers(self, words: Sequence[str]) -> Iterator[int]:
+        """Every feature where no word is a number; else those whose number begins so; none where there are others."""
+        digits = [found[0] for word in words if (found := re.search(r"\d+$", word))]
+        if any(word not in self._text(0) and not re.search(r"\d+$", word) for word in words):
+            return
+        start = int(digits[0]) if digits else 0
+        if not digits or start == 0:
+            yield from range(self._size if not digits else min(1, self._size))
+            return
+        scale = 1
+        while start * scale < self._size:
+            yield from range(start * scale, min((start + 1) * scale, self._size))
+            scale *= 10
 
     def _text(self, index: int) -> str:
         said = " ".join(label.text for label in self.of(index))
-        return f"{said or self._unlabelled(index)} {self._kind}"
+        return f"{said or self._unlabelled(index)} {self._kind}".casefold()
 
     @functools.cached_property
     def _by_text(self) -> dict[str, list[int]]:
@@ -125,8 +158,7 @@ class FeatureNames:
 
 
 def holds(text: str, words: Sequence[str]) -> bool:
-    """Whether a text holds every one of some words, in whatever case, whole or in part."""
-    text = text.casefold()
+    """Whether a text without case holds every one of some words, whole or in part."""
     return all(word in text for word in words)
 
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.labels import Count
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature
 from steerwidgets.widgets.op_names import OpNames
 
 _LISTED_WHOLE: Final = 500
 """Dictionaries together up to this size travel whole, and are searched without the kernel."""
+
+_FIRST_PAGE: Final = 100
+"""Of larger ones so many are shown before anybody searches."""
 
 _MOST: Final = 1000
 """No search gives more rows than this."""
@@ -67,11 +71,12 @@ class FeatureShelf:
 
     def catalogue(self) -> dict[str, Any]:
         """The list that the panel shows before anybody searches."""
-        found = self._found("", _LISTED_WHOLE)
-        return found | {"complete": found["total"] <= _LISTED_WHOLE}
+        total = sum(map(len, self.dictionaries)) + len(self._free())
+        is_whole = total <= _LISTED_WHOLE
+        return self._found("", total if is_whole else _FIRST_PAGE) | {"complete": is_whole}
 
     def search(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Features by label, and how many there are in all."""
+        """Features by label, and how many there are in all; `more` where they are more than that."""
         query = args.get("query", "")
         if not isinstance(query, str):
             raise ValueError(f"A search looks for a string, but {type(query).__name__} came.")
@@ -90,12 +95,13 @@ class FeatureShelf:
         words = query.casefold().split()
         free = [f for f in self._free() if all(word in f"{f.label} {f.kind}".casefold() for word in words)]
         found: list[Direction] = free[:limit]
-        total = len(free)
+        counts = [Count(len(free))]
         for dictionary in self.dictionaries:
-            matches = list(dictionary.matches(query))
-            found += [dictionary[index] for index in matches[: limit - len(found)]]
-            total += len(matches)
-        return {"features": [self.json(f) for f in found], "total": total}
+            # Of many matches only the first are looked at: a million are neither listed nor counted.
+            found += dictionary.search(query, limit=limit - len(found))
+            counts.append(dictionary.count(query))
+        total, more = sum(count.number for count in counts), any(count.more for count in counts)
+        return {"features": [self.json(f) for f in found], "total": total} | ({"more": True} if more else {})
 
     def _free(self) -> list[Direction]:
         """Directions that no dictionary lists."""

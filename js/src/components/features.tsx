@@ -5,7 +5,7 @@ import { FeatureList } from "./feature_list";
 /** Search and pick. */
 export function Features({ panel }: { panel: Panel }) {
   const { query, found, searching } = panel.search;
-  const { features, total } = found.value;
+  const { features, total, more } = found.value;
   const chosen = new Set(panel.traits.steers.value.map((steer) => steer.key));
   const canSearch = panel.traits.catalogue.value.complete || !panel.frozen;
   return (
@@ -32,7 +32,7 @@ export function Features({ panel }: { panel: Panel }) {
       {features.length > 0 ? (
         <>
           <div class="sw-feature-head sw-num">
-            <span>{searching.value ? "searching…" : count(features.length, total)}</span>
+            <span>{searching.value ? "searching…" : count(features.length, total, more)}</span>
             <span>block</span>
             <span>max</span>
           </div>
@@ -53,9 +53,9 @@ export function Features({ panel }: { panel: Panel }) {
   );
 }
 
-function count(shown: number, total: number): string {
+function count(shown: number, total: number, more?: boolean): string {
   return shown < total
-    ? `${formatNumber(shown, 9)} of ${formatNumber(total, 9)}`
+    ? `${formatNumber(shown, 9)} of ${more ? "more than " : ""}${formatNumber(total, 9)}`
     : plural(total, "feature");
 }
 

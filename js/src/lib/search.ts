@@ -6,10 +6,12 @@ import type { Catalogue, Feature } from "./types";
 export interface Found {
   features: Feature[];
   total: number;
+  /** There are more than `total`, and nobody counted them. */
+  more?: boolean;
 }
 
 const TYPING = 120; // ms without a key press before the kernel is asked
-const LIMIT = 200;
+const LIMIT = 40; // 20 KB
 
 /** Every word of the query has to be part of the label or the kind. */
 export function searchLocally(features: Feature[], query: string): Feature[] {

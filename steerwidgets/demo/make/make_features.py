@@ -146,7 +146,7 @@ def statistics(fired: Fired, size: int) -> FeatureStatistics:
         if len(value):
             found[:3, feature] = value.max(), np.median(value), np.quantile(value, 0.995)
     maximum, typical, p995, density = torch.from_numpy(found)
-    corpus = f"the training corpus ({', '.join(sorted({*fired.sources}))}), read with bfloat16 products"
+    corpus = "the project's corpus"
     return FeatureStatistics(maximum, typical, p995, density, corpus=corpus, tokens=len(fired.row))
 
 

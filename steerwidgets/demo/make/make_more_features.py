@@ -37,6 +37,7 @@ def main() -> None:
         fired = read_fired(dictionary, parts_of(dictionary.site), TOKENS)
         corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
         shortened(feature_data(dictionary, engine, fired, corpus), SHIPPED_EXAMPLES).save(path)
+        path.chmod(0o644)  # safetensors are written for their owner alone
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB; {corpus}\n")
 
 
