@@ -1,6 +1,7 @@
 # make demo              a fresh machine to JupyterLab on the quickstart: environment, embedded model, notebook
 # make demo HEADLESS=1   the same without a screen: runs the notebook and writes its panel to quickstart.html
 # make test              every check that CI runs, in order; each is a target of its own: see `make help`
+# make dictionaries      trains the embedded model's dictionaries again; hours, and every step goes on where it stopped
 #
 # Works with the make of macOS (3.81) too: no .ONESHELL, no .SHELLFLAGS.
 
@@ -12,13 +13,14 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model test env lint types imports js pytest notebooks e2e package clean
+.PHONY: help demo model dictionaries test env lint types imports js pytest notebooks e2e package clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
 	@echo "make demo HEADLESS=1   run the quickstart without a screen and write quickstart.html"
 	@echo "make model             fetch and convert the embedded model into the user's cache"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
+	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
 	@echo "make clean             remove what the targets made here (not the model's cache)"
 
 # ---------------------------------------------------------------- environment
@@ -87,6 +89,19 @@ endif
 
 model: $(VENV)/.stamp-all
 	@$(BIN)/python -m steerwidgets.demo.model
+
+# ---------------------------------------------------------------- dictionaries
+
+# Each step reads what the ones before it left in build/dictionaries/. Labels and blind predictions were written by
+# readers (steerwidgets/demo/make/labelling/); they are of the shipped SAE, and another training needs others.
+MAKE_SCRIPTS := written corpus labelled choose_layer activations make_sae report_sae make_features \
+  make_reft make_mfa make_cavs make_more_features fires label_sheets sae_steering label_scores
+
+dictionaries: model $(VENV)/.stamp-dev
+	@set -e; for script in $(MAKE_SCRIPTS); do \
+	  arguments=""; if [ $$script = label_sheets ]; then arguments=tests; fi; \
+	  echo "--- $$script"; $(BIN)/python -m steerwidgets.demo.make.$$script $$arguments; \
+	done
 
 # ---------------------------------------------------------------- checks
 

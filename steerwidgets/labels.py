@@ -188,8 +188,8 @@ class Labels:
 
         Each of the three is ranked by bm25. Where more than 500 labels match, only the 500 shortest are ranked: bm25
         prefers short labels, so only a longer one that names a word often could have been among the best. Where a
-        query has a word of one or two letters and the others stand within words, only the 20,000 shortest labels with
-        the others are looked at.
+        query has a word of one or two letters and another one stands within more than 32 different words, only the
+        20,000 shortest labels with the others are looked at.
         """
         if limit <= 0 or not (asked := Query.of(query)):
             return []

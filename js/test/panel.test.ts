@@ -185,6 +185,22 @@ describe("the panel", () => {
     expect(model.get("steers")).toHaveLength(1);
   });
 
+  it("shows a first page of many features, and says where nobody counted them", async () => {
+    const found = [feature({ key: "w", label: "waves", label_source: "your label" })];
+    model.values.catalogue = { features: found, total: 70_000, complete: false };
+    mount();
+    const box = named("Search features") as HTMLInputElement;
+    box.value = "wav";
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    await vi.waitFor(() => expect(model.sent.at(-1)).toMatchObject({ name: "search" }));
+    expect(model.sent.at(-1)).toMatchObject({ args: { query: "wav", limit: 40 } });
+    const value = { features: found, total: 1000, more: true };
+    model.says({ type: "result", id: model.lastId, value });
+    await painted();
+    expect(el.querySelector(".sw-feature-head")?.textContent).toContain("1 of more than 1,000");
+    expect(el.querySelector("[title='waves · your label']")?.textContent).toBe("waves");
+  });
+
   it("takes a typed strength beyond the slider's end, and the slider follows", async () => {
     mount();
     named("Add feature music")?.click();

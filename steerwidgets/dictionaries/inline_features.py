@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets import interventions
 from steerwidgets.dictionaries.mfa_features import MFAFeature
 from steerwidgets.dictionaries.neurons import Neuron
-from steerwidgets.dictionaries.reft import ReFTFeature
+from steerwidgets.dictionaries.reft_feature import ReFTFeature
 from steerwidgets.dictionaries.sae_codec import NORMALISATIONS, DenseCodec
 from steerwidgets.dictionaries.sae_feature import SAEFeature
 from steerwidgets.interventions import Op

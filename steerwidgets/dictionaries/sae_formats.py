@@ -241,9 +241,14 @@ def read_npz(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(f"{path.name} is not a whole .npz file ({error}); download or make it again.") from None
     cfg: dict[str, Any] = {"architecture": "jumprelu", "apply_b_dec_to_input": False}
-    where = re.search(r"gemma-scope-\w+-\w+-(res|mlp|att)\b.*[/\\]layer_(\d+)[/\\]", str(path.resolve().parent) + "/")
+    folder = str(path.resolve().parent) + "/"
+    where = re.search(r"gemma-scope-(\w+)-(pt|it)-(res|mlp|att)\b.*[/\\]layer_(\d+)[/\\]", folder)
     if where is not None:
-        cfg["metadata"] = {"hook_name": Site(int(where[2]), _GEMMA_SCOPE[where[1]]).hook_name}
+        size, tuned, stream, layer = where.groups()
+        cfg["metadata"] = {
+            "hook_name": Site(int(layer), _GEMMA_SCOPE[stream]).hook_name,
+            "model_name": f"google/gemma-2-{size}" + ("-it" if tuned == "it" else ""),
+        }
     return cfg, named_tensors(tensors, path.name, cfg)
 
 

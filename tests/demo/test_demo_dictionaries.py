@@ -191,9 +191,8 @@ def test_reft_concepts_steer_at_the_suggested_strength(embedded, name):
     op, numbers = feature.suggested
     assert op == "add"
     on = {"baseline": 0, "steered": 0}
-    for seed, prompt in enumerate(["What is on your mind today?", "Write a diary entry.", "Tell me about a place."]):
-        out = embedded.compare(prompt, feature.add(numbers["alpha"]), seed=100 + seed, max_new_tokens=40)
-        on["baseline"] += is_on_concept(out.baseline.text, line["lexicon"])
-        on["steered"] += is_on_concept(out.steered.text, line["lexicon"])
-    assert on["baseline"] == 0
-    assert on["steered"] >= 2
+    for seed, prompt in enumerate(["What is on your mind today?", "Write a diary entry."]):
+        rows = embedded.sweep(prompt, [None, feature.add(numbers["alpha"])], seed=100 + seed, max_new_tokens=32)
+        for kind, row in zip(on, rows, strict=True):
+            on[kind] += is_on_concept(row.text, line["lexicon"])
+    assert on == {"baseline": 0, "steered": 2}

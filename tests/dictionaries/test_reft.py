@@ -88,6 +88,9 @@ def test_from_pretrained_asks_the_hub_for_two_files(tmp_path, monkeypatch):
     assert reft.site == sw.Site(20)
     assert reft.provenance == {"source": "pyvene/gemma-reft-2b-it-res/l20", "model": "google/gemma-2-2b-it"}
     assert reft.source_code == "sw.ReFT.from_pretrained('pyvene/gemma-reft-2b-it-res', 'l20')"
+    named = sw.ReFT.from_pretrained("pyvene/gemma-reft-2b-it-res", "l20", labels={"mine": 2})
+    assert (list(named.labels), named["mine"].index) == (["", "", "mine"], 2)
+    assert named.source_code.endswith("'l20', labels={'mine': 2})")
 
 
 def test_the_hub_says_no(monkeypatch):

@@ -130,6 +130,7 @@ def test_gemma_scope_files(tmp_path):
     for path in (release, release / "params.npz"):
         ours = sw.SAE.load(path)
         assert ours.site == sw.Site(3, "attn_z")
+        assert ours.provenance["model"] == "google/gemma-2-2b"
         same(ours, reference)
     elsewhere = tmp_path / "params.npz"
     np.savez(elsewhere, **arrays)

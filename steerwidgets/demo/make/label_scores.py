@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.fires import FIRST, Fires
 from steerwidgets.demo.make.label_sheets import FOLDER, WRITTEN
+from steerwidgets.demo.make.sae_steering import REPORT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ def score(predicted: list[float], kinds: list[str]) -> dict[str, Any]:
 def collected(folder: Path = FOLDER, written: Path = WRITTEN) -> dict[str, dict[str, Any]]:
     """Every label with its scores; features that nobody understands without."""
     labels: dict[str, dict[str, Any]] = {}
-    steering = _steering(folder.parent / "sae_steering.json")
+    steering = _steering(REPORT)
     fires = Fires.load(folder.parent / "fires" / "heldout.npz")
     for path in sorted(written.glob("labels-*.json")):
         number = path.stem.removeprefix("labels-")

@@ -50,7 +50,7 @@ TESTING: Final = (
 TEST_SEEDS: Final = (21, 22)
 TOKENS: Final = 32
 _ROWS: Final = 48
-REPORT: Final = WORK / "sae_steering.json"
+REPORT: Final = Path(__file__).parent.parent / "sae_steering.json"
 
 
 @dataclass(frozen=True)
