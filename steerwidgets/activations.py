@@ -135,8 +135,8 @@ def _densities(dictionary: Dictionary) -> Tensor:
     known = dictionary.statistics
     if known is None or known.density is None:
         raise ValueError(
-            f"max_density= needs to know how often features fire, but nothing is known of {dictionary!r}; leave it out, "
-            "or set its `.statistics`."
+            f"max_density= needs to know how often features fire, but nothing is known of {dictionary!r}; leave it "
+            "out, or set its `.statistics`."
         )
     return known.density
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,9 @@ Row = tuple[int, int, str, str, Author, str]
 
 _SCANNED: Final = 20_000
 """So many labels that hold the longer words of a query are looked at for the words of one or two letters."""
+
+COUNTED: Final = 1_000
+"""Matches are counted up to this."""
 
 _REMEMBERED: Final = 1_000
 _KEPT: Final = 16
@@ -40,6 +43,7 @@ CREATE VIRTUAL TABLE words USING fts5(tokens, content='', detail=none, columnsiz
 CREATE VIRTUAL TABLE pieces USING fts5(tokens, content='', detail=none, columnsize=0, tokenize='trigram');
 CREATE VIRTUAL TABLE terms USING fts5vocab(words, row);
 """
+_WAYS: Final[tuple[How, ...]] = ("whole words", "beginnings", "pieces")
 _COLUMNS: Final = "l.id, l.feature, l.text, l.source, l.author, l.tokens"
 
 
@@ -56,6 +60,7 @@ class LabelIndex:
         self._connection = connection
         self._lock = threading.RLock()
         self._frequencies: dict[tuple[str, bool], float] = {}
+        self._questions: dict[tuple[Query, How], Question | None] = {}
         self._kept: dict[tuple[tuple[str, ...], How], tuple[int, list[Row]]] = {}
 
     @classmethod
@@ -112,31 +117,58 @@ class LabelIndex:
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
 
-    def find(self, asked: Query, how: How, limit: int) -> list[Row]:
-        """Labels in which every word of a query is whole, begins a word or is within one, the shortest first.
+    def tiers(self, asked: Query, most: int) -> Iterator[list[Row]]:
+        """Labels in which every word of a query is whole, then those in which each begins a word, then the others.
 
-        Nothing where that would find no more than a whole word, or the beginning of one, does.
+        The shortest first, and of each at least `most` that the tiers before did not have, where there are so many.
         """
+        rows, more = self.up_to(asked, COUNTED)
+        if not more:
+            by_way: dict[How, list[Row]] = {how: [] for how in _WAYS}
+            for row in rows:
+                by_way[asked.way_of(row[5])].append(row)
+            yield from by_way.values()
+            return
+        before = 0
+        for how in self._ways(asked):
+            rows = self._find(asked, how, max(most + before, COUNTED + 1))
+            yield rows
+            before += len(rows)
+
+    def up_to(self, asked: Query, most: int) -> tuple[list[Row], bool]:
+        """The shortest labels that match in any way, `most` of them, and whether there are more."""
+        ways = self._ways(asked)
+        if self._is_cut(asked):
+            several = {row[0]: row for how in ways for row in self._find(asked, how, most + 1)}
+            return [several[key] for key in sorted(several)][:most], True
+        # The last way finds all that the others find.
+        rows = self._find(asked, ways[-1], most + 1)
+        return rows[:most], len(rows) > most
+
+    def features(self, asked: Query) -> set[int]:
+        """Every feature with a label that matches in any way."""
+        questions = (self._question(asked, how) for how in _WAYS)
+        answers = (self._answer("l.feature", each, -1, every=True) for each in questions if each is not None)
+        return {row[0] for answer in answers for row in answer}
+
+    def _ways(self, asked: Query) -> list[How]:
+        """The ways of looking for a query that find anything new."""
+        return [how for how in _WAYS if self._question(asked, how) is not None]
+
+    def _find(self, asked: Query, how: How, limit: int) -> list[Row]:
         with self._lock:
             most, rows = self._kept.get((asked.words, how), (-1, []))
             if most < limit and len(rows) >= most:
-                question = self._vocabulary.question(asked, how)
+                question = self._question(asked, how)
                 rows = self._answer(_COLUMNS, question, limit) if question is not None else []
                 if len(self._kept) >= _KEPT:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[asked.words, how] = limit, rows
             return rows[:limit]
 
-    def features(self, asked: Query, how: How) -> set[int]:
-        """Every feature with such a label."""
-        question = self._vocabulary.question(asked, how)
-        return (
-            {row[0] for row in self._answer("l.feature", question, -1, every=True)} if question is not None else set()
-        )
-
-    def is_cut(self, asked: Query) -> bool:
+    def _is_cut(self, asked: Query) -> bool:
         """Whether there are more labels with letters of a query within words than are looked at."""
-        question = self._vocabulary.question(asked, "pieces")
+        question = self._question(asked, "pieces")
         if question is None or not question.is_cut:
             return False
         sql = "SELECT 1 FROM pieces WHERE pieces MATCH ? LIMIT 1 OFFSET ?"
@@ -155,6 +187,13 @@ class LabelIndex:
             self._frequencies[word, whole] = frequency
             return frequency
         return self._frequencies[word, whole]
+
+    def _question(self, asked: Query, how: How) -> Question | None:
+        if (asked, how) not in self._questions:
+            if len(self._questions) >= _REMEMBERED:
+                self._questions.clear()
+            self._questions[asked, how] = self._vocabulary.question(asked, how)
+        return self._questions[asked, how]
 
     def _answer(self, columns: str, question: Question, limit: int, *, every: bool = False) -> list[Any]:
         table, conditions = question.table, question.conditions

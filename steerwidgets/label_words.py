@@ -49,6 +49,13 @@ class Query:
         """Whether a word is too short for the index of threes."""
         return any(len(word) < SHORT for word in self.words)
 
+    def way_of(self, tokens: str) -> How:
+        """The best way in which a label that matches does, by its words as the index has them."""
+        padded = f" {tokens} "
+        if all(f" {token} " in padded for token in self.tokens):
+            return "whole words"
+        return "beginnings" if all(f" {token}" in padded for token in self.tokens) else "pieces"
+
     @functools.cached_property
     def threes(self) -> str:
         """Threes that cover its words, as an expression; "" where all words are shorter."""

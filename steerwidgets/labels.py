@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from steerwidgets.label_files import Author, Label, labels_of, read_labels
-from steerwidgets.label_index import LabelIndex, Row
-from steerwidgets.label_words import How, Query
+from steerwidgets.label_index import COUNTED, LabelIndex, Row
+from steerwidgets.label_words import Query
 
-__all__ = ["Author", "Count", "Label", "Labels", "Match"]
-
-COUNTED: Final = 1_000
-"""`Labels.count` counts up to this."""
+__all__ = ["COUNTED", "Author", "Count", "Label", "Labels", "Match"]
 
 _RANKED: Final = 500
 """So many candidates are ranked; more only where more are asked for."""
 
 _K1, _B = 1.2, 0.75  # Robertson and Zaragoza 2009, and the constants of FTS5's bm25()
-_WAYS: Final[tuple[How, ...]] = ("whole words", "beginnings", "pieces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +192,12 @@ class Labels:
         bound = max(_RANKED, limit)
         matches: list[Match] = []
         seen: set[int] = set()
-        for how in _WAYS:
-            if len(matches) < limit:
-                # As many as a count of the same query needs, so that it need not ask again.
-                rows = self._index.find(asked, how, max(bound + len(seen), COUNTED + 1))[: bound + len(seen)]
-                matches += self._ranked(asked, [row for row in rows if row[0] not in seen])
-                seen |= {row[0] for row in rows}
+        for rows in self._index.tiers(asked, bound):
+            new = [row for row in rows if row[0] not in seen][:bound]
+            matches += self._ranked(asked, new)
+            if len(matches) >= limit:
+                break
+            seen |= {row[0] for row in rows}
         return matches[:limit]
 
     def count(self, query: str, *, features: bool = False) -> Count:
@@ -213,13 +209,9 @@ class Labels:
         """
         if not (asked := Query.of(query)):
             return Count(0)
-        held: set[int] = set()
-        for how in _WAYS:
-            rows = self._index.find(asked, how, COUNTED + 1)
-            held |= {row[1] if features else row[0] for row in rows}
-            if len(rows) > COUNTED or len(held) > COUNTED:
-                return Count(min(len(held), COUNTED), more=True)
-        return Count(len(held), more=self._index.is_cut(asked))
+        rows, more = self._index.up_to(asked, COUNTED)
+        number = len({row[1] for row in rows} if features else rows)
+        return Count(number, more=more)
 
     def features(self, query: str) -> Iterator[int]:
         """Every feature with a label that matches: those of `search` first, then the others by their index."""
@@ -227,8 +219,7 @@ class Labels:
             return
         first = list(dict.fromkeys(match.index for match in self.search(query, limit=2 * _RANKED)))
         yield from first
-        rest = set[int]().union(*(self._index.features(asked, how) for how in _WAYS))
-        yield from sorted(rest.difference(first))
+        yield from sorted(self._index.features(asked).difference(first))
 
     def __repr__(self) -> str:
         return f"<Labels: {self._index.labels:,} for {len(self):,} features>"

@@ -20,7 +20,7 @@ class Sampling:
         temperature: divides the logits; 0 takes the most likely token.
         top_p: keeps the smallest set of tokens that holds this much probability; 1 keeps all.
         top_k: keeps this many tokens; 0 keeps all.
-        frequency_penalty: taken from `logits / temperature` for each time that a token occurred, before top-k and top-p.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred, before top-k.
         penalise_prompt: whether the prompt's tokens count for the penalty.
         max_new_tokens: where a row ends at the latest.
         seed: with the step, decides the noise.

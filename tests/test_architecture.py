@@ -179,7 +179,17 @@ def test_layers_out_of_range(lm):
 
 
 def test_a_site_by_its_hook_name():
-    for stream in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z", "mlp_in", "mlp_normalized"):
+    for stream in (
+        "resid_pre",
+        "resid_mid",
+        "resid_post",
+        "attn_out",
+        "mlp_out",
+        "mlp_acts",
+        "attn_z",
+        "mlp_in",
+        "mlp_normalized",
+    ):
         site = sw.Site(7, stream)
         assert sw.Site.from_hook_name(site.hook_name) == site
     assert sw.Site.from_hook_name("blocks.3.mlp.hook_post") == sw.Site(3, "mlp_acts")

@@ -183,16 +183,20 @@ def test_held_out_likelihood_of_the_mixture(embedded):
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("name", ["the sea and ships", "outer space"])
-def test_reft_concepts_steer_at_the_suggested_strength(embedded, name):
-    """Prompts and seeds that played no part in choosing the strength; the concept's words were counted in its texts."""
-    line = next(each for each in REPORTS["reft"]["concepts"] if each["name"] == name)
+@pytest.mark.parametrize(
+    ("name", "listed"), [("the sea and ships", "the sea and sailing"), ("outer space", "outer space")]
+)
+def test_reft_concepts_steer_at_the_suggested_strength(embedded, name, listed):
+    """Prompts and seeds that played no part in choosing the strength, word lists that are older than the concepts."""
+    words = json.loads((DEMO / "concepts" / "word_lists.json").read_text(encoding="utf-8"))[listed]
     feature = sw.ReFT.demo()[name]
     op, numbers = feature.suggested
     assert op == "add"
     on = {"baseline": 0, "steered": 0}
-    for seed, prompt in enumerate(["What is on your mind today?", "Write a diary entry."]):
-        rows = embedded.sweep(prompt, [None, feature.add(numbers["alpha"])], seed=100 + seed, max_new_tokens=32)
+    prompts = ["What is on your mind today?", "Write a diary entry.", "Tell me what happened yesterday."]
+    for seed, prompt in enumerate(prompts, start=100):
+        rows = embedded.sweep(prompt, [None, feature.add(numbers["alpha"])], seed=seed, max_new_tokens=40)
         for kind, row in zip(on, rows, strict=True):
-            on[kind] += is_on_concept(row.text, line["lexicon"])
-    assert on == {"baseline": 0, "steered": 2}
+            on[kind] += is_on_concept(row.text, words)
+    assert on["baseline"] == 0
+    assert on["steered"] >= 2
