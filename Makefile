@@ -94,13 +94,14 @@ model: $(VENV)/.stamp-all
 
 # Each step reads what the ones before it left in build/dictionaries/. Labels and blind predictions were written by
 # readers (steerwidgets/demo/make/labelling/); they are of the shipped SAE, and another training needs others.
-MAKE_SCRIPTS := written corpus labelled choose_layer activations make_sae report_sae make_features \
-  make_reft make_mfa make_cavs make_more_features fires label_sheets sae_steering label_scores
+MAKE_SCRIPTS := make.written make.corpus make.labelled make.choose_layer make.activations make.make_sae make.report_sae \
+  make.make_features make_cavs make.concept_texts make.make_heldout make.make_mfa make.make_reft make.make_cavs \
+  make.make_more_features make.fires make.label_sheets make.sae_steering make.label_scores
 
 dictionaries: model $(VENV)/.stamp-dev
 	@set -e; for script in $(MAKE_SCRIPTS); do \
-	  arguments=""; if [ $$script = label_sheets ]; then arguments=tests; fi; \
-	  echo "--- $$script"; $(BIN)/python -m steerwidgets.demo.make.$$script $$arguments; \
+	  arguments=""; if [ $$script = make.label_sheets ]; then arguments=tests; fi; \
+	  echo "--- $$script"; $(BIN)/python -m steerwidgets.demo.$$script $$arguments; \
 	done
 
 # ---------------------------------------------------------------- checks

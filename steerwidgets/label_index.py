@@ -61,6 +61,7 @@ class LabelIndex:
         self._lock = threading.RLock()
         self._frequencies: dict[tuple[str, bool], float] = {}
         self._questions: dict[tuple[Query, How], Question | None] = {}
+        self._cuts: dict[Question, bool] = {}
         self._kept: dict[tuple[tuple[str, ...], How], tuple[int, list[Row]]] = {}
 
     @classmethod
@@ -138,12 +139,12 @@ class LabelIndex:
     def up_to(self, asked: Query, most: int) -> tuple[list[Row], bool]:
         """The shortest labels that match in any way, `most` of them, and whether there are more."""
         ways = self._ways(asked)
-        if self._is_cut(asked):
-            several = {row[0]: row for how in ways for row in self._find(asked, how, most + 1)}
-            return [several[key] for key in sorted(several)][:most], True
-        # The last way finds all that the others find.
+        # The last way finds all that the others find, unless it stops looking.
         rows = self._find(asked, ways[-1], most + 1)
-        return rows[:most], len(rows) > most
+        if len(rows) > most or not self._is_cut(asked):
+            return rows[:most], len(rows) > most
+        several = {row[0]: row for how in ways for row in self._find(asked, how, most + 1)}
+        return [several[key] for key in sorted(several)][:most], True
 
     def features(self, asked: Query) -> set[int]:
         """Every feature with a label that matches in any way."""
@@ -171,8 +172,12 @@ class LabelIndex:
         question = self._question(asked, "pieces")
         if question is None or not question.is_cut:
             return False
-        sql = "SELECT 1 FROM pieces WHERE pieces MATCH ? LIMIT 1 OFFSET ?"
-        return bool(self.rows(sql, question.match, _SCANNED))
+        if question not in self._cuts:
+            if len(self._cuts) >= _REMEMBERED:
+                self._cuts.clear()
+            sql = "SELECT 1 FROM pieces WHERE pieces MATCH ? LIMIT 1 OFFSET ?"
+            self._cuts[question] = bool(self.rows(sql, question.match, _SCANNED))
+        return self._cuts[question]
 
     def weight(self, word: str, *, whole: bool) -> float:
         """The inverse frequency of a word, or of all that begin with it."""

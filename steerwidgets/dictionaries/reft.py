@@ -99,7 +99,7 @@ class ReFT(Dictionary):
         self.site = Site(layer, stream)
         self.links = tuple(links)
         self.genres = tuple(genres)
-        self.suggested = tuple(suggested)
+        self.suggested = tuple(each and (each[0], dict(each[1])) for each in suggested)
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.provenance = dict(provenance or {})
         self.report: ReFTReport | None = None
