@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steerwidgets.engine import Engine
     from steerwidgets.sites import Site
 
-NAME: Final = "the project's corpus (chat of the model itself, WordNet, fortunes, scripture, manuals)"
+NAME: Final = "the project's corpus"
 
 
 def statistics_of(dictionary: Dictionary, residuals: Tensor) -> FeatureStatistics:
