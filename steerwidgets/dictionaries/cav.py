@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
 from steerwidgets.control_vectors import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.plain_files import load_plain
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.source_code import call
 from steerwidgets.dictionaries.statistics import FeatureStatistics
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _TENSOR = "vectors"
 _HEADER = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
-_PYTORCH = (b"PK", b"\x80")
-"""How a file of `torch.save` begins: a zip archive, or a bare pickle."""
 
 
 class CAV(Dictionary):
@@ -356,35 +355,6 @@ def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None, labels: Lab
     loaded = cls(found.directions[layer][None], named, layer=layer, provenance=provenance)
     loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=layer, labels=labels)
     return loaded
-
-
-def load_plain(path: Path, save_as: str) -> Any:
-    """What a `.pt` file holds, without running code that it may carry.
-
-    Args:
-        path: the file.
-        save_as: what it should be saved as, for the message.
-
-    Raises:
-        ValueError: it holds more than plain tensors, or is damaged.
-    """
-    import pickle
-
-    import torch
-
-    with path.open("rb") as file:
-        if not file.read(2).startswith(_PYTORCH):
-            raise ValueError(f"{path.name} is not a whole PyTorch file; download or make it again.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{path.name} holds more than plain tensors, and loading it could run code, so it was not loaded; "
-            f"save it again as {save_as}."
-        ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path.name} is not a whole PyTorch file ({reason}); download or make it again.") from None
 
 
 def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:

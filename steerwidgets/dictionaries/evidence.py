@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.dictionaries.plain_files import read_safetensors
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -148,17 +150,8 @@ class FeatureData:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or something else.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file of feature data at {str(path)!r}.")
-        try:
-            with safe_open(path, "pt") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                said: dict[str, Any] = json.loads((file.metadata() or {}).get("features", "{}"))
-        except SafetensorError as error:
-            raise ValueError(f"{path.name} is not a whole safetensors file ({error}); make it again.") from None
+        arrays, header = read_safetensors(Path(path), "feature data")
+        said: dict[str, Any] = json.loads(header.get("features", "{}"))
         return cls(arrays, said.get("sources", []), said.get("corpus", ""))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.architecture import Architecture, UnknownArchitectureError
-from steerwidgets.dictionaries.cav import load_plain
+from steerwidgets.dictionaries.plain_files import load_plain
 from steerwidgets.sites import STREAMS, Site, Stream
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from steerwidgets.dictionaries.cav import load_plain
+from steerwidgets.dictionaries.plain_files import load_plain
 
 if TYPE_CHECKING:
     from torch import Tensor

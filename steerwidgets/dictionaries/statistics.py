@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from steerwidgets.dictionaries.plain_files import read_safetensors
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -145,18 +147,8 @@ class FeatureStatistics:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or something else.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file of feature statistics at {str(path)!r}.")
-        try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                header = (file.metadata() or {}).get("statistics", "")
-        except SafetensorError as error:
-            raise ValueError(f"{path.name} is not a whole safetensors file ({error}); make it again.") from None
-        return cls.from_entries(tensors, header)
+        tensors, header = read_safetensors(Path(path), "feature statistics")
+        return cls.from_entries(tensors, header.get("statistics", ""))
 
     def _arrays(self) -> dict[str, Any]:
         return {name: array for name in self.ARRAYS if (array := getattr(self, name)) is not None}
