@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steerwidgets.comparison import Comparison
     from steerwidgets.dictionaries.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.mfa import MFA
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.labels import Labels
-    from steerwidgets.model import Comparison, LanguageModel
+    from steerwidgets.model import LanguageModel
     from steerwidgets.model_names import OtherModelWarning
     from steerwidgets.positions import Positions
     from steerwidgets.recipe import Recipe
@@ -31,7 +32,7 @@ _HOMES = {
     "CAV": "dictionaries.cav",
     "MFA": "dictionaries.mfa",
     "SAE": "dictionaries.sae",
-    "Comparison": "model",
+    "Comparison": "comparison",
     "Direction": "steer",
     "Feature": "steer",
     "FeatureData": "dictionaries.evidence",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from steerwidgets import prompts
 from steerwidgets.activations import Activations, Fires, merged, strongest
 from steerwidgets.architecture import Architecture
+from steerwidgets.comparison import Comparison
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.engine import Engine
 from steerwidgets.forward import Known
@@ -21,7 +21,6 @@ from steerwidgets.prompts import Prompt, PromptLike, Token
 from steerwidgets.reading import Residuals, read_residuals
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
-from steerwidgets.scoring import Scores, teacher_forced
 from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import Steering, check_fits, warn_of_other_model
 
@@ -32,48 +31,6 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.mfa_points import Points
     from steerwidgets.sites import Site, Stream
-
-
-class Comparison:
-    """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
-
-    Attributes:
-        prompt: the prompt as the model got it.
-        recipe: what steered the second row.
-        sampling: the settings.
-        baseline: the row without steering.
-        steered: the row with it.
-    """
-
-    def __init__(self, engine: Engine, prompt: Prompt, recipe: Recipe, sampling: Sampling, rows: Sequence[Row]) -> None:
-        self._engine = engine
-        self.prompt = prompt
-        self.recipe = recipe
-        self.sampling = sampling
-        self.baseline, self.steered = rows
-
-    @property
-    def divergence(self) -> int | None:
-        """The first step at which the texts differ; None where they are the same."""
-        return first_difference(self.baseline.token_ids, self.steered.token_ids)
-
-    @functools.cached_property
-    def scores(self) -> Scores:
-        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
-        return teacher_forced(self._engine, self.prompt, self.steered.token_ids, self.recipe)
-
-    @property
-    def kl(self) -> tuple[float, ...]:
-        """KL(steered ‖ unsteered) in nats at each token of the steered text."""
-        return self.scores.kl
-
-    @property
-    def surprise(self) -> tuple[float, ...]:
-        """-log p in nats of each token of the steered text under the unsteered model."""
-        return self.scores.surprise
-
-    def __repr__(self) -> str:
-        return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"
 
 
 class LanguageModel:
@@ -411,11 +368,3 @@ def _checked_length(given: Any) -> int | tuple[int, ...] | None:
 
 def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:
     return feature.index if isinstance(feature, Feature) else dictionary[feature].index
-
-
-def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
-    """The first index at which two texts differ, the end of the shorter one included; None where they are the same."""
-    if tuple(first) == tuple(second):
-        return None
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))

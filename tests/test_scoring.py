@@ -74,7 +74,7 @@ def test_scores_are_computed_once_and_only_when_asked(llama):
     [((), (), None), ((1, 2), (1, 2), None), ((1, 2), (1, 3), 1), ((1,), (1, 2), 1), ((1, 2), (1,), 1), ((), (4,), 0)],
 )
 def test_divergence(first, second, expected):
-    from steerwidgets.model import first_difference
+    from steerwidgets.comparison import first_difference
 
     assert first_difference(first, second) == expected
 

@@ -11,8 +11,9 @@ from steerwidgets.widgets import describe
 from steerwidgets.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from steerwidgets.comparison import Comparison
     from steerwidgets.generation import Step
-    from steerwidgets.model import Comparison, LanguageModel
+    from steerwidgets.model import LanguageModel
     from steerwidgets.steer import Direction
     from steerwidgets.widgets.panel_inputs import Inputs
     from steerwidgets.widgets.protocol import Request

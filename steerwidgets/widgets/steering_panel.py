@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import traitlets
 
+from steerwidgets.comparison import Comparison
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.export import STATIC, python_snippet
 from steerwidgets.forward import Known
 from steerwidgets.measure import readouts, residuals_under
-from steerwidgets.model import Comparison, LanguageModel
+from steerwidgets.model import LanguageModel
 from steerwidgets.positions import Positions
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.model import first_difference
+from steerwidgets.comparison import first_difference
 from steerwidgets.widgets.describe import finite, tokens_json
 
 if TYPE_CHECKING:

@@ -1,0 +1,63 @@
+"""Comparison: baseline and steered text of one prompt, and how far apart they are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from steerwidgets.engine import Engine
+from steerwidgets.generation import Row
+from steerwidgets.prompts import Prompt
+from steerwidgets.recipe import Recipe
+from steerwidgets.sampling import Sampling
+from steerwidgets.scoring import Scores, teacher_forced
+
+
+class Comparison:
+    """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
+
+    Attributes:
+        prompt: the prompt as the model got it.
+        recipe: what steered the second row.
+        sampling: the settings.
+        baseline: the row without steering.
+        steered: the row with it.
+    """
+
+    def __init__(self, engine: Engine, prompt: Prompt, recipe: Recipe, sampling: Sampling, rows: Sequence[Row]) -> None:
+        self._engine = engine
+        self.prompt = prompt
+        self.recipe = recipe
+        self.sampling = sampling
+        self.baseline, self.steered = rows
+
+    @property
+    def divergence(self) -> int | None:
+        """The first step at which the texts differ; None where they are the same."""
+        return first_difference(self.baseline.token_ids, self.steered.token_ids)
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
+        return teacher_forced(self._engine, self.prompt, self.steered.token_ids, self.recipe)
+
+    @property
+    def kl(self) -> tuple[float, ...]:
+        """KL(steered ‖ unsteered) in nats at each token of the steered text."""
+        return self.scores.kl
+
+    @property
+    def surprise(self) -> tuple[float, ...]:
+        """-log p in nats of each token of the steered text under the unsteered model."""
+        return self.scores.surprise
+
+    def __repr__(self) -> str:
+        return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"
+
+
+def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
+    """The first index at which two texts differ, the end of the shorter one included; None where they are the same."""
+    if tuple(first) == tuple(second):
+        return None
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
