@@ -94,14 +94,17 @@ model: $(VENV)/.stamp-all
 
 # Each step reads what the ones before it left in build/dictionaries/. Labels and blind predictions were written by
 # readers (steerwidgets/demo/make/labelling/); they are of the shipped SAE, and another training needs others.
+# `make dictionaries SHARE=0.01` tries every step on a hundredth of the work; in a clone of its own, since it writes over
+# the shipped files.
+SHARE ?= 1
 MAKE_SCRIPTS := make.written make.corpus make.labelled make.choose_layer make.activations make.make_sae make.report_sae \
   make.make_features make_cavs make.concept_texts make.make_heldout make.make_mfa make.make_reft make.make_cavs \
-  make.make_more_features make.fires make.label_sheets make.sae_steering make.label_scores
+  make.make_more_features make.fires make.screen_features make.label_sheets:examples make.label_sheets:tests \
+  make.sae_steering make.label_scores
 
 dictionaries: model $(VENV)/.stamp-dev
-	@set -e; for script in $(MAKE_SCRIPTS); do \
-	  arguments=""; if [ $$script = make.label_sheets ]; then arguments=tests; fi; \
-	  echo "--- $$script"; $(BIN)/python -m steerwidgets.demo.$$script $$arguments; \
+	@set -e; export STEERWIDGETS_SHARE=$(SHARE); for step in $(MAKE_SCRIPTS); do \
+	  echo "--- $$step"; $(BIN)/python -m steerwidgets.demo.$${step/:/ }; \
 	done
 
 # ---------------------------------------------------------------- checks

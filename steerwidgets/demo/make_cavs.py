@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.dictionaries.cav import CAV
 from steerwidgets.generation import Plan, Row, generate_rows
 from steerwidgets.model import LanguageModel
@@ -47,7 +48,7 @@ SHIPPED_FROM: Final = 0.6
 """A concept is shipped if this share of its steered test answers is on the concept, …"""
 CONTROLS_BELOW: Final = 0.1
 """…and less than this share of the unsteered and of the randomly steered ones. The report holds all of them."""
-TOKENS: Final = 64
+TOKENS: Final = scaled(64, 8)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import CONCEPTS, distinct_2, is_on_concept
 from steerwidgets.generation import Plan, Row, generate_rows
 from steerwidgets.model import LanguageModel
@@ -28,10 +29,10 @@ BLOCKS: Final = (9, 12, 15, 18, 21)
 STRENGTHS: Final = (0.15, 0.25, 0.35)
 PREFERRED: Final = 15
 NEAR_TIE: Final = 0.05
-CONCEPTS_TRIED: Final = 6
-TEXTS: Final = 24
-PROMPTS: Final = 4
-TOKENS: Final = 40
+CONCEPTS_TRIED: Final = scaled(6, 2)
+TEXTS: Final = scaled(24, 6)
+PROMPTS: Final = scaled(4)
+TOKENS: Final = scaled(40, 12)
 REPORT: Final = Path("build/dictionaries/layer.json")
 
 

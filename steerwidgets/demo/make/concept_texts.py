@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.corpus import WORK
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import CONCEPTS
 from steerwidgets.reading import read_residuals
 from steerwidgets.sites import Site
@@ -41,7 +42,7 @@ BLOCKS: Final = (6, 9, 12, 15, 18, 21)
 TOKENS_AT: Final = 15
 """Where every token is read."""
 MAX_TOKENS: Final = 32
-EACH: Final = 80
+EACH: Final = scaled(80, 24)
 """Texts that are drawn of each label of WordNet."""
 SYNSETS: Final = frozenset(
     """

@@ -28,12 +28,14 @@ from tqdm.auto import tqdm
 
 from steerwidgets.demo.make.debian import package_files, unpack
 from steerwidgets.demo.make.packing import Piece, chat_piece, pack
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make.sources import SOURCES, Document, debian_documents, is_held_out, shuffled
 from steerwidgets.demo.make.written import FOLDER as WRITTEN
 from steerwidgets.demo.make.written import batch_files, read_rows
 
 WORK: Final = Path("build/dictionaries")
-BUDGETS: Final = {"wordnet": 700_000, "fortunes": 500_000, "bible": 250_000, "handbook": 400_000, "python": 500_000}
+_FULL: Final = {"wordnet": 700_000, "fortunes": 500_000, "bible": 250_000, "handbook": 400_000, "python": 500_000}
+BUDGETS: Final = {source: scaled(tokens, 20_000) for source, tokens in _FULL.items()}
 """At most so many tokens of each source: scripture and manuals would else give features of scripture and manuals."""
 LONGEST_DOCUMENT: Final = {"python": 4_000}
 """In tokens; of longer pages only the beginning is taken, so that more pages are."""

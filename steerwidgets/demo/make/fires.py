@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from steerwidgets.demo.make.measured import Rows, corpus_rows
+from steerwidgets.demo.make.share import scaled
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
@@ -121,8 +122,8 @@ def _activations(lm: LanguageModel, dictionary: Dictionary, tokens: Array) -> It
 def main() -> None:
     """Read both parts of the corpus with the shipped SAE."""
     parser = argparse.ArgumentParser(description="Find where the embedded SAE's features fire on the corpus.")
-    parser.add_argument("--rows", type=int, default=1200, help="training rows to read, of 128 tokens")
-    parser.add_argument("--heldout-rows", type=int, default=960, help="held-out rows to read")
+    parser.add_argument("--rows", type=int, default=scaled(1200, 60), help="training rows to read, of 128 tokens")
+    parser.add_argument("--heldout-rows", type=int, default=scaled(960, 60), help="held-out rows to read")
     settings = parser.parse_args()
 
     from steerwidgets.demo.sae import load_demo_sae

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.fires import FIRST, Fires
-from steerwidgets.demo.make.label_sheets import FOLDER, WRITTEN
+from steerwidgets.demo.make.label_sheets import FOLDER, WRITTEN, written_labels
 from steerwidgets.demo.make.sae_steering import REPORT
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from steerwidgets.dictionaries.sae import SAE
 
 SHIPPED: Final = Path(__file__).parent.parent / "sae_labels.json"
 AUTHOR: Final = "language model"
@@ -58,16 +60,15 @@ def score(predicted: list[float], kinds: list[str]) -> dict[str, Any]:
     }
 
 
-def collected(folder: Path = FOLDER, written: Path = WRITTEN) -> dict[str, dict[str, Any]]:
-    """Every label with its scores; features that nobody understands without."""
+def collected(sae: SAE, folder: Path = FOLDER, written: Path = WRITTEN) -> dict[str, dict[str, Any]]:
+    """Every label of this SAE with its scores; features that nobody understands without."""
     labels: dict[str, dict[str, Any]] = {}
     steering = _steering(REPORT)
     fires = Fires.load(folder.parent / "fires" / "heldout.npz")
-    for path in sorted(written.glob("labels-*.json")):
-        number = path.stem.removeprefix("labels-")
+    for number, entries in written_labels(sae, written).items():
         predictions = json.loads((written / f"predictions-{number}.json").read_text())
         answers = json.loads((folder / f"answers-{number}.json").read_text())
-        for index, entry in json.loads(path.read_text()).items():
+        for index, entry in entries.items():
             if not entry["understood"]:
                 labels[index] = {"understood": False}
                 continue
@@ -106,12 +107,16 @@ def _steering(report: Path) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Score all labels and ship them."""
-    labels = collected()
+    from steerwidgets.demo.sae import load_demo_sae
+
+    labels = collected(load_demo_sae())
     SHIPPED.write_text(json.dumps(labels, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
     scored = [entry for entry in labels.values() if "auroc" in entry]
     print(f"{len(scored)} labels, {len(labels) - len(scored)} features not understood")
     for name in ("auroc", "auroc_hard"):
         values = [entry[name] for entry in scored if entry[name] is not None]
+        if not values:
+            continue
         print(f"{name}: median {statistics.median(values):.2f}, mean {statistics.mean(values):.2f}")
 
 

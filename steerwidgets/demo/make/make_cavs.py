@@ -37,6 +37,7 @@ from steerwidgets.demo.make.concept_texts import (
     wordnet_labels,
 )
 from steerwidgets.demo.make.measured import corpus_rows, read_rows, statistics_of, write_report
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import STEERING_FILE, STEERING_REPORT
 from steerwidgets.dictionaries.cav import CAV
 from steerwidgets.dictionaries.reports import ConceptScore
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = Path(__file__).parents[1] / "cavs_report.json"
 USEFUL: Final = 0.02
-CORPUS_ROWS: Final = 128
+CORPUS_ROWS: Final = scaled(128, 8)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.demo.make.activations import Part, parts_of
 from steerwidgets.demo.make.make_sae import FOLDER
 from steerwidgets.demo.make.report_sae import REPORT
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.sae import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
 from steerwidgets.dictionaries.statistics import FeatureStatistics
@@ -78,7 +79,7 @@ class Fired:
 def main() -> None:
     """Gather, and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=500_000)
+    parser.add_argument("--tokens", type=int, default=scaled(500_000, 8_000))
     arguments = parser.parse_args()
     from steerwidgets.model import LanguageModel
 

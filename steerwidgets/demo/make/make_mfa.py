@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.demo.make.make_heldout import small_set
 from steerwidgets.demo.make.measured import NAME, corpus_points, corpus_rows, read_rows, statistics_of, write_report
 from steerwidgets.demo.make.mfa_sheet import write_sheet
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.mfa import MFA_FILE
 from steerwidgets.dictionaries.mfa import MFA
 from steerwidgets.dictionaries.mfa_file import Checkpoint
@@ -42,11 +43,11 @@ WORK: Final = Path("build/dictionaries/mfa")
 SITE: Final = Site(15)
 COMPONENTS: Final = 96
 RANK: Final = 10
-POINTS: Final = 160_000
-EPOCHS: Final = 6
+POINTS: Final = scaled(160_000, 4_000)
+EPOCHS: Final = scaled(6)
 BATCH: Final = 512
 LEARNING_RATE: Final = 2e-3
-HELD_OUT_ROWS: Final = 96
+HELD_OUT_ROWS: Final = scaled(96, 8)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from steerwidgets.demo.cavs import CAV_FEATURES
 from steerwidgets.demo.make.activations import parts_of
 from steerwidgets.demo.make.make_features import SHIPPED_EXAMPLES, feature_data, read_fired, shortened
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.mfa import MFA_FEATURES
 from steerwidgets.demo.reft import REFT_FEATURES
 from steerwidgets.dictionaries.cav import CAV
@@ -23,7 +24,7 @@ from steerwidgets.dictionaries.reft import ReFT
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
 
-TOKENS: Final = 100_000
+TOKENS: Final = scaled(100_000, 4_000)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from steerwidgets.demo.make.reft_examples import (
     load_concepts,
     training_rows,
 )
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import is_on_concept
 from steerwidgets.demo.reft import REFT_FILE, write_demo_reft
 from steerwidgets.dictionaries.reft import ReFT
@@ -54,8 +55,8 @@ SITE: Final = Site(TOKENS_AT)
 SETTINGS: Final = Settings(epochs=1, learning_rate=0.004, batch_size=8, max_tokens=96)
 RANDOM: Final = Settings(epochs=1, batch_size=8, max_tokens=96, start="random")
 """The random start, with AxBench's learning rate."""
-TRIED_AT_RANDOM: Final = 3
-CORPUS_POINTS: Final = 100_000
+TRIED_AT_RANDOM: Final = scaled(3)
+CORPUS_POINTS: Final = scaled(100_000, 4_000)
 
 
 def main() -> None:

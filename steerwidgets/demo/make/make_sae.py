@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.activations import BUILD, parts_of
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.sites import Site
 from steerwidgets.training.sae import SAESettings, SAETrainer, Step
 
@@ -103,7 +104,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=4096)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=3_200_000, help="how many are seen, over all epochs")
+    parser.add_argument(
+        "--tokens", type=int, default=scaled(3_200_000, 60_000), help="how many are seen, over all epochs"
+    )
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="final", help="the folder under build/dictionaries/sae")

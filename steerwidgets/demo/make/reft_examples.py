@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.concept_texts import MAX_TOKENS, NEUTRAL, TOKENS_AT, Reading, Text, read
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.training.directions import auroc
 from steerwidgets.training.reft import Example, example_row
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from steerwidgets.training.reft_trainer import Row
 
 CONCEPTS_FILE: Final = Path(__file__).parent / "reft_concepts.json"
-PER_SIDE: Final = 20
+PER_SIDE: Final = scaled(20, 4)
 """Positives that a concept is trained on, and as many negatives."""
 REQUESTS: Final = ("Write a sentence.", "Tell me something.", "Say something interesting.", "Write a few words.")
 """What a quarter of the texts answer, in the chat format."""

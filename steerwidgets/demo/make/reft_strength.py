@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import distinct_2, is_on_concept
 from steerwidgets.generation import Plan, Row, generate_rows
 from steerwidgets.recipe import Recipe
@@ -25,7 +26,7 @@ PROMPTS: Final = (
     "Tell me something interesting.",
     "Describe a typical day.",
 )
-TOKENS: Final = 40
+TOKENS: Final = scaled(40, 8)
 SEED: Final = 1
 STILL_FLUENT: Final = 0.9
 """Distinct-2 stays above this share of the unsteered answers'…"""

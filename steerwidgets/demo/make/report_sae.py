@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.demo.make.activations import CORPUS, Shard, parts_of
 from steerwidgets.demo.make.make_sae import FOLDER, SITE
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.sae import SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.sae import SAE
 from steerwidgets.model import LanguageModel
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = SAE_FILE.with_name("sae_report.json")
 HELDOUT: Final = SAE_FILE.with_name("sae_heldout.safetensors")
-DENSITY_TOKENS: Final = 250_000
+DENSITY_TOKENS: Final = scaled(250_000, 8_000)
 SMALL: Final = {"chat": 6}
 """How many held-out rows of a source are shipped, where it is not 2."""
 
@@ -51,7 +52,7 @@ def main() -> None:
     """Pack, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="final", help="the folder under build/dictionaries/sae")
-    parser.add_argument("--rows", type=int, default=32, help="held-out rows of each source")
+    parser.add_argument("--rows", type=int, default=scaled(32, 6), help="held-out rows of each source")
     arguments = parser.parse_args()
     trained = SAE.load(FOLDER / arguments.name / "sae_lens")
     provenance = json.loads((FOLDER / arguments.name / "provenance.json").read_text(encoding="utf-8"))

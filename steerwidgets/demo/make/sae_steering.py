@@ -1,15 +1,17 @@
 """Which of the embedded SAE's labelled features steer the chat model, at which strength, and where the text breaks.
 
-`python -m steerwidgets.demo.make.sae_steering` tries every labelled feature whose labeller expected to see it in text.
-On four prompts each is clamped at several values; the value with most answers on its topic is kept, among those whose
-answers stay fluent (distinct-2) and likely (surprise under the unsteered model within twice the baseline's range). A
-feature is marked where at least three of those four answers are on its topic. Then, on other prompts and seeds, marked
-features are compared with the unsteered model, with a random direction and a random other feature of the same norm.
-Probes judge (`topic_probe`). The model runs in bfloat16. Every feature that was tried is in the report.
+`python -m steerwidgets.demo.make.sae_steering` tries every labelled feature whose labeller expected to see it in text,
+and every one that showed in the one answer of `screen_features`. On four prompts each is clamped at several values; the
+value with most answers on its topic is kept, among those whose answers stay fluent (distinct-2) and likely (surprise
+under the unsteered model within twice the baseline's range). A feature is marked where at least three of those four
+answers are on its topic. Then, on other prompts and seeds, marked features are compared with the unsteered model, with
+a random direction and a random other feature of the same norm. Probes judge (`topic_probe`). The model runs in
+bfloat16. Every feature that was tried is in the report.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import statistics
@@ -22,18 +24,19 @@ import numpy as np
 from tqdm import tqdm
 
 from steerwidgets.demo.make.fires import WORK, Array, Fires
-from steerwidgets.demo.make.label_sheets import WRITTEN
+from steerwidgets.demo.make.label_sheets import screened, showing, written_labels
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make.topic_probe import Probe, Windows, mean_residuals
 from steerwidgets.demo.make_cavs import distinct_2
+from steerwidgets.recipe import Recipe
 from steerwidgets.scoring import surprises
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae import SAE
     from steerwidgets.model import LanguageModel
-    from steerwidgets.recipe import Recipe
     from steerwidgets.steer import Steer
 
-STRENGTHS: Final = (60.0, 85.0, 110.0, 140.0)
+STRENGTHS: Final = (50.0, 65.0, 80.0, 100.0)
 CHOOSING: Final = (
     "Write a short story.",
     "Describe a place you like.",
@@ -47,9 +50,10 @@ TESTING: Final = (
     "How are you feeling today?",
     "Write a message to an old friend.",
 )
-TEST_SEEDS: Final = (21, 22)
+TEST_SEEDS: Final = (31, 32)
 TOKENS: Final = 32
 _ROWS: Final = 48
+ANSWERED: Final = WORK / "answers"
 REPORT: Final = Path(__file__).parent.parent / "sae_steering.json"
 
 
@@ -75,27 +79,50 @@ class Answers:
         return likely and statistics.median(self.distinct_2) >= 0.75 * statistics.median(plain.distinct_2)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """One answer: its text, its tokens, and the mean of -log p of these under the unsteered model, nats."""
+
+    text: str
+    token_ids: list[int]
+    surprise: float
+
+
 def answers(
     lm: LanguageModel, recipes: Sequence[Recipe | Steer | None], prompts: Sequence[str], seeds: Sequence[int]
 ) -> list[Answers]:
-    """The answers of each recipe to all prompts with all seeds; all recipes share the noise of a prompt and seed."""
-    collected: list[list[tuple[Any, float]]] = [[] for _ in recipes]
-    for prompt, seed in tqdm([(prompt, seed) for prompt in prompts for seed in seeds], unit="prompt"):
-        encoded = lm.encode(prompt)
-        for first in range(0, len(recipes), _ROWS):
-            rows = lm.sweep(prompt, recipes[first : first + _ROWS], max_new_tokens=TOKENS, seed=seed)
-            surprise = surprises(lm.engine, encoded, [row.token_ids for row in rows])
-            for offset, row in enumerate(rows):
-                collected[first + offset].append((row, surprise[offset]))
+    """The answers of each recipe to all prompts with all seeds; all recipes share the noise of a prompt and seed.
+
+    Every batch is kept in a file, so that a run that was ended goes on where it was.
+    """
+    collected: list[list[_Answer]] = [[] for _ in recipes]
+    asked = [(prompt, seed, first) for prompt in prompts for seed in seeds for first in range(0, len(recipes), _ROWS)]
+    for prompt, seed, first in tqdm(asked, unit="batch"):
+        for offset, answer in enumerate(_batch(lm, recipes[first : first + _ROWS], prompt, seed)):
+            collected[first + offset].append(answer)
     return [
         Answers(
-            [row.text for row, _ in found],
-            mean_residuals(lm, [row.token_ids for row, _ in found]),
-            [distinct_2(row.token_ids) for row, _ in found],
-            [value for _, value in found],
+            [answer.text for answer in found],
+            mean_residuals(lm, [answer.token_ids for answer in found]),
+            [distinct_2(answer.token_ids) for answer in found],
+            [answer.surprise for answer in found],
         )
         for found in collected
     ]
+
+
+def _batch(lm: LanguageModel, recipes: Sequence[Recipe | Steer | None], prompt: str, seed: int) -> list[_Answer]:
+    what = json.dumps([[Recipe.of(each).fingerprint for each in recipes], prompt, seed, TOKENS, str(lm.model.dtype)])
+    kept = ANSWERED / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
+    if not kept.exists():
+        rows = lm.sweep(prompt, recipes, max_new_tokens=TOKENS, seed=seed)
+        surprise = surprises(lm.engine, lm.encode(prompt), [row.token_ids for row in rows])
+        found = [[row.text, list(row.token_ids), value] for row, value in zip(rows, surprise, strict=True)]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+        partial.replace(kept)
+    return [_Answer(*each) for each in json.loads(kept.read_text(encoding="utf-8"))]
 
 
 def choose(
@@ -160,7 +187,9 @@ def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def summary(results: dict[int, dict[str, Any]]) -> dict[str, str]:
     """Answers on topic over all marked features, with intervals."""
     n = sum(result["answers"] for result in results.values())
-    lines = {}
+    lines: dict[str, str] = {}
+    if not n:
+        return lines
     for arm in ("steered", "baseline", "random direction", "random feature"):
         k = sum(result[arm] for result in results.values())
         low, high = wilson(k, n)
@@ -179,7 +208,7 @@ def main() -> None:
     # Twice as fast on a CPU; steering itself is computed in float32 whatever the model's dtype.
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")
-    features = sorted(_expected())
+    features = sorted(_tried(sae))
     windows = Windows(lm, Fires.load(WORK / "fires" / "train.npz"))
     tried, probes = choose(lm, sae, windows, features)
     marked = {feature: entry["strength"] for feature, entry in tried.items() if entry["marked"]}
@@ -190,10 +219,16 @@ def main() -> None:
     print(json.dumps(report["summary"], indent=1))
 
 
-def _expected(folder: Path = WRITTEN) -> set[int]:
-    """Labelled features that their labeller expected to see in steered text."""
-    labels = [json.loads(path.read_text()) for path in folder.glob("labels-*.json")]
-    return {int(i) for of in labels for i, entry in of.items() if entry["understood"] and entry.get("visible")}
+def _tried(sae: SAE) -> set[int]:
+    """Labelled features that their labeller expected to see in steered text, or that showed in the screening."""
+    showed = set(showing(screened(), sae.size))
+    tried = {
+        int(index)
+        for entries in written_labels(sae).values()
+        for index, entry in entries.items()
+        if entry["understood"] and (entry.get("visible") or int(index) in showed)
+    }
+    return set(sorted(tried)[: scaled(len(tried), 3)])
 
 
 if __name__ == "__main__":

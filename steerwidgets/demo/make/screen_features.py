@@ -18,6 +18,7 @@ from tqdm import tqdm
 from steerwidgets.demo.make.fires import WORK, Fires
 from steerwidgets.demo.make.label_sheets import candidates
 from steerwidgets.demo.make.sae_steering import Answers, answers
+from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make.topic_probe import Windows
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def main() -> None:
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")
     train, heldout = (Fires.load(WORK / "fires" / f"{part}.npz") for part in ("train", "heldout"))
-    features = candidates(train, heldout, count=sae.size)
+    features = candidates(train, heldout, count=scaled(sae.size, 24))
     seen = screen(lm, sae, Windows(lm, train), features)
     shown = sum(entry["sure"] > entry["threshold"] and entry["fluent"] for entry in seen.values())
     print(f"{shown} of {len(seen)} features show in a fluent answer: {Path(SCREENED)}")

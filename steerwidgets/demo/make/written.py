@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from steerwidgets.demo.make.answers import sample_answers, use_grouped_attention
 from steerwidgets.demo.make.prompts import Message, Request, first_requests, follow_up
+from steerwidgets.demo.make.share import scaled
 
 FOLDER: Final = Path("build/dictionaries/written")
 FOLLOW_UP_EVERY: Final = 6
@@ -70,7 +71,9 @@ def main() -> None:
     """Write until the target is reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--tokens", type=int, default=600_000, help="stop once so many tokens of answers are there")
+    parser.add_argument(
+        "--tokens", type=int, default=scaled(600_000, 3_000), help="stop once so many tokens of answers are there"
+    )
     parser.add_argument("--rows", type=int, default=Settings.rows, help="chats in a batch")
     arguments = parser.parse_args()
     model, tokenizer = _load()
