@@ -1,9 +1,11 @@
 // Bundles every entry of src/widgets into ../steerwidgets/static, one self-contained file each:
 // notebook hosts import the text from a blob URL, so there are no chunks and no relative imports.
-import { readdir, stat } from "node:fs/promises";
+// `node build.mjs token_heatmap` builds that one only.
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, parse } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, context } from "esbuild";
+import { minify } from "terser";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const outdir = join(here, "../steerwidgets/static");
@@ -34,19 +36,43 @@ const optionsFor = (file) => ({
   ...(file.endsWith(".tsx") ? jsx : {}),
 });
 
-async function checkSize(file) {
+// What esbuild leaves: unused arguments, single-use functions, repeated property reads. 2 % of a bundle.
+const shorter = {
+  module: true,
+  ecma: 2020,
+  compress: {
+    ecma: 2020,
+    passes: 4,
+    keep_fargs: false,
+    pure_getters: true,
+    unsafe: true,
+    unsafe_arrows: true,
+  },
+  format: { comments: false },
+};
+
+async function finish(file) {
   const name = `${parse(file).name}.js`;
-  const { size } = await stat(join(outdir, name));
-  console.log(`${name}  ${(size / 1024).toFixed(1)} KB`);
-  if (size > MAX_BYTES) throw new Error(`${name} is over 60 KB minified.`);
+  const path = join(outdir, name);
+  const { code } = await minify(await readFile(path, "utf8"), shorter);
+  const size = Buffer.byteLength(code);
+  await writeFile(path, code);
+  console.log(`${name}  ${(size / 1000).toFixed(1)} KB`);
+  if (size > MAX_BYTES) {
+    console.error(`${name} is over 60 KB minified.`);
+    process.exitCode = 1;
+  }
 }
 
-const files = (await readdir(join(here, "src/widgets"))).filter((file) => /\.tsx?$/.test(file));
+const named = process.argv.slice(2).filter((word) => !word.startsWith("--"));
+const files = (await readdir(join(here, "src/widgets"))).filter(
+  (file) => /\.tsx?$/.test(file) && (!named.length || named.includes(parse(file).name)),
+);
 for (const file of files.sort()) {
   if (process.argv.includes("--watch")) {
     await (await context({ ...optionsFor(file), logLevel: "info" })).watch();
   } else {
     await build(optionsFor(file));
-    await checkSize(file);
+    await finish(file);
   }
 }

@@ -124,7 +124,7 @@ class Architecture:
         if found is None:
             raise ValueError(
                 f"{site} was asked for, but block {site.layer} of {self.name} ({type(block).__name__}) has no such "
-                f"stream; it has {', '.join(s for s in STREAMS if self._has(site.layer, s))}."
+                f"stream; it has {', '.join(s for s in STREAMS if self.has(Site(site.layer, s)))}."
             )
         return found
 
@@ -141,9 +141,24 @@ class Architecture:
         # GPT-2's Conv1D keeps its weight as [in, out]; a quantised Linear keeps only in_features honest.
         return int(getattr(projection, "in_features", None) or projection.weight.shape[0])
 
-    def _has(self, layer: int, stream: Any) -> bool:
-        block = self.blocks[layer]
-        return stream in ("resid_pre", "resid_post") or self._inner_hookpoint(block, Site(layer, stream)) is not None
+    @property
+    def residual_multiplier(self) -> float:
+        """What stands between a sublayer's output and the residual: 1 but for Granite and its like."""
+        return float(getattr(self.config, "residual_multiplier", None) or 1.0)
+
+    def norms_after(self, site: Site) -> list[nn.Module]:
+        """The norm that a sublayer's output goes through before it joins the residual, as on Gemma 2 and 3; or none."""
+        block = self.blocks[site.layer]
+        after_mlp = _child(block, _AFTER_MLP)
+        is_attention = site.stream in ("attn_out", "attn_z")
+        after = _child(block, _AFTER_ATTENTION) if is_attention and after_mlp is not None else after_mlp
+        return [] if after is None else [after]
+
+    def has(self, site: Site) -> bool:
+        """Whether a block has such a stream."""
+        if site.stream in ("resid_pre", "resid_post"):
+            return True
+        return self._inner_hookpoint(self.blocks[site.layer], site) is not None
 
     def _inner_hookpoint(self, block: nn.Module, site: Site) -> Hookpoint | None:
         attention, mlp = _child(block, _ATTENTIONS), _child(block, _MLPS)
@@ -151,7 +166,7 @@ class Architecture:
         after_attention = _child(block, _AFTER_ATTENTION) if after_mlp is not None else None
         before_mlp = _child(block, _BEFORE_MLP if after_mlp is not None else _MLP_NORMS)
         # Where a multiplier stands between a sublayer and the residual, its output is not what is added.
-        scaled = getattr(self.config, "residual_multiplier", None) not in (None, 1, 1.0)
+        scaled = self.residual_multiplier != 1.0
         parallel = bool(getattr(self.config, "use_parallel_residual", False))
         module, is_input = {
             "attn_out": (None if scaled else after_attention or attention, False),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any, Literal
 
 from steerwidgets.engine import Engine
+from steerwidgets.generated_lens import generated_lens
 from steerwidgets.generation import Row
+from steerwidgets.layer_lens import LayerLens
 from steerwidgets.prompts import Prompt
 from steerwidgets.recipe import Recipe
+from steerwidgets.run_cache import RunCache
 from steerwidgets.sampling import Sampling
 from steerwidgets.scoring import Scores, teacher_forced
 
@@ -24,8 +28,17 @@ class Comparison:
         steered: the row with it.
     """
 
-    def __init__(self, engine: Engine, prompt: Prompt, recipe: Recipe, sampling: Sampling, rows: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Prompt,
+        recipe: Recipe,
+        sampling: Sampling,
+        rows: Sequence[Row],
+        cache: RunCache | None = None,
+    ) -> None:
         self._engine = engine
+        self._cache = cache
         self.prompt = prompt
         self.recipe = recipe
         self.sampling = sampling
@@ -50,6 +63,42 @@ class Comparison:
     def surprise(self) -> tuple[float, ...]:
         """-log p in nats of each token of the steered text under the unsteered model."""
         return self.scores.surprise
+
+    def lens(
+        self,
+        step: int,
+        row: Literal["baseline", "steered"] = "steered",
+        *,
+        k: int = 10,
+        track: Sequence[int | str] = (),
+        drawn_from: bool = False,
+        **settings: Any,
+    ) -> LayerLens:
+        """The logit lens of one generated token, under what steered its row; one position.
+
+        Where the run was asked to keep its cache (`keep_cache=True`), one token goes through the model and the text
+        before it is not read again; otherwise the whole text is.
+
+        Args:
+            step: which generated token, from 0, or from the end with negative numbers.
+            row: which text.
+            k: how many of the likeliest tokens are kept.
+            track: tokens to follow.
+            drawn_from: the position before the token instead, whose last layer is what the token was drawn from; else
+                the token's own position, which speaks of the token after it.
+            settings: `stream` and `layers`, as for `lm.logit_lens`.
+
+        Raises:
+            ValueError: there is no such row or step, or a setting is out of range.
+        """
+        if row not in ("baseline", "steered"):
+            raise ValueError(f"A comparison has the rows baseline and steered; {row!r} was given.")
+        index = ("baseline", "steered").index(row)
+        text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
+        settings |= {"k": k, "track": track, "drawn_from": drawn_from}
+        return generated_lens(
+            self._engine, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
+        )
 
     def __repr__(self) -> str:
         return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"

@@ -108,7 +108,8 @@ def export_control_vector(
     steers = Recipe.of(recipe)
     for steer in steers:
         site, where = steer.feature.site, steer.positions
-        if steer.op != "add" or site.stream != "resid_post" or where.where != "all" or not where.special:
+        is_plain = steer.op == "add" and steer.control is None
+        if not is_plain or site.stream != "resid_post" or where.where != "all" or not where.special:
             raise ValueError(
                 f"A GGUF control vector adds to resid_post at all positions, and {steer!r} at {site} does something "
                 "else; leave it out."

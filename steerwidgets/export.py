@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.recipe import Recipe
+from steerwidgets.whole_text import whole
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
@@ -35,7 +36,7 @@ def write_page(title: str, bundle: str, state: Mapping[str, Any]) -> str:
     return _PAGE.format(
         title=html.escape(title),
         css=css,
-        state=script_json(state),
+        state=script_json(whole(state)),
         widget=script_json(modules[bundle]),
         host=script_json(modules["static_host"]),
     )
@@ -84,20 +85,24 @@ def python_snippet(
         prompt: the prompt.
         settings: `chat` and the sampling settings.
     """
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    run = f"out = lm.compare({prompt!r}, recipe, {arguments})\nprint(out)\n"
+    return recipe_snippet(model_code, dictionaries, recipe) + run
+
+
+def recipe_snippet(model_code: str | None, dictionaries: Sequence[Dictionary], recipe: Recipe) -> str:
+    """Python that makes a recipe again: the beginning of `python_snippet`."""
     used = {getattr(steer.feature, "dictionary", None) for steer in recipe}
     bound = {getattr(steer.feature, "dictionary", None) for steer in recipe if not steer.is_of_direction}
     needed = [d for d in dictionaries if d.fingerprint in (used if d.source_code else bound)]
     named = list(zip(_distinct(f"{d.kind.lower()}s" for d in needed), needed, strict=True))
     names = {d.fingerprint: (name, d) for name, d in named}
-    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     lines = [
         "import steerwidgets as sw",
         "",
         f"lm = {model_code or 'sw.LanguageModel(model, tokenizer)'}",
         *(f"{name} = {d.source_code or f'...  # {d!r}, as this panel was given it'}" for name, d in named),
         f"recipe = {_recipe_code(recipe, names)}",
-        f"out = lm.compare({prompt!r}, recipe, {arguments})",
-        "print(out)",
     ]
     return "\n".join(lines) + "\n"
 
@@ -123,6 +128,7 @@ def _steer_code(steer: Steer, names: Mapping[str, tuple[str, Dictionary]]) -> st
     imported = dictionary.labels[feature.index] if dictionary.labels and is_numbered else ""
     entry = imported if imported and dictionary.find(imported) == [feature.index] else feature.index
     code = f"{name}[{entry!r}].{steer.op}({numbers})"
+    code += "" if steer.control is None else f".random_direction({steer.control.seed})"
     at = steer.positions
     if at.where == "all" and at.special:
         return code

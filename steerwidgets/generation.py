@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from steerwidgets import prompts
 from steerwidgets.forward import Layout
 from steerwidgets.reading import left_padded
 from steerwidgets.recipe import Recipe
+from steerwidgets.run_cache import RunCache
 from steerwidgets.sampling import CoupledSampler, Sampling
 from steerwidgets.steering import Steering, Watch, check_feature
 
@@ -60,6 +61,7 @@ class Row:
         tokens: the tokens as a person reads them.
         ended: `eos` (the model ended it), `length` (the limit) or `stopped`.
         watched: [token, feature] values at each token before any change; None where a stop came before the value.
+        plan: the prompt that it goes on from and the recipe that steered it.
     """
 
     token_ids: tuple[int, ...]
@@ -67,6 +69,7 @@ class Row:
     tokens: tuple[prompts.Token, ...]
     ended: Ended
     watched: tuple[tuple[float, ...] | None, ...]
+    plan: Plan = field(compare=False)
 
     def __repr__(self) -> str:
         return f"Row({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
@@ -85,6 +88,7 @@ class _Run:
         stop: threading.Event | None,
     ) -> None:
         self._engine = engine
+        self._plans = tuple(plans)
         self._sampling = sampling
         self._watch = tuple(watch)
         self._on_step = on_step
@@ -155,10 +159,11 @@ class _Run:
         """The rows as they stand."""
         tokenizer = self._engine.tokenizer
         made = []
-        for ids, watched, ended in zip(self._ids, self._watched, self._ended, strict=True):
+        for ids, watched, ended, plan in zip(self._ids, self._watched, self._ended, self._plans, strict=True):
             text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
             filled = (*watched, *([None] * (len(ids) - len(watched) if self._watch else 0)))
-            made.append(Row(tuple(ids), text, tuple(prompts.tokens(tokenizer, ids)), ended or "stopped", filled))
+            tokens = tuple(prompts.tokens(tokenizer, ids))
+            made.append(Row(tuple(ids), text, tokens, ended or "stopped", filled, plan))
         return made
 
 
@@ -171,6 +176,7 @@ def generate_rows(
     on_step: Callable[[Step], None] | None = None,
     stop: threading.Event | None = None,
     use_cache: bool = True,
+    keep: RunCache | None = None,
 ) -> list[Row]:
     """Generate every row in one batch through `model.generate`: one read of the weights serves all.
 
@@ -184,6 +190,7 @@ def generate_rows(
         on_step: called after every step, in this thread.
         stop: set it to end the run within one token; what was generated is returned.
         use_cache: whether the key-value cache is used; the tokens are the same but for near-ties.
+        keep: what holds on to the key-value cache after the run, so that single tokens can be read again.
 
     Raises:
         ValueError: a recipe or a watched feature does not fit the model.
@@ -197,6 +204,7 @@ def generate_rows(
     device = engine.architecture.input_device
     lengths = torch.tensor([len(plan.prompt) for plan in plans])
     sampler = CoupledSampler(sampling, lengths, ids.shape[1])
+    past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
     with engine.lock, torch.no_grad(), run.steering:
         engine.model.generate(
             ids.to(device),
@@ -204,8 +212,12 @@ def generate_rows(
             generation_config=_own_generation_config(sampling.max_new_tokens + 1, use_cache=use_cache),
             logits_processor=[sampler],
             stopping_criteria=[run],
+            **past,
         )
-    return run.rows()
+    rows = run.rows()
+    if keep is not None:
+        keep.close(run.steering, ids, mask, [row.token_ids for row in rows])
+    return rows
 
 
 def _check_runnable(engine: Engine, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:

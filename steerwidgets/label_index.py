@@ -225,9 +225,10 @@ class LabelIndex:
                     f"A label, {label.text[:60]!r}, is of feature {label.index}, but the dictionary has features 0 to "
                     f"{size - 1}: the labels are of another dictionary, or its size is not its number of features."
                 )
-            text = label.text.encode("utf-8", "replace").decode()
+            # Half a character, as in a file's name that is no text, has no place in a database.
+            text, source = (given.encode("utf-8", "replace").decode() for given in (label.text, label.source))
             tokens = " ".join(tokens_of(text))
-            kept.append((label.index, text, label.source, label.author, tokens, len(kept)))
+            kept.append((label.index, text, source, label.author, tokens, len(kept)))
         # Short labels first: bm25 prefers them, and a search reads from the first row on.
         kept.sort(key=lambda row: row[4].count(" "))
         run("BEGIN")

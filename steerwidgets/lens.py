@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,19 +81,40 @@ def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
     Raises:
         ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
     """
-    architecture = engine.architecture
-    direction = _as_written(architecture, direction)
-    if len(direction.vector) != architecture.d_model:
-        raise ValueError(
-            f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of the "
-            f"residual stream ({architecture.d_model}) can be read through the unembed."
-        )
-    scores = unembedded(architecture.unembed, gained(architecture.final_norm, direction.vector))
+    [scores] = token_scores(engine, [direction])
     top, bottom = scores.topk(k), (-scores).topk(k)
     return TopLogits(_named(engine, top.indices, top.values), _named(engine, bottom.indices, -bottom.values))
 
 
-def _as_written(architecture: Architecture, direction: Direction) -> Direction:
+def token_scores(engine: Engine, directions: Sequence[Direction]) -> Tensor:
+    """What some directions add to every token's logit, all through the unembed at once; see `top_logits`.
+
+    Returns:
+        float32 [direction, vocabulary].
+
+    Raises:
+        ValueError: one has another width than its stream, or writes nothing to the residual stream.
+    """
+    import torch
+
+    architecture = engine.architecture
+    rows = []
+    for direction in (as_written(architecture, each) for each in directions):
+        if len(direction.vector) != architecture.d_model:
+            raise ValueError(
+                f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of "
+                f"the residual stream ({architecture.d_model}) can be read through the unembed."
+            )
+        rows.append(gained(architecture.final_norm, direction.vector))
+    return unembedded(architecture.unembed, torch.stack(rows))
+
+
+def as_written(architecture: Architecture, direction: Direction) -> Direction:
+    """A direction as the residual stream gets it, of the widths that the model has; see `top_logits`.
+
+    Raises:
+        ValueError: it has another width than its stream, or writes nothing to the residual stream.
+    """
     output = getattr(direction, "output", direction)
     direction = output if isinstance(output, Direction) else direction
     if direction.site.stream in OF_RESIDUAL:
@@ -162,12 +184,12 @@ def gained(norm: nn.Module, vector: Tensor) -> Tensor:
 
 
 def unembedded(unembed: nn.Module, vector: Tensor) -> Tensor:
-    """A vector through the unembed's weights, without its bias: float32 [vocabulary]."""
+    """Vectors [..., d_model] through the unembed's weights, without its bias: float32 [..., vocabulary]."""
     import torch
 
     weight = next(unembed.parameters())
     with torch.no_grad():
-        zero = torch.zeros(len(vector), device=weight.device, dtype=weight.dtype)
+        zero = torch.zeros(vector.shape[-1], device=weight.device, dtype=weight.dtype)
         out: Tensor = unembed(vector.to(weight.device, weight.dtype)).float() - unembed(zero).float()
     return out.cpu()
 

@@ -82,6 +82,8 @@ def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt)
     change = SiteChange([measured])(h, layout)
     ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
     note = "measured on the prompt's tokens" if stand_in else ""
+    if steer.control is not None:
+        return Readout(ratio, note=" · ".join(filter(None, (f"random direction {steer.control.seed}", note))))
     if not steer.spec.sets_value:
         return Readout(ratio, note=note)
     together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)

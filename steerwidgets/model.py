@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets import prompts
-from steerwidgets.activations import Activations, Fires, merged, strongest
+from steerwidgets.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.architecture import Architecture
+from steerwidgets.attribution import Attribution, attribution
 from steerwidgets.comparison import Comparison
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.engine import Engine
 from steerwidgets.forward import Known
 from steerwidgets.generation import Plan, Row, Step, generate_rows, stream_rows
+from steerwidgets.layer_lens import LayerLens
 from steerwidgets.lens import LogitDifference, TopLogits, logit_difference, top_logits
+from steerwidgets.logit_lens import logit_lens
 from steerwidgets.measure import Readout, readouts, residuals_under
+from steerwidgets.output_score import OutputScores, ScoreSettings
+from steerwidgets.promotion import Promoting, promoting
 from steerwidgets.prompts import Prompt, PromptLike, Token
-from steerwidgets.reading import Residuals, read_residuals
+from steerwidgets.reading import Residuals, counted_tokens, read_residuals
 from steerwidgets.recipe import Recipe
+from steerwidgets.run_cache import RunCache
 from steerwidgets.sampling import Sampling
 from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import Steering, check_fits, warn_of_other_model
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from steerwidgets.dictionaries.mfa_points import Points
+    from steerwidgets.dictionaries.sae import SAE
     from steerwidgets.sites import Site, Stream
 
 
@@ -61,6 +69,7 @@ class LanguageModel:
         architecture = Architecture(model, blocks=blocks, base=base, final_norm=final_norm, unembed=unembed)
         self.engine = Engine(model, tokenizer, architecture)
         self.source_code: str | None = None
+        self.measured_scores = OutputScores(self.engine)
 
     @classmethod
     def from_pretrained(cls, name: str, **settings: Any) -> LanguageModel:
@@ -173,6 +182,7 @@ class LanguageModel:
         watch: Sequence[Direction] = (),
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
+        keep_cache: bool = False,
         **settings: Any,
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
@@ -184,6 +194,7 @@ class LanguageModel:
             watch: features to read at every generated token, before any change.
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
+            keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`.
 
         Raises:
@@ -193,8 +204,9 @@ class LanguageModel:
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
         plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
-        rows = generate_rows(self.engine, plans, sampling, watch=watch, on_step=on_step, stop=stop)
-        return Comparison(self.engine, encoded, steers, sampling, rows)
+        cache = RunCache(self.engine) if keep_cache else None
+        rows = generate_rows(self.engine, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
+        return Comparison(self.engine, encoded, steers, sampling, rows, cache)
 
     def stream(
         self,
@@ -287,6 +299,9 @@ class LanguageModel:
         *,
         chat: bool = False,
         max_density: float | None = None,
+        rank: Rank = "maximum",
+        positions: Iterable[int] | None = None,
+        normalise: bool = False,
     ) -> Fires:
         """The features that fire most on a text, `k` of each dictionary; a string is read raw unless `chat`.
 
@@ -297,21 +312,72 @@ class LanguageModel:
             chat: whether a string goes through the chat template.
             max_density: leave out features that fire on a larger share of their dictionary's corpus, such as 0.05:
                 features that fire nearly everywhere say little about a text.
+            rank: by each feature's largest activation, or by its `mean` over the tokens that count.
+            positions: where to look; by default at every token that counts.
+            normalise: divide by the feature's 99.5th percentile over the corpus of its dictionary's statistics, or by
+                its maximum where only that is known; features of which neither is are left out.
 
         Raises:
-            ValueError: a density is asked for, and a dictionary's densities are not known.
+            ValueError: a density or a scale is asked for, and a dictionary has no statistics; a position is not in
+                the text, or none of them counts; there is no such rank.
         """
         several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
         for dictionary in several:
             warn_of_other_model(self.architecture, dictionary)
+        positions = None if positions is None else tuple(positions)
         encoded = self.encode(prompt, chat=chat)
         residuals = self.residuals(encoded, sorted({dictionary.site for dictionary in several}))
         tokens = self.tokens(encoded.token_ids)
         found = []
         for dictionary in several:
-            h, mask = residuals.values[dictionary.site][0], _counted(residuals, dictionary.site, encoded)
-            found.append(strongest(dictionary, h, mask, tokens, k, max_density))
+            h, mask = residuals.values[dictionary.site][0], counted_tokens(residuals, dictionary.site, encoded)
+            mask = mask if positions is None else within(mask, positions)
+            found.append(strongest(dictionary, h, mask, tokens, k, max_density, rank, normalise=normalise))
         return merged(found)
+
+    def promoting(self, dictionary: Dictionary, token: str | int, k: int = 20, *, suppress: bool = False) -> Promoting:
+        """The features that promote, or suppress, a token most: `(g ⊙ W_U[token])·v` of every feature's direction.
+
+        Args:
+            dictionary: where to look.
+            token: its exact text, spaces included, or its id.
+            k: how many features.
+            suppress: whether those that suppress it are looked for.
+
+        Raises:
+            ValueError: the text is no single token, the id is outside the vocabulary, or the dictionary's features
+                write nothing to the residual stream.
+        """
+        warn_of_other_model(self.architecture, dictionary)
+        return promoting(self.engine, dictionary, token, k, suppress=suppress)
+
+    def output_scores(
+        self,
+        features: Sequence[Direction],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Any,
+    ) -> list[float]:
+        """How well each feature steers: whether intervening on it brings up the tokens that it promotes.
+
+        `(1 − r/|V|) · p` of the token after a neutral prompt, with `r` the best rank (0 for the likeliest) and `p` the
+        largest probability, after the intervention, of the 20 tokens that `top_logits` says the feature promotes. The
+        intervention raises an SAE's feature at the prompt's last token by 10 times the largest activation of any
+        feature there: `h + 10·maxⱼ aⱼ(h)·s·W_dec[i]` (Arad, Mueller, Belinkov 2025, arXiv 2505.20063). Kinds without
+        activations of that sort are added with 2.5 times ‖h‖. Scores are kept: asked again, they cost nothing.
+
+        Args:
+            features: features of any dictionaries, and directions.
+            on_progress: called with how many are done, and of how many.
+            stop: set it to end early; what was not measured by then is NaN.
+            settings: `prompts`, `strength` (instead of the above, a multiple of the stored vector), `amplify`, `share`,
+                `top`, as for `output_score.ScoreSettings`.
+
+        Raises:
+            ValueError: a setting is out of range, or a feature does not fit the model or can't be added.
+        """
+        return self.measured_scores.measure(features, ScoreSettings(**settings), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
         """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
@@ -329,10 +395,50 @@ class LanguageModel:
         """What a recipe does to the logits of the token after a prompt."""
         return logit_difference(self.engine, self.encode(prompt, chat=chat), Recipe.of(recipe), k)
 
+    def logit_lens(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None = None,
+        *,
+        chat: bool = False,
+        prompt_length: int | None = None,
+        **settings: Any,
+    ) -> LayerLens:
+        """What each layer would say next if it were the last; with a recipe, steered beside baseline.
+
+        Args:
+            prompt: a string (read raw unless `chat`), messages, or token ids.
+            recipe: what steers; the lens is then the steered one, with `.baseline` and `.difference`.
+            chat: whether a string goes through the chat template.
+            prompt_length: where the text is prompt and answer: the prompt's tokens, for positions such as `generated`.
+            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, as for `logit_lens.logit_lens`.
+        """
+        encoded = self.encode(prompt, chat=chat)
+        known = self.engine.known([encoded])
+        known = known if prompt_length is None else replace(known, prompt_length=_checked_length(prompt_length))
+        return logit_lens(self.engine, encoded, Recipe.of(recipe), known, **settings)
+
+    def attribution(
+        self,
+        prompt: PromptLike,
+        token: int | str,
+        minus: int | str | None = None,
+        *,
+        position: int = -1,
+        recipe: Recipe | Steer | Iterable[Steer] | None = None,
+        dictionary: SAE | None = None,
+        chat: bool = False,
+    ) -> Attribution:
+        """How much each part of the residual stream adds to the next token's logit, or to the difference of two."""
+        encoded = self.encode(prompt, chat=chat)
+        known, steers = self.engine.known([encoded]), Recipe.of(recipe)
+        settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
+        return attribution(self.engine, encoded, token, minus, known, **settings)
+
     def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
         encoded = self.encode(prompt, chat=chat)
         residuals = self.residuals(encoded, [site])
-        return encoded, residuals.values[site][0], _counted(residuals, site, encoded)
+        return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -346,14 +452,6 @@ class LanguageModel:
     def __repr__(self) -> str:
         parts = self.architecture
         return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
-
-
-def _counted(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
-    """Bool [position], the tokens of a text that count."""
-    import torch
-
-    own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
-    return residuals.counted(site)[0] & torch.tensor(own)
 
 
 def _checked_length(given: Any) -> int | tuple[int, ...] | None:

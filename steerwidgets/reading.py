@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.hooks import RemovableHandle
 
+    from steerwidgets.prompts import Prompt
     from steerwidgets.sites import Site
 
 
@@ -49,6 +50,14 @@ class Residuals:
         norms = self.values[site].norm(dim=-1)
         threshold = interventions.sink_threshold(norms, self.absolute > 0)
         return self.real & ~interventions.attention_sinks(norms, self.absolute, threshold)
+
+
+def counted_tokens(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
+    """The tokens of a text that count: no attention sinks, no special and no template tokens. Bool [position]."""
+    import torch
+
+    own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
+    return residuals.counted(site)[0] & torch.tensor(own)
 
 
 def left_padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from steerwidgets.placebo import RandomDirection
 from steerwidgets.positions import Positions, Where
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature, Steer
@@ -147,8 +148,8 @@ class Recipe:
 
 
 def _what_it_does(steer: Steer) -> list[Any]:
-    key, op, numbers, positions = steer.identity_key
-    return [key, op, numbers, positions.to_json()]
+    key, op, numbers, positions, control = steer.identity_key
+    return [key, op, numbers, positions.to_json(), *([] if control is None else [control.to_json()])]
 
 
 def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
@@ -170,12 +171,17 @@ def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
         "op": steer.op,
         "parameters": dict(steer.parameters),
         "positions": steer.positions.to_json(),
+        **({} if steer.control is None else {"control": steer.control.to_json()}),
     }
 
 
 def _steer_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Steer:
     feature = _feature_from_json(value["feature"], dictionaries)
-    return Steer(feature, value["op"], value.get("parameters", {}), Positions.from_json(value.get("positions", {})))
+    positions, control = (
+        Positions.from_json(value.get("positions", {})),
+        RandomDirection.from_json(value.get("control")),
+    )
+    return Steer(feature, value["op"], value.get("parameters", {}), positions, control)
 
 
 def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Direction:

@@ -6,11 +6,12 @@ import hashlib
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets import interventions
 from steerwidgets.interventions import Op
+from steerwidgets.placebo import RandomDirection
 from steerwidgets.positions import Positions, Where
 from steerwidgets.sites import Site
 
@@ -218,6 +219,7 @@ class Feature(Direction):
         max_activation: its largest activation over `max_activation_of`, where known.
         max_activation_of: the corpus of what is known of its activations.
         typical_activation: the median of its activations there where it is active, where known.
+        p995_activation: their 99.5th percentile, where known: where colour scales end.
         made_for: the name of the model that the dictionary was made for, where it says.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
@@ -232,6 +234,7 @@ class Feature(Direction):
     typical_activation: float | None = None
     made_for: str | None = None
     label_source: str = ""
+    p995_activation: float | None = None
 
     @property
     def key(self) -> str:
@@ -260,6 +263,9 @@ class Feature(Direction):
 class Steer:
     """One change: a feature, an op with its numbers, and the positions where it acts.
 
+    With a `control`, the change is put along a random direction instead, as long at every position as it was: a steer
+    that is about nothing, to compare with.
+
     Steers compare and hash by what they do. `+` makes a `Recipe`.
 
     Raises:
@@ -270,6 +276,7 @@ class Steer:
     op: str
     parameters: Mapping[str, float | None] = field(default_factory=dict)
     positions: Positions = field(default_factory=Positions)
+    control: RandomDirection | None = None
 
     def __post_init__(self) -> None:
         if self.op not in self.feature.ops:
@@ -278,7 +285,19 @@ class Steer:
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
         """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
-        return Steer(self.feature, self.op, self.parameters, Positions.parse(where, count=count, special=special))
+        return replace(self, positions=Positions.parse(where, count=count, special=special))
+
+    def random_direction(self, seed: int = 0) -> Steer:
+        """The same change along a random direction: `sign(δ·v)·‖δ‖·û` at each position, with `δ` what the op does.
+
+        The op is worked out with the feature's own direction, so `‖change‖/‖h‖` stays what it is; a value that it asks
+        of the feature is no longer reached. The same seed gives the same direction for the same feature.
+        """
+        return replace(self, control=RandomDirection(seed))
+
+    def own_direction(self) -> Steer:
+        """The same steer without a control."""
+        return replace(self, control=None)
 
     @property
     def spec(self) -> Op:
@@ -293,7 +312,7 @@ class Steer:
     @property
     def is_setter(self) -> bool:
         """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
-        return self.spec.sets_value
+        return self.spec.sets_value and self.control is None
 
     @property
     def is_identity(self) -> bool:
@@ -304,7 +323,7 @@ class Steer:
     @property
     def identity_key(self) -> tuple[Any, ...]:
         """What makes two steers the same one."""
-        return (self.feature.key, self.op, tuple(sorted(self.parameters.items())), self.positions)
+        return (self.feature.key, self.op, tuple(sorted(self.parameters.items())), self.positions, self.control)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Steer) and self.identity_key == other.identity_key
@@ -323,7 +342,8 @@ class Steer:
         values = {name: "None" if value is None else f"{value:g}" for name, value in shown.items()}
         numbers = ", ".join(f"{name}={value}" if several else value for name, value in values.items())
         where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
-        return f"{self.feature.label!r}.{self.op}({numbers}){where}"
+        control = "" if self.control is None else f".random_direction({self.control.seed})"
+        return f"{self.feature.label!r}.{self.op}({numbers}){control}{where}"
 
 
 def not_taken(feature: Direction, op: str) -> str:

@@ -34,6 +34,8 @@ class SiteChange:
     """The change that a recipe makes at one site; every steer computes it from the same `h`."""
 
     def __init__(self, steers: Sequence[Steer]) -> None:
+        self._controls = [_Control(steer) for steer in steers if steer.control is not None]
+        steers = [steer for steer in steers if steer.control is None]
         self._sums = [steer for steer in steers if not steer.spec.fixes_projection]
         # A projection op that changes nothing must not hold its projection still while another one moves.
         self._fixing = [steer for steer in steers if steer.spec.fixes_projection and not steer.is_identity]
@@ -52,6 +54,8 @@ class SiteChange:
             if steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
             change = change + mask[..., None] * steer.feature.change(steer.op, steer.parameters, h)
+        for control in self._controls:
+            change = change + control(h, layout)
         return change + self._projection_change(h, layout) if self._fixing else change
 
     def _projection_change(self, h: Tensor, layout: Layout) -> Tensor:
@@ -97,6 +101,22 @@ class SiteChange:
             unit = torch.stack([steer.feature.vector / steer.feature.vector.norm() for steer in self._fixing])
             self._solvers[device] = (unit.to(device), interventions.projection_solver(unit).to(device))
         return self._solvers[device]
+
+
+class _Control:
+    """The change of one steer along a random direction; worked out alone, since it sets nothing that others share."""
+
+    def __init__(self, steer: Steer) -> None:
+        assert steer.control is not None
+        self._control = steer.control
+        self._feature = steer.feature
+        self._own = SiteChange([steer.own_direction()])
+        self._unit = steer.control.unit(steer.feature.vector)
+
+    def __call__(self, h: Tensor, layout: Layout) -> Tensor:
+        change = self._own(h, layout)
+        self._unit = self._unit.to(h.device)
+        return self._control.instead_of(change, self._feature.vector_on(h.device), self._unit)
 
 
 def _mask(steer: Steer, layout: Layout) -> Tensor:

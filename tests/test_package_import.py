@@ -15,13 +15,15 @@ def modules_after(code):
     )
 
 
-@pytest.mark.parametrize("code", ["pass", "dir(sw)", "sw.Site(3), sw.Positions('all'), sw.Sampling(), sw.Recipe()"])
+@pytest.mark.parametrize(
+    "code", ["pass", "dir(sw), sw.corpus", "sw.Site(3), sw.Positions('all'), sw.Sampling(), sw.Recipe()"]
+)
 def test_light_names_import_nothing_heavy(code):
     assert not modules_after(code) & {"torch", "transformers", "anywidget", "ipywidgets", "IPython", "numpy"}
 
 
 def test_every_public_name_loads():
-    assert all(getattr(sw, name).__name__ == name for name in sw.__all__)
+    assert all(getattr(sw, name).__name__.removeprefix("steerwidgets.") == name for name in sw.__all__)
     assert set(sw.__all__) <= set(dir(sw))
     with pytest.raises(AttributeError, match="'steerwidgets' has no attribute 'Steering'"):
         _ = sw.Steering

@@ -31,6 +31,9 @@ export function heatToken(text: string, changes: Partial<HeatToken> = {}): HeatT
     special: false,
     template: false,
     sink: false,
+    generated: false,
+    word: false,
+    sentence: false,
     counted: true,
     ...changes,
   };

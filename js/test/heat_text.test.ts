@@ -19,25 +19,25 @@ const pieces = (tokens: HeatToken[], granularity: Granularity) => {
 };
 
 describe("granularity", () => {
-  const text = of("The", " worm", "hole", ".", " It", "'s", " old", ",\n", "no", "?");
+  const begins = (text: string, ...what: ("word" | "sentence")[]) =>
+    heatToken(text, { word: what.includes("word"), sentence: what.includes("sentence") });
+  const text = [
+    begins("The", "word", "sentence"),
+    begins(" worm", "word"),
+    begins("hole"),
+    begins(".\n", "word"),
+    begins(" It", "word", "sentence"),
+    begins("'s"),
+  ];
 
-  it("makes words of tokens, and keeps punctuation apart", () => {
-    expect(pieces(text, "words")).toEqual([
-      "The",
-      " wormhole",
-      ".",
-      " It's",
-      " old",
-      ",\n",
-      "no",
-      "?",
-    ]);
+  it("makes words and sentences where the kernel found that they begin", () => {
+    expect(pieces(text, "words")).toEqual(["The", " wormhole", ".\n", " It's"]);
+    expect(pieces(text, "sentences")).toEqual(["The wormhole.\n", " It's"]);
   });
 
-  it("makes sentences and lines", () => {
-    expect(pieces(text, "sentences")).toEqual(["The wormhole.", " It's old,\n", "no?"]);
-    expect(pieces(text, "lines")).toEqual(["The wormhole. It's old,\n", "no?"]);
-    expect(pieces(text, "tokens")).toHaveLength(10);
+  it("makes lines at line breaks, and tokens of tokens", () => {
+    expect(pieces(of("a", ",\n", "b", "c"), "lines")).toEqual(["a,\n", "bc"]);
+    expect(pieces(text, "tokens")).toHaveLength(6);
   });
 
   it("keeps special and template tokens alone", () => {
@@ -48,20 +48,6 @@ describe("granularity", () => {
     ];
     for (const granularity of ["words", "sentences", "lines"] as const)
       expect(pieces(framed, granularity)).toEqual(["<s>", "seaside", "user"]);
-  });
-
-  it("takes bytes of a character as part of the word around them", () => {
-    const tokens = [
-      heatToken("caf"),
-      heatToken("C3", { fragment: true }),
-      heatToken("A9", { fragment: true }),
-      heatToken(" bar"),
-    ];
-    expect(pieces(tokens, "words")).toEqual(["cafC3A9", " bar"]);
-  });
-
-  it("breaks scripts without spaces into words", () => {
-    expect(pieces(of("漢字", "も", "ある"), "words").length).toBeGreaterThan(1);
   });
 
   it("pools the strongest or the mean of the tokens that count", () => {
@@ -108,6 +94,18 @@ describe("lines", () => {
       "x".repeat(10),
       "x".repeat(5),
     ]);
+  });
+
+  it("cut a token of wide and narrow letters where each line fits, and no mark from its letter", () => {
+    const measure: Measure = (_, text) => 3 * text.length + 12 * text.replace(/[^W]/g, "").length;
+    const text = "i".repeat(60) + "W".repeat(30) + "a\u0301\u0323".repeat(40);
+    const lines = breakLines(of(text), 100, measure);
+    const parts = lines.flat().map(({ start, end }) => text.slice(start, end));
+    expect(parts.join("")).toBe(text);
+    for (const part of parts) {
+      expect(measure(heatToken(part), part)).toBeLessThanOrEqual(100);
+      expect(part).not.toMatch(/^[\u0301\u0323]/);
+    }
   });
 
   it("lose nothing, whatever the width", () => {

@@ -19,7 +19,7 @@ describe("feature search", () => {
     feature({ key: "2", label: "seasons", kind: "SAE" }),
     feature({ key: "3", label: "weather", kind: "MFA" }),
   ];
-  const keys = (query: string) => searchLocally(features, query).map(({ key }) => key);
+  const keys = (query: string) => searchLocally(features, { query }).map(({ key }) => key);
 
   it("finds every word as a part of label or kind, in any case", () => {
     expect(keys("sea")).toEqual(["1", "2"]);

@@ -169,6 +169,25 @@ describe("the panel", () => {
     expect(model.sent.at(-1)).toEqual({ type: "cancel", id: "py" });
   });
 
+  it("does not take the progress of a search for a run", async () => {
+    mount();
+    model.says({ type: "progress", id: "find", seq: 0, state: "waiting" });
+    model.says({ type: "progress", id: "score", seq: 0, done: 1, of: 4, seconds_left: 3 });
+    await painted();
+    expect(button("Stop")?.getAttribute("aria-disabled")).toBe("true");
+  });
+
+  it("takes a random direction in the place of a feature, and lets it go again", async () => {
+    mount();
+    const control = () => (model.get("steers") as { control?: unknown }[])[0]?.control;
+    named(`${HOSTILE} random direction`)?.click();
+    expect(control()).toEqual({ seed: 0 });
+    await painted();
+    expect(named(`${HOSTILE} random direction`)?.getAttribute("aria-pressed")).toBe("true");
+    named(`${HOSTILE} random direction`)?.click();
+    expect(control()).toBeNull();
+  });
+
   it("adds, edits and removes steers", async () => {
     mount();
     named("Add feature music")?.click();
@@ -192,12 +211,12 @@ describe("the panel", () => {
     const box = named("Search features") as HTMLInputElement;
     box.value = "wav";
     box.dispatchEvent(new Event("input", { bubbles: true }));
-    await vi.waitFor(() => expect(model.sent.at(-1)).toMatchObject({ name: "search" }));
-    expect(model.sent.at(-1)).toMatchObject({ args: { query: "wav", limit: 40 } });
+    await vi.waitFor(() => expect(model.sent.at(-1)).toMatchObject({ name: "find" }));
+    expect(model.sent.at(-1)).toMatchObject({ args: { query: "wav", offset: 0, limit: 100 } });
     const value = { features: found, total: 1000, more: true };
     model.says({ type: "result", id: model.lastId, value });
     await painted();
-    expect(el.querySelector(".sw-feature-head")?.textContent).toContain("1 of more than 1,000");
+    expect(named("Features")?.textContent).toContain("more than 1,000 features");
     expect(el.querySelector("[title='waves · your label']")?.textContent).toBe("waves");
   });
 

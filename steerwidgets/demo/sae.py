@@ -18,6 +18,8 @@ SAE_FILE: Final = Path(__file__).parent / "sae.safetensors"
 LABELS_FILE: Final = Path(__file__).parent / "sae_labels.json"
 FEATURES_FILE: Final = Path(__file__).parent / "sae_features.safetensors"
 _LEVELS: Final = 127
+_SCORES: Final = {"detection": "auroc", "detection, hard": "auroc_hard", "texts": "texts"}
+"""What `label_scores` calls the figures of the file: areas under the ROC curve over held-out texts."""
 
 
 def load_demo_sae() -> SAE:
@@ -31,6 +33,11 @@ def load_demo_sae() -> SAE:
     said = {int(index): entry for index, entry in json.loads(LABELS_FILE.read_text(encoding="utf-8")).items()}
     understood = {index: entry["label"] for index, entry in said.items() if entry["understood"]}
     sae.labels = Labels(understood, size=sae.size, source="steerwidgets", author="language model")
+    sae.label_scores = {
+        index: {name: float(entry[key]) for name, key in _SCORES.items() if entry.get(key) is not None}
+        for index, entry in said.items()
+        if index in understood
+    }
     sae.suggested = {
         index: ("clamp", {"c": entry["steers"]["strength"]}) for index, entry in said.items() if entry.get("steers")
     }

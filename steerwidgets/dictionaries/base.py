@@ -21,7 +21,7 @@ from steerwidgets.user_labels import UserLabels
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.dictionaries.evidence import Evidence, FeatureData
+    from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
     from steerwidgets.dictionaries.nearest import Nearest
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.sites import Site
@@ -40,15 +40,18 @@ class Dictionary(ABC):
         source_code: the Python expression that makes it again, for snippets; None where there is none.
         statistics: what its features did on a corpus; None where nothing is known. It may be set.
         feature_data: examples, histograms, tokens and neighbours of its features, likewise.
+        label_scores: how well a feature's first imported label did in a test, where it was tested: numbers by name,
+            such as `detection`, the AUROC of the label's texts against others.
     """
 
     kind: ClassVar[str]
     site: Site
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
+    label_scores: Mapping[int, Mapping[str, float]] = MappingProxyType({})
     _names: FeatureNames | None = None
     _statistics: FeatureStatistics | None = None
-    _feature_data: FeatureData | None = None
+    _feature_data: FeatureEvidence | None = None
 
     @property
     @abstractmethod
@@ -63,6 +66,13 @@ class Dictionary(ABC):
     @abstractmethod
     def vector(self, index: int) -> Tensor:
         """The stored direction of a feature, float32 [d_model]."""
+
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The stored directions of the features from `start` to before `stop`, float32 [feature, width]."""
+        import torch
+
+        indices = range(start, self.size if stop is None else min(stop, self.size))
+        return torch.stack([self.vector(index) for index in indices])
 
     @abstractmethod
     def feature(self, index: int) -> Feature:
@@ -126,11 +136,11 @@ class Dictionary(ABC):
     def label(self, index: int) -> str:
         """A feature's label: the user's own, else the first imported one, else what it is without any."""
         imported = self.labels[index] if self.labels else ""
-        return self._own_labels().get(index) or imported or self.unlabelled(index)
+        return self.own_labels().get(index) or imported or self.unlabelled(index)
 
     def labels_of(self, index: int) -> list[Label]:
         """All labels of a feature with source and author: the user's own, then the imported ones."""
-        own = self._own_labels().get(index)
+        own = self.own_labels().get(index)
         imported = self._names.of(index) if self._names is not None else []
         return [*([Label(index, own, YOUR_LABEL, "person")] if own else []), *imported]
 
@@ -141,7 +151,7 @@ class Dictionary(ABC):
     def find(self, label: str) -> list[int]:
         """The features with exactly this label, imported or the user's own."""
         imported = self._names.find(label) if self._names is not None else []
-        own = [index for index, text in self._own_labels().items() if text == label]
+        own = [index for index, text in self.own_labels().items() if text == label]
         return sorted({*imported, *own})
 
     @property
@@ -158,12 +168,12 @@ class Dictionary(ABC):
         self._statistics = statistics
 
     @property
-    def feature_data(self) -> FeatureData | None:
+    def feature_data(self) -> FeatureEvidence | None:
         """What can be seen of the features: examples, histograms, promoted and suppressed tokens, neighbours."""
         return self._feature_data
 
     @feature_data.setter
-    def feature_data(self, data: FeatureData | None) -> None:
+    def feature_data(self, data: FeatureEvidence | None) -> None:
         if data is not None and len(data) != self.size:
             raise ValueError(
                 f"This {self.kind} dictionary has {self.size} features, but the feature data is of {len(data)}."
@@ -205,6 +215,7 @@ class Dictionary(ABC):
             "index": index,
             "max_activation": self.maximum(index),
             "typical_activation": self.typical(index),
+            "p995_activation": self._known_of("p995", index),
             "max_activation_of": self._statistics.source if self._statistics is not None else None,
             "made_for": self.made_for,
             "label_source": next((label.source for label in self.labels_of(index)), ""),
@@ -292,11 +303,11 @@ class Dictionary(ABC):
     def _found_first(self, query: str) -> list[int]:
         words = query.casefold().split()
         number = int(query) if query.strip().isdecimal() else self.size
-        own = self._own_labels().items()
+        own = self.own_labels().items()
         labelled = [index for index, text in own if words and holds(f"{text} {self.kind}".casefold(), words)]
         return list(dict.fromkeys(([number] if number < self.size else []) + labelled))
 
-    def _own_labels(self) -> Mapping[int, str]:
+    def own_labels(self) -> Mapping[int, str]:
         """The user's own labels; none where they can't be read, which is said."""
         if "user_labels" not in self.__dict__ and not UserLabels.are_kept():
             return {}
@@ -312,7 +323,7 @@ class Dictionary(ABC):
             return matches[0]
         if matches:
             raise KeyError(f"{len(matches)} features are labelled {label!r}: {matches[:10]}; choose one by its index.")
-        labels = (*self._own_labels().values(), *self.labels)
+        labels = (*self.own_labels().values(), *self.labels)
         if not any(labels):
             raise KeyError(f"This {self.kind} dictionary has no labels, so {label!r} is not found; use an index.")
         raise KeyError(f"No feature is labelled {label!r}{_hint(label, labels)}.")

@@ -101,6 +101,10 @@ class CAV(Dictionary):
         """The stored direction of a concept, float32 [d_model]."""
         return self.vectors[index]
 
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The stored directions of some concepts, float32 [concept, d_model]."""
+        return self.vectors[start:stop]
+
     def feature(self, index: int) -> Feature:
         """The concept at an index."""
         return Feature(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from steerwidgets.dictionaries.plain_files import read_safetensors
 
@@ -19,6 +19,10 @@ FILE: Final = "features.safetensors"
 _WINDOW: Final = ("tokens", "values")
 _EXAMPLES: Final = ("lengths", "peaks", "tops", "sources")
 _LISTS: Final = ("promoted", "suppressed", "nearest")
+_RANDOM: Final = "random."
+_QUANTILES: Final = "quantiles."
+_BOUNDS: Final = "quantiles.bounds"
+_COACTIVE: Final = "coactive"
 _LEVELS: Final = 255
 _LOG_STEPS: Final = 8
 """Counts are kept as eighths of their logarithm to base 2: off by 4.5 % at most."""
@@ -34,7 +38,7 @@ class Example:
     Attributes:
         token_ids: the tokens around it.
         values: the feature's activation at each; 0 at tokens that do not count (special, template, attention sinks).
-        peak: which of them has the largest activation.
+        peak: which of them the example is about; among the strongest examples, that with the largest activation.
         source: what the text is from.
     """
 
@@ -45,6 +49,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Quantile:
+    """Places where a feature's activation lies in one band, drawn evenly from all such places.
+
+    Attributes:
+        low: the band's lower end; the activation at the peak is at least that.
+        high: its upper end.
+        examples: some of the places, in no order that means anything.
+    """
+
+    low: float
+    high: float
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What can be seen of one feature.
 
@@ -52,10 +71,14 @@ class Evidence:
         index: the feature.
         examples: places where it is most active, no two alike, from the strongest down.
         counts: how many tokens have an activation in each of equal bins from 0 to `histogram_top`, 0 itself left out.
-        histogram_top: the largest activation.
+        histogram_top: the upper end of the last bin: the largest activation, or slightly above it.
         promoted: the tokens that its direction promotes most, with `W_U (g ⊙ v)`.
         suppressed: those that it suppresses most.
         nearest: the features whose directions have the largest cosine with its own, with that cosine.
+        quantiles: examples by the strength of the activation, from the highest band down.
+        random: places drawn evenly from all where it is active.
+        coactive: the features that are most often active at the same tokens, each with `n11 / √(n1·n2)`: how many
+            tokens have both, by how many have either one.
     """
 
     index: int
@@ -65,6 +88,26 @@ class Evidence:
     promoted: Valued
     suppressed: Valued
     nearest: Valued
+    quantiles: tuple[Quantile, ...] = ()
+    random: tuple[Example, ...] = ()
+    coactive: Valued = ()
+
+
+class FeatureEvidence(Protocol):
+    """What gives evidence of a dictionary's features: `FeatureData`, or the part of a corpus index that is about it."""
+
+    @property
+    def corpus(self) -> str:
+        """What was read."""
+        ...
+
+    def __len__(self) -> int:
+        """How many features there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Evidence:
+        """What can be seen of a feature."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +120,9 @@ class FeatureData:
         arrays: `tokens` int and `values` uint8 [feature, example, position]; `lengths`, `peaks` and `sources` uint8
             and `tops` float [feature, example]; `counts` uint8 [feature, bin]; `histogram_top` float [feature]; and of
             `promoted`, `suppressed` and `nearest` the `….ids` int and `….values` float [feature, rank].
+            These may be left out: `random.…`, like the examples' arrays; `quantiles.…`, the same with an axis for the
+            band [feature, band, example, …], and `quantiles.bounds` float [feature, band, 2]; and `coactive.ids` and
+            `coactive.values`, where an activity of 0 stands for nothing.
         sources: the names that `sources` counts through.
         corpus: what was read.
 
@@ -95,7 +141,13 @@ class FeatureData:
             raise ValueError(
                 f"Feature data lacks {', '.join(missing)}; it holds {', '.join(self.arrays) or 'nothing'}."
             )
-        sizes = {name: len(self.arrays[name]) for name in needed}
+        for group in self._groups()[1:]:
+            also = [group + name for name in (*_WINDOW, *_EXAMPLES)] + [_BOUNDS] * (group == _QUANTILES)
+            if missing := [name for name in also if name not in self.arrays]:
+                raise ValueError(f"Feature data has some arrays of {group[:-1]}, but lacks {', '.join(missing)}.")
+            needed += also
+        needed += [f"{_COACTIVE}.{part}" for part in ("ids", "values") if f"{_COACTIVE}.ids" in self.arrays]
+        sizes = {name: len(self.arrays[name]) for name in needed if name in self.arrays}
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{size} of {name}" for name, size in sizes.items())
             raise ValueError(f"Feature data has one row for each feature, but there are {found}.")
@@ -111,23 +163,48 @@ class FeatureData:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"This is data of the features 0 to {len(self) - 1}, but {index} was asked for.")
-        examples = (self._example(index, rank) for rank in range(self.arrays["lengths"].shape[1]))
-        counts = (2 ** (self.arrays["counts"][index].double() / _LOG_STEPS) - 1).round()
         return Evidence(
             index,
-            tuple(example for example in examples if example is not None),
-            tuple(int(count) for count in counts),
+            self._examples("", (index,)),
+            self.counts(index),
             float(self.arrays["histogram_top"][index]),
             self._list("promoted", index),
             self._list("suppressed", index),
             self._list("nearest", index),
+            self._quantiles(index) if _QUANTILES in self._groups() else (),
+            self._examples(_RANDOM, (index,)) if _RANDOM in self._groups() else (),
+            tuple(each for each in self._list(_COACTIVE, index) if each[1] > 0) if self._has(_COACTIVE) else (),
         )
 
-    def _example(self, index: int, rank: int) -> Example | None:
-        length, peak, top, source = (self.arrays[name][index, rank].item() for name in _EXAMPLES)
+    def counts(self, index: int) -> tuple[int, ...]:
+        """A feature's histogram alone, as `Evidence.counts` has it: quick, for lists of many features."""
+        logs = self.arrays["counts"][index].numpy().astype(float)
+        return tuple((2 ** (logs / _LOG_STEPS) - 1).round().astype(int).tolist())
+
+    def _groups(self) -> list[str]:
+        """What the names of the arrays of windows begin with: nothing for the strongest examples."""
+        return ["", *(group for group in (_RANDOM, _QUANTILES) if any(name.startswith(group) for name in self.arrays))]
+
+    def _has(self, name: str) -> bool:
+        return f"{name}.ids" in self.arrays and f"{name}.values" in self.arrays
+
+    def _quantiles(self, index: int) -> tuple[Quantile, ...]:
+        bounds = self.arrays[_BOUNDS][index].tolist()
+        bands = (
+            Quantile(low, high, self._examples(_QUANTILES, (index, band))) for band, (low, high) in enumerate(bounds)
+        )
+        return tuple(band for band in bands if band.high > 0)
+
+    def _examples(self, group: str, at: tuple[int, ...]) -> tuple[Example, ...]:
+        ranks = range(self.arrays[f"{group}lengths"].shape[len(at)])
+        examples = (self._example(group, (*at, rank)) for rank in ranks)
+        return tuple(example for example in examples if example is not None)
+
+    def _example(self, group: str, at: tuple[int, ...]) -> Example | None:
+        length, peak, top, source = (self.arrays[group + name][at].item() for name in _EXAMPLES)
         if not length:
             return None
-        tokens, values = (self.arrays[name][index, rank].tolist()[: int(length)] for name in _WINDOW)
+        tokens, values = (self.arrays[group + name][at].tolist()[: int(length)] for name in _WINDOW)
         shares = tuple(round(value / _LEVELS * top, 3) for value in values)
         return Example(tuple(tokens), shares, int(peak), self.sources[int(source)])
 

@@ -128,6 +128,9 @@ class _OneLatent(DenseCodec):
     def decoder_row(self, index: int) -> Tensor:  # noqa: ARG002 - there is one
         return super().decoder_row(0)
 
+    def decoder_rows(self, start: int, stop: int) -> Tensor:  # noqa: ARG002 - there is one
+        return super().decoder_rows(0, 1)
+
 
 def _obstacle(steer: Steer) -> str:
     """Why a steer can't be written out; empty where it can."""

@@ -38,6 +38,18 @@ class Nearest:
 
 def nearest(dictionary: Dictionary, direction: Direction, k: int) -> Nearest:
     """The `k` features that point most nearly as a direction does; see `Dictionary.nearest`."""
+    if k < 1:
+        raise ValueError(f"nearest gives k features, 1 or more, but k={k!r} was given.")
+    top = cosines(dictionary, direction).topk(min(k, dictionary.size))
+    return Nearest(tuple(dictionary[int(i)] for i in top.indices), tuple(top.values.tolist()))
+
+
+def cosines(dictionary: Dictionary, direction: Direction) -> Tensor:
+    """The cosine of every feature's direction with one direction, float32 [feature].
+
+    Raises:
+        ValueError: the direction lives at another site, or has another width.
+    """
     import torch
 
     vector = direction.vector
@@ -46,16 +58,11 @@ def nearest(dictionary: Dictionary, direction: Direction, k: int) -> Nearest:
             f"{direction.label!r} is {len(vector)} numbers at {direction.site}, and the {dictionary.kind} dictionary "
             f"has directions of {len(dictionary.vector(0))} at {dictionary.site}; only those of one site are compared."
         )
-    if k < 1:
-        raise ValueError(f"nearest gives k features, 1 or more, but k={k!r} was given.")
-    found = torch.cat([_cosines(dictionary, vector, start) for start in range(0, dictionary.size, _CHUNK)])
-    top = found.topk(min(k, dictionary.size))
-    return Nearest(tuple(dictionary[int(i)] for i in top.indices), tuple(top.values.tolist()))
+    return torch.cat([_cosines(dictionary, vector, start) for start in range(0, dictionary.size, _CHUNK)])
 
 
 def _cosines(dictionary: Dictionary, vector: Tensor, start: int) -> Tensor:
     import torch
 
-    indices = range(start, min(start + _CHUNK, dictionary.size))
-    rows = torch.stack([dictionary.vector(index) for index in indices])
+    rows = dictionary.directions(start, start + _CHUNK)
     return torch.nn.functional.cosine_similarity(rows, vector.to(rows.device)[None], dim=-1).cpu()

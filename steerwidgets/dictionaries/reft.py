@@ -119,6 +119,10 @@ class ReFT(Dictionary):
         """The stored direction of a concept, float32 [d_model]."""
         return self.weight[index]
 
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The stored directions of some concepts, float32 [concept, d_model]."""
+        return self.weight[start:stop]
+
     def weights(self) -> Iterable[Tensor]:
         """The matrix."""
         return (self.weight,)

@@ -137,6 +137,10 @@ class SAE(Dictionary):
         """`W_dec[index]`, float32 [d_model]."""
         return self._codec.decoder_row(index)
 
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Some rows of `W_dec`, float32 [feature, d_model]."""
+        return self._codec.decoder_rows(start, self.size if stop is None else min(stop, self.size))
+
     def feature(self, index: int) -> SAEFeature:
         """The feature at an index."""
         return SAEFeature(

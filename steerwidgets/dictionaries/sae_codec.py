@@ -93,6 +93,12 @@ class Codec(ABC):
     def decoder_row(self, index: int) -> Tensor:
         """`W_dec[index]` as it is stored, float32 [d_out]."""
 
+    def decoder_rows(self, start: int, stop: int) -> Tensor:
+        """Rows of `W_dec` from `start` to before `stop`, float32 [row, d_out]."""
+        import torch
+
+        return torch.stack([self.decoder_row(index) for index in range(start, stop)])
+
     @abstractmethod
     def unit_step(self, index: int) -> Tensor:
         """How far the SAE's output moves for one unit of activation, float32 [d_out]."""
@@ -225,6 +231,10 @@ class DenseCodec(Codec):
     def decoder_row(self, index: int) -> Tensor:
         """`W_dec[index]`, float32 [d_in]."""
         return self.W_dec[index].float()
+
+    def decoder_rows(self, start: int, stop: int) -> Tensor:
+        """Rows of `W_dec`, float32 [row, d_in]."""
+        return self.W_dec[start:stop].float()
 
     def unit_step(self, index: int) -> Tensor:
         """`W_dec[index]`; of unit length where activations are rescaled by the decoder's norm."""

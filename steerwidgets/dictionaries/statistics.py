@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.plain_files import read_safetensors
+from steerwidgets.whole_text import closed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +105,7 @@ class FeatureStatistics:
     def source(self) -> str | None:
         """The corpus and its size as a reader sees it; None where neither is known."""
         size = f"{self.tokens:,} tokens" if self.tokens is not None else ""
-        return ", ".join(filter(None, (self.corpus, size))) or None
+        return ", ".join(filter(None, (closed(self.corpus), size))) or None
 
     def of(self, name: str, index: int) -> float | None:
         """One number of one feature, as `of("density", 123)`; None where it is not known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import traceback
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 import anywidget
 
 from steerwidgets.export import write_page
+from steerwidgets.whole_text import as_json, whole
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
 
@@ -60,6 +60,11 @@ class Widget(anywidget.AnyWidget):
             finally:
                 self._from_front_end.now = False
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Traits as they travel and are saved: no half of a character, which neither a message nor a file can hold."""
+        found: dict[str, Any] = whole(super().get_state(key, drop_defaults))
+        return found
+
     @property
     def in_front_end_update(self) -> bool:
         """Whether this thread is taking in what the front-end wrote, and so has to return at once."""
@@ -92,7 +97,7 @@ class Widget(anywidget.AnyWidget):
 
     def to_json(self) -> str:
         """The widget as it stands, as JSON: exactly what is shown, with its provenance."""
-        return json.dumps(self._state(), ensure_ascii=False, allow_nan=False)
+        return as_json(self._state())
 
     def _page(self) -> str:
         return write_page(self.title, self.bundle, self._state())
@@ -102,7 +107,7 @@ class Widget(anywidget.AnyWidget):
             return {name: getattr(self, name) for name in self.keys if not name.startswith("_") and name not in _HOST}
 
     def _send_message(self, message: dict[str, Any]) -> None:
-        self.send(message)
+        self.send(whole(message))
 
     def _receive_message(self, _widget: object, content: Any, _buffers: object) -> None:
         self._protocol.receive(content)

@@ -45,6 +45,7 @@ def feature_json(feature: Direction, median_norm: float | None = None) -> dict[s
         "index": None,
         "max_activation": None,
         "max_activation_of": None,
+        "p995_activation": None,
         "label_source": "",
         "full": feature.full_strength,
         "reach": finite(slider_reach(feature, median_norm)),
@@ -56,6 +57,7 @@ def feature_json(feature: Direction, median_norm: float | None = None) -> dict[s
             "index": feature.index,
             "max_activation": feature.max_activation,
             "max_activation_of": feature.max_activation_of,
+            "p995_activation": feature.p995_activation,
             "label_source": feature.label_source,
             "suggested": suggested and {"op": suggested[0], "params": dict(suggested[1])},
         }

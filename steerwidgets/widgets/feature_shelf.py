@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.labels import Count
 from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature
 from steerwidgets.widgets.op_names import OpNames
 
-_LISTED_WHOLE: Final = 500
-"""Dictionaries together up to this size travel whole, and are searched without the kernel."""
-
-_FIRST_PAGE: Final = 100
-"""Of larger ones so many are shown before anybody searches."""
-
-_MOST: Final = 1000
-"""No search gives more rows than this."""
-
 
 class FeatureShelf:
-    """Finds features by key and by label.
+    """Finds features by key, and says of them what a page shows.
 
     Attributes:
         norms: the median ‖h‖ of sites that were read, for how far their features' sliders go.
@@ -65,22 +55,17 @@ class FeatureShelf:
                 return dictionary[int(index)]
         raise ValueError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a feature of that key."""
+        try:
+            self.find(key)
+        except ValueError:
+            return False
+        return True
+
     def json(self, feature: Direction) -> dict[str, Any]:
         """A feature as the front-end reads it."""
         return self.op_names.feature_json(feature, self.norms.get(feature.site))
-
-    def catalogue(self) -> dict[str, Any]:
-        """The list that the panel shows before anybody searches."""
-        total = sum(map(len, self.dictionaries)) + len(self._free())
-        is_whole = total <= _LISTED_WHOLE
-        return self._found("", total if is_whole else _FIRST_PAGE) | {"complete": is_whole}
-
-    def search(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Features by label, and how many there are in all; `more` where they are more than that."""
-        query = args.get("query", "")
-        if not isinstance(query, str):
-            raise ValueError(f"A search looks for a string, but {type(query).__name__} came.")
-        return self._found(query, _limit(args.get("limit", 50)))
 
     def provenance(self) -> dict[str, str]:
         """What the dictionaries say of themselves."""
@@ -88,27 +73,9 @@ class FeatureShelf:
 
     def usual_site(self) -> Site | None:
         """A site to look at where the recipe is empty; None where there is no feature at all."""
-        homes = [d.site for d in self.dictionaries if len(d)] + [f.site for f in self._free()]
+        homes = [d.site for d in self.dictionaries if len(d)] + [f.site for f in self.free()]
         return homes[0] if homes else None
 
-    def _found(self, query: str, limit: int) -> dict[str, Any]:
-        words = query.casefold().split()
-        free = [f for f in self._free() if all(word in f"{f.label} {f.kind}".casefold() for word in words)]
-        found: list[Direction] = free[:limit]
-        counts = [Count(len(free))]
-        for dictionary in self.dictionaries:
-            # Of many matches only the first are looked at: a million are neither listed nor counted.
-            found += dictionary.search(query, limit=limit - len(found))
-            counts.append(dictionary.count(query))
-        total, more = sum(count.number for count in counts), any(count.more for count in counts)
-        return {"features": [self.json(f) for f in found], "total": total} | ({"more": True} if more else {})
-
-    def _free(self) -> list[Direction]:
+    def free(self) -> list[Direction]:
         """Directions that no dictionary lists."""
         return [f for f in self._singles.values() if not isinstance(f, Feature)]
-
-
-def _limit(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"A search gives as many rows as limit says, 0 or more, but {value!r} was given.")
-    return min(value, _MOST)

@@ -29,7 +29,7 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
 
     Args:
         feature: what was read.
-        dictionary: whose statistics are asked, where the feature is its own.
+        dictionary: which knows who wrote the label, where the feature is its own.
         values: float32 [position], its activations at the tokens that count.
     """
     column = array_column(feature.key, feature.label, values)
@@ -43,15 +43,14 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
         return column
     column |= {
         "index": feature.index,
+        "p995": _positive(feature.p995_activation),
         "maximum": _positive(feature.max_activation),
         "corpus": feature.max_activation_of,
         "label_source": feature.label_source,
     }
     if feature.dictionary == dictionary.fingerprint:
-        statistics = dictionary.statistics
-        known = statistics.of("p995", feature.index) if statistics is not None else None
         authors = [label.author for label in dictionary.labels_of(feature.index)[:1]]
-        column |= {"p995": _positive(known), "label_author": authors[0] if authors else "unknown"}
+        column["label_author"] = authors[0] if authors else "unknown"
     return column
 
 

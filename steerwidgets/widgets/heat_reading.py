@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steerwidgets.activations import Activations, Fires, strongest
+from steerwidgets.comparison import Comparison
+from steerwidgets.generation import Row
+from steerwidgets.prompts import Prompt, PromptLike
 from steerwidgets.steer import Direction, Feature
 from steerwidgets.widgets.heat_columns import MOST, feature_column
+from steerwidgets.widgets.heat_source import HeatSource
 from steerwidgets.widgets.heat_text import HeatText
 from steerwidgets.widgets.packed import pack
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
-    from steerwidgets.prompts import PromptLike
 
 KEPT: Final = 5
 """The most features that are kept for each token, to be shown without the kernel."""
@@ -28,6 +31,9 @@ _CHUNK: Final = 128
 
 FeatureLike = int | str | Direction
 
+TextLike = PromptLike | Prompt | Row | Comparison
+"""What can be read: a prompt, or a text that was generated."""
+
 
 class ModelReading:
     """A text as a model read it at a dictionary's site.
@@ -35,7 +41,7 @@ class ModelReading:
     Args:
         lm: the model.
         dictionary: whose features are found by index and label.
-        prompt: a string, messages, or token ids.
+        prompt: a string, messages, token ids, a generated row, or a comparison.
         features: what to show.
         chat: whether a string goes through the chat template.
         top: how many features to keep for each token.
@@ -53,7 +59,7 @@ class ModelReading:
         self,
         lm: LanguageModel,
         dictionary: Dictionary,
-        prompt: PromptLike,
+        prompt: TextLike,
         features: FeatureLike | Iterable[FeatureLike],
         *,
         chat: bool,
@@ -62,12 +68,9 @@ class ModelReading:
         self._lm = lm
         self.dictionary = dictionary
         chosen = found_features(dictionary, features)
-        # The residual is what counts: of an empty choice one column is read and left.
-        self.activations: Activations = lm.read(prompt, dictionary, [0], chat=chat)
-        encoded = lm.encode(prompt, chat=chat)
-        own = [not (a or b) for a, b in zip(encoded.special, encoded.template, strict=True)]
-        sinks = [mine and not counts for mine, counts in zip(own, self.activations.mask.tolist(), strict=True)]
-        self.text = HeatText.of(self.activations.tokens, special=encoded.special, template=encoded.template, sink=sinks)
+        self._source = HeatSource.of(lm, prompt, chat=chat)
+        self.activations: Activations = _read(lm, self._source.text, dictionary)
+        self.text = _text(self._source, self.activations)
         self.strongest: dict[str, Any] | None = self._strongest(top) if top else None
         self.show(chosen)
 
@@ -119,7 +122,13 @@ class ModelReading:
     def facts(self) -> dict[str, Any]:
         """What the header says."""
         site = self.dictionary.site
-        return {"model": self._lm.name, "dictionary": self.dictionary.kind, "site": str(site), "searchable": True}
+        return {
+            "model": self._lm.name,
+            "dictionary": self.dictionary.kind,
+            "site": str(site),
+            "origin": self._source.origin,
+            "searchable": True,
+        }
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -131,6 +140,7 @@ class ModelReading:
             "fingerprint": self.dictionary.fingerprint,
             "site": str(self.dictionary.site),
             "statistics": str(statistics.source if statistics is not None else None),
+            **self._source.provenance,
         }
 
     def _read(self, features: Sequence[Direction]) -> NDArray[np.float32]:
@@ -191,6 +201,27 @@ def as_several(features: FeatureLike | Iterable[FeatureLike]) -> list[FeatureLik
     if isinstance(features, Iterable) and not isinstance(features, str):
         return list(features)
     return [features]
+
+
+def _read(lm: LanguageModel, text: Prompt, dictionary: Dictionary) -> Activations:
+    """A text's residuals at the dictionary's site; template tokens do not count either."""
+    import torch
+
+    # The residual is what counts: one column is read and left.
+    read = lm.read(text.token_ids, dictionary, [0])
+    return replace(read, mask=read.mask & ~torch.tensor(text.template))
+
+
+def _text(source: HeatSource, read: Activations) -> HeatText:
+    special, template = source.text.special, source.text.template
+    own = [not (a or b) for a, b in zip(special, template, strict=True)]
+    return HeatText.of(
+        read.tokens,
+        special=special,
+        template=template,
+        sink=[mine and not counts for mine, counts in zip(own, read.mask.tolist(), strict=True)],
+        generated=[position >= source.prompt_length for position in range(len(own))],
+    )
 
 
 def _belongs(feature: Direction, dictionary: Dictionary) -> bool:

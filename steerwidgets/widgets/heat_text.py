@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from steerwidgets.prompts import Token
 from steerwidgets.widgets.packed import pack
+from steerwidgets.widgets.segments import segment_starts
 
 FRAGMENT: Final = 1
 SPECIAL: Final = 2
 TEMPLATE: Final = 4
 SINK: Final = 8
 LEFT_OUT: Final = 16
-"""Bits of a token's flags; the front-end has the same. LEFT_OUT: not counted, for a reason of the user's own."""
+GENERATED: Final = 32
+WORD: Final = 64
+SENTENCE: Final = 128
+"""Bits of a token's flags; the front-end has the same.
+
+LEFT_OUT: not counted, for a reason of the user's own. WORD and SENTENCE: one begins here.
+"""
+
+_NOT_COUNTED: Final = np.uint8(SPECIAL | TEMPLATE | SINK | LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class HeatText:
         special: Sequence[bool],
         template: Sequence[bool],
         sink: Sequence[bool],
+        generated: Sequence[bool],
     ) -> HeatText:
         """A text that a model has read; each of the sequences has one entry for each token."""
         columns = {
@@ -49,16 +59,40 @@ class HeatText:
             SPECIAL: special,
             TEMPLATE: template,
             SINK: sink,
+            GENERATED: generated,
         }
         flags = np.zeros(len(tokens), dtype=np.uint8)
         for bit, column in columns.items():
             flags |= np.asarray(column, dtype=np.uint8) * np.uint8(bit)
         return cls(tuple(tokens), flags)
 
+    def __post_init__(self) -> None:
+        begins = segment_starts(self.tokens)
+        marks = np.where(begins["words"], WORD, 0) | np.where(begins["sentences"], SENTENCE, 0)
+        object.__setattr__(self, "flags", self.flags | marks.astype(np.uint8))
+
     @property
     def counted(self) -> NDArray[np.bool_]:
         """Bool [position]: no attention sinks, no special or template tokens."""
-        found: NDArray[np.bool_] = (self.flags & ~np.uint8(FRAGMENT)) == 0
+        found: NDArray[np.bool_] = (self.flags & _NOT_COUNTED) == 0
+        return found
+
+    def starts(self, granularity: str) -> NDArray[np.intp]:
+        """Where words, sentences or lines begin; special and template tokens stand alone at every granularity."""
+        begins = self._begins(granularity)
+        frame = (self.flags & np.uint8(SPECIAL | TEMPLATE)) > 0
+        begins[0] = True
+        begins |= frame
+        begins[1:] |= frame[:-1]
+        return np.flatnonzero(begins)
+
+    def _begins(self, granularity: str) -> NDArray[np.bool_]:
+        if granularity == "tokens":
+            return np.ones(len(self), dtype=bool)
+        if granularity == "lines":
+            ends = [not token.fragment and "\n" in token.text for token in self.tokens]
+            return np.array([True, *ends[:-1]])
+        found: NDArray[np.bool_] = (self.flags & np.uint8(WORD if granularity == "words" else SENTENCE)) > 0
         return found
 
     def __len__(self) -> int:
@@ -84,7 +118,8 @@ class HeatText:
                 "special": bool(flags & SPECIAL),
                 "template": bool(flags & TEMPLATE),
                 "sink": bool(flags & SINK),
-                "counted": not flags & ~FRAGMENT,
+                "generated": bool(flags & GENERATED),
+                "counted": not flags & int(_NOT_COUNTED),
             }
             for position, (token, flags) in enumerate(zip(self.tokens, self.flags.tolist(), strict=True))
         ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.placebo import RandomDirection
 from steerwidgets.positions import Positions
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
@@ -65,7 +66,8 @@ def _steer(entry: Mapping[str, Any], shared: Mapping[str, Any], features: Featur
     op = _expect("a steer's op", entry.get("op"), str, "the name of an op")
     numbers = _expect("a steer's params", entry.get("params", {}), Mapping, "an object of numbers")
     own = entry.get("positions", {}) if shared.get("where") == "mixed" else shared
-    return Steer(features.find(key), features.op_names.op(op), numbers, _positions(own))
+    control = RandomDirection.from_json(entry.get("control"))
+    return Steer(features.find(key), features.op_names.op(op), numbers, _positions(own), control)
 
 
 def _positions(value: Any) -> Positions:

@@ -101,20 +101,20 @@ class PanelRun:
 
 
 def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The scale that colours the tokens: the feature's maximum over its corpus where known, else this text's."""
+    """The scale that colours the tokens, and what its end is; the front-end chooses alike while they stream.
+
+    The feature's 99.5th percentile over its corpus where known, else its maximum there, else the largest value here.
+    """
     if feature is None:
         return None
-    known = feature.max_activation if isinstance(feature, Feature) else None
+    own = {"key": feature.key, "label": feature.label}
+    if isinstance(feature, Feature):
+        corpus = feature.max_activation_of or "its corpus"
+        for end, name in ((feature.p995_activation, "99.5th percentile"), (feature.max_activation, "maximum")):
+            if end and end > 0:
+                return own | {"domain": end, "domain_source": f"{name} over {corpus}"}
     values = [abs(value) for row in rows for value in row["watched"] if value is not None]
-    if known:
-        source = getattr(feature, "max_activation_of", None) or "its dictionary"
-        return {"key": feature.key, "label": feature.label, "domain": known, "domain_source": f"maximum over {source}"}
-    return {
-        "key": feature.key,
-        "label": feature.label,
-        "domain": max(values, default=1.0) or 1.0,
-        "domain_source": "largest in these texts",
-    }
+    return own | {"domain": max(values, default=1.0) or 1.0, "domain_source": "largest in these texts"}
 
 
 def _whole(values: Sequence[float]) -> list[float] | None:

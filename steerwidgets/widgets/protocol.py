@@ -58,10 +58,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Handler:
-    """What serves a kind of request; slow ones run in the worker, quick ones where the message arrives."""
+    """What serves a kind of request; slow ones run in the worker, quick ones where the message arrives.
+
+    Attributes:
+        serve: gives the result.
+        slow: whether it is slow, or what tells that from the request's args.
+    """
 
     serve: Callable[[Request], dict[str, Any]]
-    slow: bool = False
+    slow: bool | Callable[[Mapping[str, Any]], bool] = False
 
 
 class Worker:
@@ -166,7 +171,7 @@ class Protocol:
         request = Request(request_id, args, self.send)
         has_company = self._open(request)
         self.send({"type": "accepted", "id": request_id})
-        if handler.slow:
+        if handler.slow(args) if callable(handler.slow) else handler.slow:
             if has_company:
                 request.progress(state="waiting")
             self.worker.submit(functools.partial(self._serve, str(name), handler, request))

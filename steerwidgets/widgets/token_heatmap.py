@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -12,18 +11,19 @@ import traitlets
 
 from steerwidgets.export import STATIC
 from steerwidgets.prompts import Token
+from steerwidgets.whole_text import as_json
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.heat_arrays import ArrayReading
 from steerwidgets.widgets.heat_columns import SCALES, end_of_scale, exact
-from steerwidgets.widgets.heat_reading import KEPT, FeatureLike, ModelReading, as_several
+from steerwidgets.widgets.heat_reading import KEPT, FeatureLike, ModelReading, TextLike, as_several
 from steerwidgets.widgets.packed import pack, unpack
 from steerwidgets.widgets.protocol import Handler, Request
+from steerwidgets.widgets.segments import pooled
 
 if TYPE_CHECKING:
     from steerwidgets.activations import Activations, Fires
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
-    from steerwidgets.prompts import PromptLike
     from steerwidgets.steer import Direction
 
 _FOUND: Final = 20
@@ -38,8 +38,9 @@ class TokenHeatmap(Widget):
     Args:
         lm: the model.
         dictionary: whose features are shown; its site is where the text is read.
-        prompt: a string, messages, or token ids, as those of a steered text
-            (`[*out.prompt.token_ids, *out.steered.token_ids]`).
+        prompt: a string, messages, or token ids; or what the model wrote: a comparison (its prompt and steered text),
+            or a row (`out.baseline`, one of a sweep). Generated text is read without steering, whatever made it, since
+            a reading of activations that were just pushed would show the push.
         features: up to six, by index, label, or as features and directions of the same site. None to begin with is
             fine: select tokens, and ask which features fire there.
         chat: whether a string goes through the chat template.
@@ -94,7 +95,7 @@ class TokenHeatmap(Widget):
         self,
         lm: LanguageModel,
         dictionary: Dictionary,
-        prompt: PromptLike,
+        prompt: TextLike,
         features: FeatureLike | Iterable[FeatureLike] = (),
         *,
         chat: bool = False,
@@ -103,7 +104,7 @@ class TokenHeatmap(Widget):
     ) -> None:
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
-        self._prompt: PromptLike = prompt
+        self._prompt: TextLike = prompt
         self._settings: dict[str, Any] = {"chat": chat, "top": top}
         self._lm = lm
         self._dictionary = dictionary
@@ -155,12 +156,12 @@ class TokenHeatmap(Widget):
         self._show(lambda _shown: chosen)
 
     @property
-    def prompt(self) -> PromptLike | None:
+    def prompt(self) -> TextLike | None:
         """What was read; None for arrays. Set it to read another text: the model runs once."""
         return getattr(self, "_prompt", None)
 
     @prompt.setter
-    def prompt(self, prompt: PromptLike) -> None:
+    def prompt(self, prompt: TextLike) -> None:
         shown = self._model_reading().features
         source = ModelReading(self._lm, self._dictionary, prompt, shown, **self._settings)
         with self._sync_lock, self.hold_sync():
@@ -189,9 +190,12 @@ class TokenHeatmap(Widget):
         return self._model_reading().fires(chosen, k)
 
     def to_json(self) -> str:
-        """The heatmap as it stands, as plain JSON: tokens with values, features with scales, provenance."""
+        """The heatmap as it stands, as plain JSON: tokens with values, features with scales, provenance.
+
+        Where words, sentences or lines are shown, `segments` has the first and last position of each and its values.
+        """
         with self._sync_lock:
-            return json.dumps(self._plain(), ensure_ascii=False, allow_nan=False)
+            return as_json(self._plain())
 
     # Requests of the front-end
 
@@ -273,6 +277,7 @@ class TokenHeatmap(Widget):
                 {**token, "values": [_number(value) for value in row], **kept}
                 for token, row, kept in zip(source.text.rows(), source.values, self._kept(), strict=True)
             ],
+            **({"segments": self._segments()} if self.granularity != "tokens" else {}),
             "features": [
                 {**column, "scale_end": end, "scale_end_is": said}
                 for column, (end, said) in zip(source.columns, ends, strict=True)
@@ -283,6 +288,17 @@ class TokenHeatmap(Widget):
             },
             **{name: getattr(self, name) for name in ("facts", "provenance")},
         }
+
+    def _segments(self) -> list[dict[str, Any]]:
+        """The words, sentences or lines that are shown, each with its values."""
+        text = self._source.text
+        starts = text.starts(self.granularity)
+        values = pooled(self._source.values, text.counted, starts, self.pooling)
+        lasts = [*(starts[1:] - 1).tolist(), len(text) - 1]
+        return [
+            {"first": first, "last": last, "values": [_number(value) for value in row]}
+            for first, last, row in zip(starts.tolist(), lasts, values, strict=True)
+        ]
 
     def _kept(self) -> list[dict[str, Any]]:
         """The strongest features of each token, where they are kept."""

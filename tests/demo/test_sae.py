@@ -42,7 +42,7 @@ def test_loads_in_two_seconds():
 def test_the_files_are_those_of_the_report():
     for file in (SAE_FILE, FEATURES_FILE):
         assert sha256(file.read_bytes()).hexdigest() == REPORT["sha256"][file.name], file.name
-    assert SAE_FILE.stat().st_size + FEATURES_FILE.stat().st_size <= 7_000_000
+    assert SAE_FILE.stat().st_size + FEATURES_FILE.stat().st_size <= 9_000_000
 
 
 def test_what_it_is(sae):
@@ -192,3 +192,23 @@ def test_nearest_features_by_cosine(sae):
     values, indices = cosines.topk(6)
     assert [feature for feature, _ in sae.evidence(5).nearest] == indices.tolist()
     assert [cosine for _, cosine in sae.evidence(5).nearest] == pytest.approx(values.tolist(), abs=1e-3)
+
+
+def test_samples_and_features_that_go_together(sae):
+    active = (sae.statistics.density > 1e-4).nonzero()[:, 0].tolist()
+    for index in active[::100]:
+        evidence = sae.evidence(index)
+        highest, _, lowest = evidence.quantiles
+        assert highest.high == pytest.approx(sae.statistics.of("maximum", index), rel=2e-3)
+        assert lowest.low == 0
+        assert any(band.examples for band in evidence.quantiles)
+        for band in evidence.quantiles:
+            for example in band.examples:
+                at = example.values[example.peak]
+                # Kept in half precision, and in 255 steps of the window's largest.
+                assert band.low - 0.01 * highest.high <= at <= band.high + 0.01 * highest.high
+        assert len(evidence.random) == 2
+        assert index not in [feature for feature, _ in evidence.coactive]
+        values = [value for _, value in evidence.coactive]
+        assert values == sorted(values, reverse=True)
+        assert all(0 < value <= 1 for value in values)

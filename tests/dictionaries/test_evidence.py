@@ -52,6 +52,57 @@ def test_counts_are_off_by_little(count):
     assert float(2 ** (kept / 8) - 1) == pytest.approx(count, rel=0.06, abs=0.1)
 
 
+def more_arrays():
+    """Random places, two bands of places, and features that are active at the same tokens."""
+    generator = torch.Generator().manual_seed(1)
+    found = {}
+    for group, shape in (("random.", (FEATURES, EXAMPLES)), ("quantiles.", (FEATURES, 2, EXAMPLES))):
+        values = torch.rand(*shape, WINDOW, generator=generator) * 40
+        found |= {
+            f"{group}tokens": torch.randint(0, 60_000, (*shape, WINDOW), generator=generator).to(torch.uint16),
+            f"{group}values": value_levels(values, values.amax(-1)),
+            f"{group}tops": values.amax(-1).half(),
+            f"{group}lengths": torch.full(shape, WINDOW, dtype=torch.uint8),
+            f"{group}peaks": values.argmax(-1).to(torch.uint8),
+            f"{group}sources": torch.zeros(shape, dtype=torch.uint8),
+        }
+    found["quantiles.bounds"] = torch.tensor([[[20.0, 40], [0, 20]], [[2, 3], [0, 2]], [[0, 0], [0, 0]]])
+    found["random.lengths"][1, 1] = 0
+    found["coactive.ids"] = torch.tensor([[1, 2], [0, 0], [0, 0]], dtype=torch.uint16)
+    found["coactive.values"] = torch.tensor([[0.5, 0.25], [0.5, 0], [0, 0]]).half()
+    return found
+
+
+def test_quantiles_random_places_and_coactive_features_come_back(tmp_path):
+    more = more_arrays()
+    FeatureData(arrays()[1] | more, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
+    data = FeatureData.load(tmp_path / "features.safetensors")
+    assert [(band.low, band.high) for band in data[0].quantiles] == [(20, 40), (0, 20)]
+    assert data[2].quantiles == ()
+    second = data[1].quantiles[0].examples[1]
+    assert second.token_ids == tuple(more["quantiles.tokens"][1, 0, 1].tolist())
+    assert max(second.values) == pytest.approx(float(more["quantiles.tops"][1, 0, 1]), abs=1e-3)
+    assert [len(data[index].random) for index in range(3)] == [2, 1, 2]
+    assert data[0].random[1].token_ids == tuple(more["random.tokens"][0, 1].tolist())
+    assert [data[index].coactive for index in range(3)] == [((1, 0.5), (2, 0.25)), ((0, 0.5),), ()]
+
+
+def test_older_files_have_neither(tmp_path):
+    FeatureData(arrays()[1], ["chat", "wordnet"]).save(tmp_path / "features.safetensors")
+    evidence = FeatureData.load(tmp_path / "features.safetensors")[0]
+    assert (evidence.quantiles, evidence.random, evidence.coactive) == ((), (), ())
+
+
+def test_half_of_a_group_is_refused():
+    for name in ("quantiles.bounds", "random.peaks"):
+        more = more_arrays()
+        del more[name]
+        with pytest.raises(ValueError, match=f"lacks {name}"):
+            FeatureData(arrays()[1] | more, ["chat"])
+    with pytest.raises(ValueError, match="one row for each feature"):
+        FeatureData(arrays()[1] | more_arrays() | {"random.peaks": torch.zeros(7, 2)}, ["chat"])
+
+
 def test_belongs_to_a_dictionary():
     dictionary = sw.CAV(torch.eye(4)[:3], ["a", "b", "c"], layer=1)
     assert dictionary.evidence(0) is None

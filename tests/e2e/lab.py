@@ -188,6 +188,17 @@ class Notebook:
         }"""
         return self.page.evaluate(script, code)
 
+    def printed(self, code: str) -> str:
+        """What code prints that runs in the kernel without a cell."""
+        script = """async code => {
+            const future = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+            let text = "";
+            future.onIOPub = message => { if (message.header.msg_type === "stream") text += message.content.text };
+            await future.done;
+            return text;
+        }"""
+        return self.page.evaluate(script, code)
+
     def restart_and_run_all(self) -> None:
         self.command("notebook:restart-run-all")
         self.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()

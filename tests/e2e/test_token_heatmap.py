@@ -1,5 +1,6 @@
 """TokenHeatmap in JupyterLab, by accessible names: pointer, keys, spans, links, long texts, themes, frozen copies."""
 
+import json
 import os
 import re
 import subprocess
@@ -55,12 +56,16 @@ class Heatmap:
         return self.root.get_by_role("region", name="Features", exact=True)
 
     def drag(self, first: int, last: int) -> None:
-        start, end = self.word(first).bounding_box(), self.word(last).bounding_box()
         mouse = self.page.mouse
-        mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+        mouse.move(*self.middle(first))
         mouse.down()
-        mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2, steps=4)
+        mouse.move(*self.middle(last), steps=4)
         mouse.up()
+
+    def middle(self, position: int) -> tuple[int, int]:
+        """Whole pixels, as a mouse has them."""
+        box = self.word(position).bounding_box()
+        return round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2)
 
 
 @pytest.fixture
@@ -218,12 +223,44 @@ def test_a_span_is_asked_about_and_the_answer_added(open_heatmap, picture):
     expect(heatmap.button("Which features fire here")).to_have_count(0)
 
 
+COPIED = """() => { document.addEventListener('copy', event => {
+    globalThis.copied = event.clipboardData.getData('text/plain') }) }"""
+
+
+def test_a_drag_selects_text_natively_and_copies_it(open_heatmap):
+    notebook, heatmap = open_heatmap()
+    page = notebook.page
+    page.evaluate(COPIED)
+    texts = [heatmap.token(position).text_content() for position in range(12)]
+    selected = "() => String(getSelection())"
+    # Twice from the same place: the second drag begins within what the first has selected.
+    for first, last in ((4, 8), (6, 9)):
+        heatmap.drag(first, last)
+        native = page.evaluate(selected)
+        inner = "".join(texts[first + 1 : last])
+        assert inner in native
+        assert native in "".join(texts[first : last + 1])
+        chosen = heatmap.grid.locator("[aria-selected=true]")
+        expect(chosen).to_have_count(last - first + 1)
+        page.keyboard.press("Control+C")
+        assert page.evaluate("() => globalThis.copied") == native
+    assert notebook.execute("assert heatmap.selected == [6, 7, 8, 9]") == "ok"
+    box, (_, y) = heatmap.word(9).bounding_box(), heatmap.middle(9)
+    for x in range(round(box["x"]) + 1, round(box["x"] + box["width"])):
+        heatmap.page.mouse.move(x, y)
+        heatmap.page.mouse.down()
+        heatmap.page.mouse.move(*heatmap.middle(4), steps=3)
+        heatmap.page.mouse.up()
+        assert "".join(texts[5:9]) in page.evaluate(selected)
+    heatmap.token(2).click()
+    assert page.evaluate(selected) == ""
+    expect(heatmap.token(2)).to_be_focused()
+    expect(heatmap.token(2)).to_have_attribute("aria-selected", "true")
+
+
 def test_copied_text_is_exact_across_lines(open_heatmap):
     _, heatmap = open_heatmap()
-    heatmap.page.evaluate(
-        """() => document.addEventListener('copy', e => {
-            globalThis.copied = e.clipboardData.getData('text/plain') }, { once: true })"""
-    )
+    heatmap.page.evaluate(COPIED)
     last = int(heatmap.grid.get_by_role("gridcell").last.get_attribute("data-index"))
     heatmap.page.evaluate(
         """([grid]) => { const cells = grid.querySelectorAll('[role=gridcell]');
@@ -234,6 +271,45 @@ def test_copied_text_is_exact_across_lines(open_heatmap):
     )
     assert last > 20
     assert heatmap.page.evaluate("() => globalThis.copied") == PROMPT.replace("\\n", "\n")
+
+
+def test_words_on_the_screen_are_those_of_the_json(open_heatmap):
+    notebook, heatmap = open_heatmap(
+        "heatmap = sw.TokenHeatmap(lm, dictionary, prompt, 1, granularity='words')\nheatmap"
+    )
+    code = "import json; words = json.loads(heatmap.to_json())['segments']; print(json.dumps(words))"
+    words = json.loads(notebook.printed(code))
+    joined = "grid => [...grid.querySelectorAll('[role=gridcell]')].filter(c => c.querySelector('.joined')).length"
+    several = [word for word in words if word["last"] > word["first"]]
+    assert several
+    assert heatmap.grid.evaluate(joined) == sum(word["last"] - word["first"] for word in several)
+    word = max(several, key=lambda word: word["values"][0] or 0)
+    for position in range(word["first"], word["last"] + 1):
+        heatmap.token(position).hover()
+        expect(heatmap.detail).to_contain_text(f"its word: {word['values'][0]:.4g} (max)")
+
+
+def test_a_steered_text_is_told_apart_from_its_prompt(open_heatmap, picture):
+    steered = (
+        "out = lm.compare('Hello there', dictionary[1].add(30), max_new_tokens=12)\n"
+        "heatmap = sw.TokenHeatmap(lm, dictionary, out, [1])\nheatmap"
+    )
+    notebook, heatmap = open_heatmap(steered)
+    expect(heatmap.root).to_contain_text("12 generated")
+    expect(heatmap.root).to_contain_text("steered text, read without steering")
+    prompt = int(notebook.printed("print(len(out.prompt))"))
+    expect(heatmap.token(prompt)).to_have_attribute("aria-label", re.compile("generated from here on"))
+    heatmap.token(prompt + 2).hover()
+    expect(heatmap.detail).to_contain_text("generated")
+    heatmap.token(prompt - 1).hover()
+    expect(heatmap.detail).not_to_contain_text("generated")
+    texts = heatmap.grid.get_by_role("gridcell").all_text_contents()
+    assert "".join(texts).endswith(
+        notebook.printed("print(*(token.text for token in out.steered.tokens), sep='', end='')")
+    )
+    words = heatmap.grid.locator(".sw-word:not(.uncounted)")
+    assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
+    picture(notebook.page, "heatmap-steered")
 
 
 def test_what_goes_wrong_is_a_sentence_in_the_widget(open_heatmap):

@@ -10,7 +10,7 @@ MALFORMED = [
     {},
     {"type": "nonsense", "id": "a"},
     {"type": "request"},
-    {"type": "request", "id": ["a"], "name": "search"},
+    {"type": "request", "id": ["a"], "name": "find"},
     {"type": "request", "id": "b", "name": "nonsense"},
     {"type": "request", "id": "c", "name": "generate", "args": "text"},
     {"type": "request", "id": "d", "name": "generate", "args": {"settings": {"temperature": "hot"}}},
@@ -77,7 +77,7 @@ def test_a_malformed_message_is_answered_by_one_error(kernel, page, message):
     error = kernel.wait(lambda: [m for m in page.messages if m["type"] == "error"], "an error")[0]
     assert error["id"] == (message.get("id") if isinstance(message, dict) else None)
     assert error["error"]["message"]
-    assert page.call("search", query="sea")["value"]["total"] == 1
+    assert page.call("find", query="sea")["value"]["total"] == 1
     assert len([m for m in page.messages if m["type"] == "error"]) == 1
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_widget_message_at_all_leaves_the_kernel_alive(kernel, page):
     for state in ({"prompt": 5}, {"steers": [1, None]}, {"steers": "x"}, {"watched": "none/0"}, {"nonsense": 1}):
         page.update(**state)
     kernel.send("comm_msg", {"comm_id": "nobody", "data": {}})
-    assert page.call("search", query="sea")["value"]["total"] == 1
+    assert page.call("find", query="sea")["value"]["total"] == 1
 
 
 def test_edits_of_the_page_bring_readouts_and_snippet(kernel, page):

@@ -53,7 +53,7 @@ def test_stop_in_the_page_ends_a_run_from_code(kernel, open_page, subshell):
     page = open_page(subshell=subshell)
     tokens = 3000 if subshell else 150
     page.update(settings={"max_new_tokens": tokens})
-    page.call("search", query="sea")
+    page.call("find", query="sea")
     cell = kernel.start_cell("panel0.generate().steered.ended")
     delta = kernel.wait(lambda: [m for m in page.messages if m["type"] == "delta"], "text")[0]
     page.cancel(delta["id"])
@@ -105,9 +105,9 @@ def test_messages_on_both_shells_in_turns(kernel, open_page, busy, subshell):
     kernel.run(WHO)
     run = page.generate(400, subshell=None)
     page.streamed(run)
-    asked = [page.ask("search", chosen, query="food") for chosen in (subshell, None) * 5]
+    asked = [page.ask("find", chosen, query="food") for chosen in (subshell, None) * 5]
     busy.start()
-    asked += [page.ask("search", chosen, query="sea") for chosen in (None, subshell) * 5]
+    asked += [page.ask("find", chosen, query="sea") for chosen in (None, subshell) * 5]
     for number, chosen in enumerate((subshell, None) * 3):
         page.deliver({"method": "update", "state": {"prompt": f"p{number}"}, "buffer_paths": []}, chosen)
     busy.let_go()
@@ -122,7 +122,7 @@ def test_messages_on_both_shells_in_turns(kernel, open_page, busy, subshell):
 
 def test_malformed_messages_on_a_subshell(kernel, open_page, busy, subshell):
     page = open_page(subshell=subshell)
-    page.call("search", query="sea")
+    page.call("find", query="sea")
     busy.start()
     for message in (None, [], {"type": "request"}, {"type": "request", "id": "x", "name": "none"}):
         page.send(message)
@@ -130,5 +130,5 @@ def test_malformed_messages_on_a_subshell(kernel, open_page, busy, subshell):
     if subshell is None:
         busy.let_go()
     kernel.wait(lambda: len([m for m in page.messages if m["type"] == "error"]) == 4, "four errors")
-    assert page.call("search", query="sea")["type"] == "result"
+    assert page.call("find", query="sea")["type"] == "result"
     busy.let_go()

@@ -20,7 +20,7 @@ def assert_sentence(text):
 
 def assert_alive(panel, page):
     """The panel still searches and runs."""
-    assert page.call("search", query="sea")["type"] == "result"
+    assert page.call("find", query="sea")["type"] == "result"
     inputs = {"prompt": "Hello", "chat": True, "settings": {"max_new_tokens": 2}, "steers": [], "positions": {}}
     assert page.call("generate", **inputs, watched="")["type"] == "result"
     assert panel.status["state"] == "done"
@@ -39,10 +39,10 @@ def assert_alive(panel, page):
         ({"type": "request"}, None),
         ({"type": "nonsense", "id": "a"}, "a"),
         ({"type": ["request"], "id": "a"}, "a"),
-        ({"type": "request", "id": "", "name": "search"}, ""),
-        ({"type": "request", "id": 5, "name": "search"}, 5),
-        ({"type": "request", "id": {"a": [1]}, "name": "search"}, {"a": [1]}),
-        ({"type": "request", "id": ["a"], "name": "search"}, ["a"]),
+        ({"type": "request", "id": "", "name": "find"}, ""),
+        ({"type": "request", "id": 5, "name": "find"}, 5),
+        ({"type": "request", "id": {"a": [1]}, "name": "find"}, {"a": [1]}),
+        ({"type": "request", "id": ["a"], "name": "find"}, ["a"]),
         ({"type": "request", "id": "a"}, "a"),
         ({"type": "request", "id": "a", "name": None}, "a"),
         ({"type": "request", "id": "a", "name": "nonsense"}, "a"),
@@ -173,7 +173,7 @@ def test_a_run_of_wrong_inputs_is_answered_by_one_sentence(panel, page, cavs, ar
     ids=str,
 )
 def test_a_search_of_wrong_arguments_finds_or_says_what_is_wrong(panel, page, args):
-    answer = page.call("search", **{"query": "sea"} | args)
+    answer = page.call("find", **{"query": "sea"} | args)
     if answer["type"] == "error":
         assert_sentence(answer["error"]["message"])
     else:

@@ -196,6 +196,21 @@ def test_generate_shows_what_compare_gives(panel, lm, cavs):
     assert shown.steered.text == plain.steered.text
 
 
+def test_colours_end_at_the_99_5th_percentile_where_it_is_known(make_panel, cavs):
+    maxima, p995 = torch.tensor([9.0, 8.0, torch.nan]), torch.tensor([6.5, torch.nan, torch.nan])
+    cavs.statistics = sw.FeatureStatistics(maxima, p995=p995, corpus="C4", tokens=1000)
+    ends = []
+    for index in range(3):
+        panel = make_panel(cavs, recipe=cavs[index].add(1), max_new_tokens=2)
+        panel.generate()
+        ends.append((panel.result["watched"]["domain"], panel.result["watched"]["domain_source"]))
+    assert ends[0] == (6.5, "99.5th percentile over C4, 1,000 tokens")
+    assert ends[1] == (8.0, "maximum over C4, 1,000 tokens")
+    shown = [abs(value) for row in panel.result["rows"] for value in row["watched"]]
+    assert ends[2] == (max(shown), "largest in these texts")
+    assert panel.steer_features[cavs[2].key]["p995_activation"] is None
+
+
 def test_an_empty_recipe_gives_the_same_text_twice(panel):
     panel.recipe = None
     panel.generate()

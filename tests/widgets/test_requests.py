@@ -123,7 +123,7 @@ def test_cancelling_what_is_over_or_never_was_changes_nothing(panel, page):
     page.cancel("never asked")
     assert len(page.messages) == count
     assert panel.status["state"] == "done"
-    assert page.call("search", query="sea")["type"] == "result"
+    assert page.call("find", query="sea")["type"] == "result"
 
 
 def test_two_panels_on_one_model_queue(make_panel, cavs, lm, gate):
@@ -173,14 +173,14 @@ def test_a_view_that_came_late_gets_the_whole_text(panel, page, gate):
 
 
 def test_search(panel, page, cavs):
-    assert page.call("search", query="SEA sail", limit=9)["value"]["features"][0]["key"] == cavs[0].key
-    assert page.call("search", query="cav cook")["value"]["total"] == 1
-    assert page.call("search", query="no such words")["value"] == {"features": [], "total": 0}
+    assert page.call("find", query="SEA sail", limit=9)["value"]["features"][0]["key"] == cavs[0].key
+    assert page.call("find", query="cav cook")["value"]["total"] == 1
+    assert page.call("find", query="no such words")["value"] == {"features": [], "total": 0}
 
 
 def test_search_tells_how_many_there_are_and_not_how_many_were_sent(make_panel):
     panel = make_panel(sw.CAV(vectors(700), [f"concept {i}" for i in range(700)], layer=1))
-    found = FrontEnd(panel).call("search", query="concept", limit=20)["value"]
+    found = FrontEnd(panel).call("find", query="concept", limit=20)["value"]
     assert len(found["features"]) == 20
     assert found["total"] == 700
 

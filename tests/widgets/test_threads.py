@@ -114,7 +114,7 @@ def test_a_request_that_is_cancelled_while_code_runs_leaves_that_run_alone(panel
 
 def test_many_threads_ask_at_once(panel, page, lock_is_free, hooks):
     before = hooks()
-    asked = [in_thread(lambda: page.call("search", query="sea")) for _ in range(8)]
+    asked = [in_thread(lambda: page.call("find", query="sea")) for _ in range(8)]
     runs = [in_thread(lambda i=i: page.ask("generate", **run_args(panel, seed=i))) for i in range(4)]
     assert all(wait()[1]["type"] == "result" for wait in asked)
     ids = [wait()[1] for wait in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -130,18 +131,62 @@ def test_what_does_not_count_is_said(make, lm):
     assert any(fragments)
     raw = make()
     assert flags(raw)[0] & 8  # position 0 is a sink even where no BOS stands
-    counted = (flags(raw) & ~np.uint8(1)) == 0
+    counted = (flags(raw) & np.uint8(2 | 4 | 8 | 16)) == 0
     assert counted.tolist() == raw.activations.mask.tolist()
     largest = np.abs(values(raw)[counted, 0]).max()
     assert raw.reading["features"][0]["largest"] == pytest.approx(float(largest), rel=1e-6)
 
 
-def test_messages_and_steered_texts_alike(make, lm, dictionary):
+def test_messages_and_token_ids(make, lm):
     chat = make(prompt=[{"role": "user", "content": "Hi"}])
     assert (flags(chat) & 4).any()
-    out = lm.compare("Hi", dictionary[1].add(4), max_new_tokens=4)
-    ids = [*out.prompt.token_ids, *out.steered.token_ids]
+    ids = list(lm.encode("The sea").token_ids)
     assert unpack(make(prompt=ids).text["ids"]).tolist() == ids
+
+
+def test_a_comparison_shows_its_steered_text_read_without_steering(make, lm, dictionary):
+    out = lm.compare("Hi", dictionary[1].add(40), max_new_tokens=6, seed=3)
+    assert out.baseline.token_ids != out.steered.token_ids
+    heatmap = make(prompt=out)
+    ids = [*out.prompt.token_ids, *out.steered.token_ids]
+    assert unpack(heatmap.text["ids"]).tolist() == ids
+    assert np.allclose(values(heatmap), expected(lm, dictionary, ids, [1, 3]), atol=1e-4)
+    bits = flags(heatmap)
+    prompt = len(out.prompt)
+    assert ((bits & 32) > 0).tolist() == [False] * prompt + [True] * 6
+    assert ((bits & 4) > 0).tolist() == [*out.prompt.template, *[False] * 6]
+    assert heatmap.facts["origin"] == "steered text, read without steering"
+    assert json.loads(heatmap.provenance["recipe"]) == json.loads(out.recipe.to_json())
+    assert "seed=3" in heatmap.provenance["sampling"]
+    said = json.loads(heatmap.to_json())["tokens"]
+    assert [row["generated"] for row in said] == [False] * prompt + [True] * 6
+    assert heatmap.fires(range(prompt, len(ids)), k=3).features
+
+
+def test_rows_of_comparisons_and_sweeps_bring_their_prompt(make, lm, dictionary):
+    out = lm.compare("Hi", dictionary[1].add(40), max_new_tokens=4)
+    baseline = make(prompt=out.baseline)
+    ids = [*out.prompt.token_ids, *out.baseline.token_ids]
+    assert unpack(baseline.text["ids"]).tolist() == ids
+    assert baseline.facts["origin"] == "text generated without steering"
+    assert "recipe" not in baseline.provenance
+    strongest = lm.sweep("Hi", [None, dictionary[1].add(40)], max_new_tokens=4)[1]
+    baseline.prompt = strongest
+    assert unpack(baseline.text["ids"]).tolist() == [*out.prompt.token_ids, *strongest.token_ids]
+    assert baseline.facts["origin"] == "steered text, read without steering"
+    assert baseline.prompt is strongest
+    baseline.prompt = "The sea"
+    assert baseline.facts["origin"] == ""
+    assert not (flags(baseline) & 32).any()
+
+
+def test_a_turn_mark_that_the_model_wrote_does_not_count(make, lm):
+    out = lm.compare("Hi", None, max_new_tokens=2)
+    mark = next(i for i in out.prompt.token_ids if i in lm.engine.special_ids)
+    row = dataclasses.replace(out.baseline, token_ids=(*out.baseline.token_ids, mark))
+    bits = flags(make(prompt=row))
+    assert bits[-1] & 2
+    assert bits[-1] & 32
 
 
 def test_the_strongest_features_of_each_token_go_with_it(make, dictionary):
@@ -301,7 +346,7 @@ def test_arrays_with_ids_a_mask_and_gaps():
     tokens = [Token(5, "a"), Token(6, "E2 98", fragment=True), Token(7, "b")]
     heatmap = sw.TokenHeatmap.from_arrays(tokens, [90.0, np.nan, 2.0], mask=[False, True, True])
     assert unpack(heatmap.text["ids"]).tolist() == [5, 6, 7]
-    assert flags(heatmap).tolist() == [16, 1, 0]
+    assert (flags(heatmap) & 31).tolist() == [16, 1, 0]
     assert heatmap.reading["features"][0]["largest"] == 2.0
     rows = json.loads(heatmap.to_json())["tokens"]
     assert [row["values"] for row in rows] == [[90.0], [None], [2.0]]

@@ -1,8 +1,8 @@
 import "../styles/comparison.css";
-import { useState } from "preact/hooks";
 import type { Palette } from "../lib/colour";
 import { formatNumber, formatPercent, visible } from "../lib/format";
 import type { Colouring, Shown, ShownRow } from "../lib/shown";
+import { useState } from "./hooks";
 import { differenceText, KlBars } from "./kl_bars";
 import { TokenText } from "./token_text";
 

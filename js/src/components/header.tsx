@@ -1,20 +1,20 @@
 import "../styles/header.css";
-import { useRef, useState } from "preact/hooks";
-import type { Panel } from "../lib/panel";
+import type { Bench } from "../lib/bench";
 import { describeRecipe } from "../lib/recipe";
 import { Button } from "./button";
+import { useRef, useState } from "./hooks";
 import { SaveButton } from "./save_button";
 import { TextPane } from "./text_pane";
 
 type Open = "recipe" | "code" | null;
 
 /** What model this is, whether it is being steered, and what can be taken away from here. */
-export function Header({ panel }: { panel: Panel }) {
+export function Header({ bench }: { bench: Bench }) {
   const [open, setOpen] = useState<Open>(null);
   const opener = useRef<HTMLButtonElement | null>(null);
-  const { model_info, steers, recipe_json, snippet } = panel.traits;
+  const { model_info, steers, recipe_json, snippet } = bench.traits;
   const { name, device, dtype, blocks, d_model } = model_info.value;
-  const state = describeRecipe(steers.value, (key) => panel.feature(key)?.layer);
+  const state = describeRecipe(steers.value, (key) => bench.feature(key)?.layer);
   const toggle = (which: Open) => (event: { currentTarget: HTMLButtonElement }) => {
     opener.current = event.currentTarget;
     setOpen(open === which ? null : which);
@@ -43,10 +43,12 @@ export function Header({ panel }: { panel: Panel }) {
             <Button kind="quiet" aria-expanded={open === "recipe"} onClick={toggle("recipe")}>
               Recipe JSON
             </Button>
-            <Button kind="quiet" aria-expanded={open === "code"} onClick={toggle("code")}>
-              Code
-            </Button>
-            {!panel.frozen && <SaveButton from={panel} />}
+            {snippet.value && (
+              <Button kind="quiet" aria-expanded={open === "code"} onClick={toggle("code")}>
+                Code
+              </Button>
+            )}
+            {!bench.frozen && <SaveButton from={bench} />}
           </span>
         </div>
       </div>

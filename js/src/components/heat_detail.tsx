@@ -36,6 +36,7 @@ export function HeatDetail({ heatmap, hues }: Props) {
         <code>{visible(token)}</code>
         {token.id >= 0 && <span>id {token.id}</span>}
         <span>position {index}</span>
+        {token.generated && <span>generated</span>}
         {token.fragment && <span>bytes of a character</span>}
       </p>
       {why && <p class="why">{why} · not counted, so not coloured</p>}

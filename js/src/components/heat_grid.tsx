@@ -1,5 +1,4 @@
 import "../styles/heat_grid.css";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { gridMove } from "../lib/grid_keys";
 import type { Heatmap } from "../lib/heatmap";
 import { breakLines, linesOfTokens } from "../lib/lines";
@@ -7,7 +6,8 @@ import { measureWith } from "../lib/measure";
 import { LANE, type Painter } from "../lib/painter";
 import { exactText, selectedSpan, textOf } from "../lib/spans";
 import { HeatRow } from "./heat_row";
-import { indexOf } from "./roving";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./hooks";
+import { indexOf, letDragSelect } from "./roving";
 
 const LINE = 27; // px, as in heat_grid.css
 const AHEAD = 8; // lines drawn outside the window
@@ -31,6 +31,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
   const pointer = useRef("");
   const tokens = heatmap.tokens.value;
   const striped = heatmap.traits.mixing.value === "stripes" && heatmap.lit.value.length > 1;
+  const written = Boolean(tokens.at(-1)?.generated);
   const height = LINE + (striped ? heatmap.lit.value.length * LANE : 0);
   const lines = useMemo(
     () =>
@@ -98,12 +99,14 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
     const token = indexOf(event);
     const box = scroller.current;
     if (token === null || !box) return;
-    if (event.shiftKey) heatmap.select(between(current, token));
-    else if (!drag.current?.moved && !selectedSpan(box)) heatmap.toggle(token);
     setStop(token);
+    if (event.shiftKey) heatmap.select(between(current, token));
+    else if (drag.current?.moved || selectedSpan(box)) return;
+    else heatmap.toggle(token);
+    focusNext.current = true;
   };
 
-  // A span follows the pointer token by token: hosts differ in what they let a drag select as text.
+  // A drag selects text natively, and the span follows it token by token.
   const onPointerDown = (event: PointerEvent) => {
     const token = indexOf(event);
     const usable = event.button === 0 && event.pointerType !== "touch" && !event.shiftKey;
@@ -136,7 +139,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
     <div class="sw-heat-text" ref={scroller} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
       {/* biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out */}
       <div
-        class={striped ? "sw-lines striped" : "sw-lines"}
+        class={["sw-lines", striped ? "striped" : "", written ? "written" : ""].join(" ")}
         role="grid"
         aria-label="Token activations"
         aria-multiselectable="true"
@@ -147,7 +150,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
         onPointerLeave={() => heatmap.point(null)}
         onFocusIn={(event) => heatmap.point(indexOf(event))}
         onFocusOut={() => heatmap.point(null)}
-        onMouseDown={(event) => event.shiftKey && event.preventDefault()}
+        onMouseDown={letDragSelect}
         onClick={onClick}
         onKeyDown={onKeyDown}
         onCopy={onCopy}

@@ -48,11 +48,6 @@ function Feature({ heatmap, column, hue }: { heatmap: Heatmap; column: Column; h
       <span class="label" title={column.label}>
         {column.label}
       </span>
-      {column.label_author === "language model" && (
-        <span class="sw-badge" title="This label was written by a language model">
-          LM label
-        </span>
-      )}
     </>
   );
   return (
@@ -70,6 +65,11 @@ function Feature({ heatmap, column, hue }: { heatmap: Heatmap; column: Column; h
         >
           {content}
         </button>
+      )}
+      {column.label_author === "language model" && (
+        <span class="sw-badge" title="This label was written by a language model">
+          LM label
+        </span>
       )}
       {column.kind && (
         <span class="sw-badge">

@@ -1,6 +1,6 @@
 import "../styles/token.css";
 import "../styles/heat_row.css";
-import { splitLead } from "../lib/format";
+import { splitLead, TURNS } from "../lib/format";
 import type { HeatToken } from "../lib/heat_types";
 import type { Line, Piece } from "../lib/lines";
 import type { Painter } from "../lib/painter";
@@ -47,6 +47,12 @@ export class HeatRow extends Memo<Props> {
     const joined = !first && painter.joined(index);
     const parts = token.fragment || joined ? { lead: "", body: text } : splitLead(text);
     const look = painter.look(index);
+    const cell = [
+      "sw-token",
+      TURNS.test(text) ? "apart" : "",
+      token.generated ? "generated" : "",
+      painter.begins(index) && !goesOn ? "begins" : "",
+    ];
     const classes = [
       "sw-word",
       ...look.classes,
@@ -60,7 +66,7 @@ export class HeatRow extends Memo<Props> {
       // biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out
       <span
         key={`${index}.${start}`}
-        class={CONTROLS.test(text) ? "sw-token apart" : "sw-token"}
+        class={cell.filter(Boolean).join(" ")}
         role="gridcell"
         aria-label={painter.name(index) + (goesOn ? ", continued" : "")}
         aria-selected={selected.has(index)}
@@ -83,6 +89,3 @@ function pin(selected: ReadonlySet<number>, index: number): string {
   if (!after && !before) return "pinned";
   return `pinned run${after ? "" : " from"}${before ? "" : " to"}`;
 }
-
-/** Marks that change the direction of what follows: they must not reach the next token. */
-const CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;

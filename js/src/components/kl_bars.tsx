@@ -1,4 +1,5 @@
 import "../styles/kl_bars.css";
+import { flags } from "../lib/flags";
 import { formatNumber, visible } from "../lib/format";
 import type { Shown } from "../lib/shown";
 import type { Token } from "../lib/types";
@@ -25,9 +26,7 @@ export function KlBars({ kl, tokens, active, pinned, onPoint, onPin }: Props) {
       {kl.map((value, index) => (
         <span
           key={index}
-          class={["bar", index === active && "active", index === pinned && "pinned"]
-            .filter(Boolean)
-            .join(" ")}
+          class={flags({ bar: true, active: index === active, pinned: index === pinned })}
           role="option"
           aria-selected={index === pinned}
           aria-label={`token ${index + 1} ${tokens[index] ? visible(tokens[index]) : ""}, KL ${formatNumber(value)} nats`}

@@ -1,5 +1,5 @@
 import "../styles/number_box.css";
-import { useRef } from "preact/hooks";
+import { useRef } from "./hooks";
 
 interface Props {
   label: string;

@@ -1,9 +1,10 @@
 import "../styles/positions.css";
-import { plural, visible } from "../lib/format";
+import { plural } from "../lib/format";
 import type { Panel } from "../lib/panel";
 import { steeredTokens, toggleToken } from "../lib/recipe";
 import type { PromptToken, Where } from "../lib/types";
-import { rovingHandlers } from "./roving";
+import { Select } from "./select";
+import { TokenStrip } from "./token_strip";
 
 const CHOICES: [Where, string][] = [
   ["all", "every token"],
@@ -23,20 +24,12 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
     <section class="sw-section sw-positions" aria-label="Positions">
       <div class="sw-heading">
         <h3>Positions</h3>
-        <select
-          class="sw-select quiet"
-          aria-label="Positions to steer"
+        <Select
+          label="Positions to steer"
           value={positions.where}
-          onChange={(event) =>
-            panel.setPositions({ ...positions, where: event.currentTarget.value as Where })
-          }
-        >
-          {choices.map(([where, text]) => (
-            <option key={where} value={where}>
-              {text}
-            </option>
-          ))}
-        </select>
+          options={choices}
+          onChoose={(where) => panel.setPositions({ ...positions, where })}
+        />
       </div>
       <label class="sw-check">
         <input
@@ -49,56 +42,16 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
         Special and template tokens
       </label>
       {tokens.length > 0 && (
-        <Strip
+        <TokenStrip
+          label="Prompt tokens"
           tokens={tokens}
-          steered={steered}
+          pressed={(index) => steered?.[index] ?? false}
           stale={prompt !== panel.traits.prompt.value}
           onToggle={(index) => panel.setPositions(toggleToken(positions, tokens, index))}
         />
       )}
       <p class="sw-note sw-num">{summary(tokens, steered, positions.where)}</p>
     </section>
-  );
-}
-
-interface StripProps {
-  tokens: PromptToken[];
-  steered: boolean[] | null;
-  /** The prompt has changed and the kernel has not tokenised it yet. */
-  stale: boolean;
-  onToggle(index: number): void;
-}
-
-function Strip({ tokens, steered, stale, onToggle }: StripProps) {
-  const handlers = rovingHandlers(tokens.length, {
-    onPoint: () => {},
-    onPin: (index) => index !== null && onToggle(index),
-  });
-  return (
-    // biome-ignore lint/a11y/useSemanticElements: a fieldset has a legend and a layout of its own
-    <div
-      class={stale ? "strip stale" : "strip"}
-      role="group"
-      aria-label="Prompt tokens"
-      onKeyDown={handlers.onKeyDown}
-    >
-      {tokens.map((token, index) => (
-        <button
-          key={index}
-          type="button"
-          class={token.special || token.template ? "piece template" : "piece"}
-          data-index={index}
-          tabIndex={index === 0 ? 0 : -1}
-          aria-pressed={steered?.[index] ?? false}
-          aria-label={`token ${index} ${visible(token)}${token.sink ? ", attention sink" : ""}`}
-          title={`position ${index} · id ${token.id}${token.sink ? " · attention sink" : ""}`}
-          onClick={() => onToggle(index)}
-        >
-          {visible(token)}
-          {token.sink && <sup aria-hidden="true">sink</sup>}
-        </button>
-      ))}
-    </div>
   );
 }
 

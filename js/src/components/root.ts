@@ -1,6 +1,7 @@
 // What every widget's outermost element does: the class its styles hang on, the theme, and its keys to itself.
 import "../styles/base.css";
-import type { ReadonlySignal } from "@preact/signals";
+import "./hooks";
+import type { ReadonlySignal } from "../lib/signals";
 import { type Theme, watchTheme } from "../lib/theme";
 
 export interface Root {

@@ -1,4 +1,5 @@
 // One tab stop for many items: arrows, Home and End move, Enter pins, Esc clears.
+import { nativeSelection } from "../lib/spans";
 
 /** The item a key leads to, or null when the key means nothing here. */
 export function moveTo(key: string, current: number, count: number): number | null {
@@ -30,6 +31,22 @@ export function focusItem(container: Element, index: number): void {
   container.querySelector<HTMLElement>(`[data-index="${index}"]`)?.focus({ preventScroll: false });
 }
 
+/**
+ * For mousedown. A drag that begins within text that is selected would carry this text away, and one that begins at the
+ * edge of an item selects nothing where the browser gives the item the focus: it can have it after the click.
+ */
+export function letDragSelect(event: MouseEvent): void {
+  const item = (event.target as Element).closest<HTMLElement>("[data-index]");
+  if (event.shiftKey) event.preventDefault();
+  if (event.shiftKey || event.button || !item) return;
+  nativeSelection(item)?.removeAllRanges();
+  const stop = item.tabIndex;
+  item.removeAttribute("tabindex");
+  setTimeout(() => {
+    item.tabIndex = stop;
+  });
+}
+
 export interface Pointing {
   /** The item under the pointer or the focus; null when there is none. */
   onPoint(index: number | null): void;
@@ -43,11 +60,14 @@ export function rovingHandlers(count: number, { onPoint, onPin }: Pointing) {
     onPointerLeave: () => onPoint(null),
     onFocusIn: (event: Event) => onPoint(indexOf(event)),
     onFocusOut: () => onPoint(null),
-    onClick(event: Event) {
+    onClick(event: Event & { currentTarget: Element }) {
       const index = indexOf(event);
       const selecting = getSelection()?.isCollapsed === false; // the end of a drag over text
-      if (index !== null && !selecting) onPin(index);
+      if (index === null || selecting) return;
+      focusItem(event.currentTarget, index);
+      onPin(index);
     },
+    onMouseDown: letDragSelect,
     onKeyDown(event: KeyboardEvent & { currentTarget: Element }) {
       const index = indexOf(event);
       if (index === null) return;

@@ -1,6 +1,6 @@
-import { useState } from "preact/hooks";
 import { download } from "../lib/download";
 import { Button } from "./button";
+import { useState } from "./hooks";
 
 interface Props {
   from: {

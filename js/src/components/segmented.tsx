@@ -1,5 +1,5 @@
 import "../styles/segmented.css";
-import { useId } from "preact/hooks";
+import { useId } from "./hooks";
 
 interface Props<Value extends string> {
   label: string;

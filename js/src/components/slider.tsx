@@ -1,6 +1,6 @@
 import "../styles/slider.css";
-import { useRef } from "preact/hooks";
 import type { Range } from "../lib/strength";
+import { useRef } from "./hooks";
 
 interface Props {
   label: string;

@@ -1,11 +1,11 @@
 import "../styles/status_line.css";
-import { useEffect, useRef, useState } from "preact/hooks";
 import { formatDuration, formatNumber, plural } from "../lib/format";
 import type { Panel } from "../lib/panel";
 import type { LiveRun } from "../lib/run";
 import { isResult } from "../lib/shown";
 import { same } from "../lib/store";
 import type { Result } from "../lib/types";
+import { useEffect, useRef, useState } from "./hooks";
 
 export const FROZEN = "A frozen copy: open the notebook to generate.";
 const CALM = 400; // ms between two announcements of the same phase
@@ -69,17 +69,13 @@ function restText(panel: Panel): string {
     .join(" · ");
 }
 
-/** The controls no longer say what these texts were made with. */
-function isStale({ traits }: Panel, result: Result): boolean {
-  const asked: Partial<Result> = {
-    prompt: traits.prompt.value,
-    chat: traits.chat.value,
-    settings: traits.settings.value,
-    positions: traits.positions.value,
-    steers: traits.steers.value,
-  };
-  const names = Object.keys(asked) as (keyof Result)[];
-  return names.some((name) => result[name] !== undefined && !same(result[name], asked[name]));
+/** The controls no longer say what these texts were made with. What only colours them does not count. */
+function isStale(panel: Panel, result: Result): boolean {
+  const { watched, ...asked } = panel.inputs();
+  return Object.entries(asked).some(([name, now]) => {
+    const then = result[name as keyof Result];
+    return then !== undefined && !same(then, now);
+  });
 }
 
 /** The text, changing at most every CALM ms within a phase: a screen reader reads every change out. */

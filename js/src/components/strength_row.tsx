@@ -4,6 +4,7 @@ import { meanings, sliderParameter, sliderRange } from "../lib/strength";
 import type { Feature, Op, OpParameter, Readout, Steer } from "../lib/types";
 import { Button } from "./button";
 import { NumberBox } from "./number_box";
+import { Select } from "./select";
 import { Slider } from "./slider";
 import { Switch } from "./switch";
 
@@ -16,32 +17,47 @@ interface Props {
   onOp(op: string): void;
   onParameter(name: string, value: number | null): void;
   onHold(held: boolean): void;
-  onEnable(enabled: boolean): void;
+  onChange(change: Partial<Steer>): void;
   onRemove(): void;
 }
 
 /** One steer: what, how, how much, and what that strength means. */
 export function StrengthRow(props: Props) {
-  const { steer, feature, ops, colour } = props;
+  const { steer, feature, ops, readout, colour, onChange, onParameter } = props;
+  const { enabled, control } = steer;
   const label = feature?.label ?? steer.key;
   const op = ops[steer.op];
   const main = sliderParameter(op);
   const others = op?.parameters.filter((parameter) => parameter !== main) ?? [];
+  const box = (parameter: OpParameter, name: string) => {
+    const { name: key, step, optional, unit } = parameter;
+    return (
+      <NumberBox
+        label={`${label} ${name}`}
+        title={[key, unit].filter(Boolean).join(", ")}
+        value={steer.params[key] ?? null}
+        step={optional ? "any" : step}
+        optional={optional}
+        placeholder={optional ? "open" : ""}
+        onValue={(value) => onParameter(key, value)}
+      />
+    );
+  };
   return (
-    <li class={steer.enabled ? "sw-strength" : "sw-strength off"} style={{ "--colour": colour }}>
+    <li class={enabled ? "sw-strength" : "sw-strength off"} style={{ "--colour": colour }}>
       <div class="top">
         <span class="label" title={label}>
           {label}
         </span>
         <span class="controls">
-          <OpSelect label={label} steer={steer} feature={feature} ops={ops} onOp={props.onOp} />
-          {main && <Box {...props} label={label} name="strength" parameter={main} />}
+          {opSelect(props, label, op)}
+          {main && box(main, "strength")}
           <Switch
             label={`${label} on`}
-            title={steer.enabled ? "Leave this steer out" : "Steer with this again"}
-            on={steer.enabled}
+            title={enabled ? "Leave this steer out" : "Steer with this again"}
+            on={enabled}
             colour={colour}
-            onToggle={props.onEnable}
+            onToggle={(on) => onChange({ enabled: on })}
           />
           <Button
             kind="icon"
@@ -53,76 +69,67 @@ export function StrengthRow(props: Props) {
           </Button>
         </span>
       </div>
-      {main && op && <StrengthSlider {...props} label={label} op={op} parameter={main} />}
+      {main && op && slider(props, label, op, main)}
       {others.length > 0 && (
         <div class="others">
           {others.map((parameter) => (
             <label key={parameter.name}>
               {parameter.symbol || parameter.name}
-              <Box {...props} label={label} name={parameter.name} parameter={parameter} />
+              {box(parameter, parameter.name)}
             </label>
           ))}
         </div>
       )}
-      <Meanings {...props} op={op} parameter={main} />
+      <div class="foot">
+        <p class="meanings sw-num">
+          {feature && (
+            <span class="sw-badge">
+              {feature.kind} {feature.layer}
+            </span>
+          )}
+          {meanings(steer, feature, readout, main).map(({ value, unit }) => (
+            <span
+              key={unit}
+              class="fact"
+              title={unit.startsWith("max") ? (feature?.max_activation_of ?? undefined) : undefined}
+            >
+              <b>{value}</b> {unit}
+            </span>
+          ))}
+          {op && <span class="fact formula">{op.formula}</span>}
+          {readout?.note && <span class="fact">{readout.note}</span>}
+        </p>
+        <Button
+          kind="quiet small control"
+          aria-label={`${label} random direction`}
+          aria-pressed={!!control}
+          title={`Control: the same change in a random direction of the same norm, seed ${control?.seed ?? 0}`}
+          onClick={() => onChange({ control: control ? null : { seed: 0 } })}
+        >
+          random
+        </Button>
+      </div>
     </li>
   );
 }
 
-function OpSelect({
-  label,
-  steer,
-  feature,
-  ops,
-  onOp,
-}: Pick<Props, "steer" | "feature" | "ops" | "onOp"> & { label: string }) {
+function opSelect({ steer, feature, ops, onOp }: Props, label: string, op: Op | undefined) {
   const names = feature?.ops.length ? feature.ops : [steer.op];
   const all = names.includes(steer.op) ? names : [steer.op, ...names];
-  const op = ops[steer.op];
   return (
-    <select
-      class="sw-select quiet op"
-      aria-label={`${label} op`}
+    <Select
+      label={`${label} op`}
+      kind="op"
       title={op ? `${op.formula}: ${op.summary}` : steer.op}
       value={steer.op}
-      onChange={(event) => onOp(event.currentTarget.value)}
-    >
-      {all.map((name) => (
-        <option key={name} value={name}>
-          {(ops[name]?.name ?? name).replaceAll("_", " ")}
-        </option>
-      ))}
-    </select>
-  );
-}
-
-type ParameterProps = Props & { label: string; parameter: OpParameter };
-
-function Box({ steer, label, name, parameter, onParameter }: ParameterProps & { name: string }) {
-  const { step, optional, unit } = parameter;
-  return (
-    <NumberBox
-      label={`${label} ${name}`}
-      title={[parameter.name, unit].filter(Boolean).join(", ")}
-      value={steer.params[parameter.name] ?? null}
-      step={optional ? "any" : step}
-      optional={optional}
-      placeholder={optional ? "open" : ""}
-      onValue={(value) => onParameter(parameter.name, value)}
+      options={all.map((name) => [name, (ops[name]?.name ?? name).replaceAll("_", " ")] as const)}
+      onChoose={onOp}
     />
   );
 }
 
-function StrengthSlider({
-  steer,
-  feature,
-  op,
-  parameter,
-  label,
-  colour,
-  onParameter,
-  onHold,
-}: ParameterProps & { op: Op }) {
+function slider(props: Props, label: string, op: Op, parameter: OpParameter) {
+  const { steer, feature, colour, onParameter, onHold } = props;
   const value = steer.params[parameter.name] ?? parameter.default ?? 0;
   return (
     <Slider
@@ -136,38 +143,5 @@ function StrengthSlider({
       onValue={(next) => onParameter(parameter.name, next)}
       onHold={onHold}
     />
-  );
-}
-
-function Meanings({
-  steer,
-  feature,
-  readout,
-  op,
-  parameter,
-}: Pick<Props, "steer" | "feature" | "readout"> & {
-  op: Op | undefined;
-  parameter: OpParameter | undefined;
-}) {
-  const source = feature?.max_activation_of;
-  return (
-    <p class="meanings sw-num">
-      {feature && (
-        <span class="sw-badge">
-          {feature.kind} {feature.layer}
-        </span>
-      )}
-      {meanings(steer, feature, readout, parameter).map(({ value, unit }) => (
-        <span
-          key={unit}
-          class="fact"
-          title={unit.startsWith("max") ? (source ?? undefined) : undefined}
-        >
-          <b>{value}</b> {unit}
-        </span>
-      ))}
-      {op && <span class="fact formula">{op.formula}</span>}
-      {readout?.note && <span class="fact">{readout.note}</span>}
-    </p>
   );
 }

@@ -1,6 +1,6 @@
 import "../styles/text_pane.css";
-import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "./button";
+import { useEffect, useRef, useState } from "./hooks";
 
 interface Props {
   title: string;

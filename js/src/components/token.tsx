@@ -1,6 +1,7 @@
 import "../styles/token.css";
 import { type Palette, paint } from "../lib/colour";
-import { formatNumber, markOf, splitLead, visible } from "../lib/format";
+import { flags } from "../lib/flags";
+import { formatNumber, markOf, splitLead, TURNS, visible } from "../lib/format";
 import type { Token as TokenData } from "../lib/types";
 import { Memo } from "./memo";
 
@@ -29,11 +30,10 @@ export class Token extends Memo<Props> {
     const { fragment } = token;
     const { lead, body } = fragment ? { lead: "", body: token.text } : splitLead(token.text);
     const look = domain === null ? null : paint(value, { domain, signed }, palette);
-    const flags = { fragment, fork, active, pinned, clipped: look?.clipped };
-    const names = Object.entries(flags).flatMap(([name, on]) => (on ? [name] : []));
+    const classes = flags({ fragment, fork, active, pinned, clipped: look?.clipped });
     return (
       <span
-        class="sw-token"
+        class={TURNS.test(token.text) ? "sw-token apart" : "sw-token"}
         role="option"
         aria-label={this.#label()}
         aria-selected={pinned}
@@ -42,7 +42,7 @@ export class Token extends Memo<Props> {
       >
         {lead}
         <span
-          class={["sw-word", ...names].join(" ")}
+          class={`sw-word ${classes}`}
           style={{ background: look?.background, color: look?.ink || undefined }}
         >
           {withMarks(body)}

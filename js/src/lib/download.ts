@@ -1,6 +1,11 @@
-/** Lets the browser save a page. */
-export function download(html: string, filename: string, beside: Element): void {
-  const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+/** Lets the browser save a page, or a text of another type. */
+export function download(
+  text: string,
+  filename: string,
+  beside: Element,
+  type = "text/html",
+): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
   Object.assign(link, { href: url, download: filename, hidden: true });
   beside.after(link);

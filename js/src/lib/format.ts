@@ -40,6 +40,9 @@ export function visible(token: { text: string; fragment?: boolean }): string {
   return token.text.replace(/[ \n\t\r\u00a0]/g, (character) => markOf(character) ?? character);
 }
 
+/** Marks that turn the direction of what follows: a token that holds one stands apart from the others. */
+export const TURNS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+
 export interface TokenParts {
   /** Spaces in front of the word: they stay uncoloured. */
   lead: string;

@@ -34,12 +34,26 @@ export interface TextWire {
   flags: Packed;
 }
 
-export const FLAGS = { fragment: 1, special: 2, template: 4, sink: 8, leftOut: 16 } as const;
+export const FLAGS = {
+  fragment: 1,
+  special: 2,
+  template: 4,
+  sink: 8,
+  leftOut: 16,
+  generated: 32,
+  word: 64,
+  sentence: 128,
+} as const;
 
 export interface HeatToken extends Token {
   special: boolean;
   template: boolean;
   sink: boolean;
+  /** The model wrote it. */
+  generated?: boolean;
+  /** A word, a sentence begins here. */
+  word?: boolean;
+  sentence?: boolean;
   /** Its value counts: it can be coloured, and takes part in words and lines. */
   counted: boolean;
 }
@@ -72,7 +86,14 @@ export interface HeatTraits {
   reading: { features: Column[]; values: Packed } | Record<string, never>;
   strongest: Kept | Record<string, never>;
   found: { positions: number[]; features: FoundFeature[] } | Record<string, never>;
-  facts: { model?: string; dictionary?: string; site?: string; searchable?: boolean };
+  facts: {
+    model?: string;
+    dictionary?: string;
+    site?: string;
+    /** What text it is, where the model wrote some of it. */
+    origin?: string;
+    searchable?: boolean;
+  };
   provenance: Record<string, string>;
 }
 

@@ -1,5 +1,5 @@
 // A token heatmap's state: traits, what follows from them, and what a user can do. One per model.
-import { computed, signal } from "@preact/signals";
+
 import { type HeatScale, isBeyond, scaleOf } from "./heat_colour";
 import {
   type Column,
@@ -14,6 +14,7 @@ import type { HostModel } from "./host";
 import { unpack } from "./packed";
 import { Cancelled, Rpc } from "./rpc";
 import { pool, segment } from "./segments";
+import { computed, signal } from "./signals";
 import { Store } from "./store";
 
 const POINTING = 50; // ms between two words to the kernel about where the pointer is
@@ -201,6 +202,9 @@ function readTokens(wire: TextWire | Record<string, never>): HeatToken[] {
       special: has(FLAGS.special),
       template: has(FLAGS.template),
       sink: has(FLAGS.sink),
+      generated: has(FLAGS.generated),
+      word: has(FLAGS.word),
+      sentence: has(FLAGS.sentence),
       counted: !has(FLAGS.special | FLAGS.template | FLAGS.sink | FLAGS.leftOut),
     };
   });

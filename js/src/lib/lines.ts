@@ -39,11 +39,11 @@ export function breakLines(tokens: readonly HeatToken[], width: number, measure:
         if (x + size > width) flush();
       }
       if (size > width && !token.fragment) {
-        const most = Math.max(1, Math.floor((text.length * width) / size));
-        for (let at = start; at < end; at += most) {
+        for (let at = start; at < end; ) {
           flush();
-          const stop = Math.min(at + most, end);
+          const stop = cut(token, at, end, width, measure);
           place(index, at, stop, measure(token, token.text.slice(at, stop)));
+          at = stop;
         }
       } else place(index, start, end, size);
       if (!token.fragment && text.endsWith("\n")) flush();
@@ -51,6 +51,24 @@ export function breakLines(tokens: readonly HeatToken[], width: number, measure:
   });
   flush();
   return lines;
+}
+
+const WITHIN = /^[\p{M}\u200d\udc00-\udfff]/u;
+const STACKED = 64; // marks on one letter, and no more
+
+/** Where the longest part of a token ends that fits a line; marks stay with their letter. */
+function cut(token: HeatToken, at: number, end: number, width: number, measure: Measure): number {
+  const fits = (stop: number) => measure(token, token.text.slice(at, stop)) <= width;
+  let [low, high] = [at + 1, end];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (fits(middle)) low = middle;
+    else high = middle - 1;
+  }
+  let stop = low;
+  while (stop > at + 1 && low - stop < STACKED && WITHIN.test(token.text.slice(stop, stop + 1)))
+    stop--;
+  return WITHIN.test(token.text.slice(stop, stop + 1)) ? low : stop;
 }
 
 /** The line on which each token begins. */

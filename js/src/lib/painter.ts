@@ -67,7 +67,14 @@ export class Painter {
       const value = this.#heatmap.value(index, column);
       return `${columns[column]?.label} ${formatNumber(value)}`;
     });
-    return [visible(token), ...readings, why && `${why}, not counted`].filter(Boolean).join(", ");
+    const notes = [why && `${why}, not counted`, this.begins(index) && "generated from here on"];
+    return [visible(token), ...readings, ...notes].filter(Boolean).join(", ");
+  }
+
+  /** What the model wrote begins at this token. */
+  begins(index: number): boolean {
+    const tokens = this.#heatmap.tokens.value;
+    return Boolean(tokens[index]?.generated && !tokens[index - 1]?.generated);
   }
 
   /** Tokens of one word or line look like one piece. */

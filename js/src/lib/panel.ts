@@ -1,133 +1,77 @@
 // The steering panel's state: traits, the run that is streaming, and what a user can do. One per model.
-import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
+
+import { Bench } from "./bench";
 import type { HostModel } from "./host";
-import { newSteer, replace, withOp } from "./recipe";
-import { Cancelled, Rpc, type StrayListener, type StreamMessage } from "./rpc";
+import { Cancelled, type StrayListener, type StreamMessage } from "./rpc";
 import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
-import { FeatureSearch } from "./search";
+import { searchLocally } from "./search";
 import { type Shown, shownResult, shownRun } from "./shown";
-import { Store } from "./store";
+import { batch, computed, signal } from "./signals";
 import {
   EMPTY_TRAITS,
   type Feature,
   type PanelTraits,
   type Positions,
   type Settings,
-  type Steer,
 } from "./types";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 
-export class Panel {
-  readonly traits: Store<PanelTraits>["traits"];
-  readonly frozen: boolean;
-  readonly search: FeatureSearch;
+export class Panel extends Bench<PanelTraits> {
   readonly live = signal<LiveRun | null>(null);
   readonly running = computed(() => this.live.value !== null);
-  readonly shown: ReadonlySignal<Shown | null>;
-  #failure = signal("");
+  readonly shown = computed((): Shown | null => {
+    const run = this.live.value;
+    if (run) return shownRun(run, this.feature(this.traits.watched.value));
+    return shownResult(this.traits.result.value, (key) => this.feature(key));
+  });
   #dismissed = signal("");
-  #store: Store<PanelTraits>;
-  #rpc: Rpc;
-  #seen = signal<Record<string, Feature>>({});
   #stopper: (() => void) | null = null;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
-    this.#store = new Store(model, EMPTY_TRAITS, until);
-    this.traits = this.#store.traits;
-    this.#rpc = new Rpc(model, { signal: until, onStray: (id) => this.#adopt(id) });
-    this.search = new FeatureSearch(this.traits.catalogue, this.#rpc, until);
-    this.shown = computed(() => {
-      const run = this.live.value;
-      if (run) return shownRun(run, this.feature(this.traits.watched.value));
-      return shownResult(this.traits.result.value, (key) => this.feature(key));
-    });
+    const onStray = (message: StreamMessage) => this.#adopt(message);
+    super(model, { empty: EMPTY_TRAITS, findHere: searchLocally, onStray }, until);
   }
 
   /** The sentence of the last failure, until it is dismissed or the next run starts. */
-  readonly error = computed(() => {
+  override readonly error = computed(() => {
     const { state, message } = this.traits.status.value;
-    const sentence = this.#failure.value || (state === "error" ? message : "");
+    const sentence = this.failed.value || (state === "error" ? message : "");
     return this.live.value || sentence === this.#dismissed.value ? "" : sentence;
   });
 
-  dismiss(): void {
+  override dismiss(): void {
     this.#dismissed.value = this.error.peek();
-    this.#failure.value = "";
+    this.failed.value = "";
   }
 
-  /** Details of a feature: the kernel's, or those of the list it was picked from. */
-  feature(key: string): Feature | undefined {
-    return (
-      this.traits.steer_features.value[key] ??
-      this.#seen.value[key] ??
-      this.#inCatalogue.value.get(key)
-    );
-  }
-
-  #inCatalogue = computed(
-    () => new Map(this.traits.catalogue.value.features.map((feature) => [feature.key, feature])),
-  );
-
-  // --- the recipe
-
-  add(feature: Feature): void {
+  override add(feature: Feature): void {
     batch(() => {
-      this.#seen.value = { ...this.#seen.peek(), [feature.key]: feature };
-      this.#store.write("steers", [
-        ...this.traits.steers.peek(),
-        newSteer(feature, this.traits.ops.peek()),
-      ]);
-      if (!this.traits.watched.peek()) this.#store.write("watched", feature.key);
+      super.add(feature);
+      if (!this.traits.watched.peek()) this.watch(feature.key);
     });
-  }
-
-  remove(id: string): void {
-    this.#store.write(
-      "steers",
-      this.traits.steers.peek().filter((steer) => steer.id !== id),
-    );
-  }
-
-  enable(id: string, enabled: boolean): void {
-    this.#store.write("steers", replace(this.traits.steers.peek(), id, { enabled }));
-  }
-
-  setOp(steer: Steer, op: string): void {
-    const changed = withOp(steer, op, this.feature(steer.key), this.traits.ops.peek());
-    this.#store.write("steers", replace(this.traits.steers.peek(), steer.id, changed));
-  }
-
-  setParameter(steer: Steer, name: string, value: number | null): void {
-    const params = { ...steer.params, [name]: value };
-    this.#store.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
-  }
-
-  holdRecipe(held: boolean): void {
-    this.#store.hold("steers", held);
   }
 
   // --- the other inputs
 
   setPrompt(prompt: string): void {
-    this.#store.draft("prompt", prompt, TYPING);
+    this.store.draft("prompt", prompt, TYPING);
   }
 
   setChat(chat: boolean): void {
-    this.#store.write("chat", chat);
+    this.store.write("chat", chat);
   }
 
   setSetting(name: keyof Settings, value: number): void {
-    this.#store.draft("settings", { ...this.traits.settings.peek(), [name]: value });
+    this.store.draft("settings", { ...this.traits.settings.peek(), [name]: value });
   }
 
   setPositions(positions: Positions): void {
-    this.#store.write("positions", positions);
+    this.store.write("positions", positions);
   }
 
   watch(key: string): void {
-    this.#store.write("watched", key);
+    this.store.write("watched", key);
   }
 
   // --- runs
@@ -137,7 +81,7 @@ export class Panel {
     const controller = new AbortController();
     this.#begin(this.traits.settings.peek().max_new_tokens, () => controller.abort());
     try {
-      await this.#rpc.request("generate", this.#inputs(), {
+      await this.rpc.request("generate", this.inputs(), {
         signal: controller.signal,
         onMessage: (message) => this.#receive(message),
         onGap: (id) => this.#resync(id),
@@ -155,31 +99,23 @@ export class Panel {
     this.#stopper?.();
   }
 
-  exportHtml(): Promise<{ html: string; filename: string }> {
-    return this.#rpc.request("export_html", {});
-  }
-
-  fail(error: unknown): void {
-    this.#failure.value = error instanceof Error ? error.message : String(error);
-  }
-
-  /** Everything the run depends on travels with the request: trait sync may lag behind. */
-  #inputs() {
+  /** Everything that a run depends on. It travels with the request: trait sync may lag behind. */
+  inputs() {
     const { prompt, chat, settings, steers, positions, watched } = this.traits;
     return {
-      prompt: prompt.peek(),
-      chat: chat.peek(),
-      settings: settings.peek(),
-      steers: steers.peek(),
-      positions: positions.peek(),
-      watched: watched.peek(),
+      prompt: prompt.value,
+      chat: chat.value,
+      settings: settings.value,
+      steers: steers.value,
+      positions: positions.value,
+      watched: watched.value,
     };
   }
 
   #begin(total: number, stopper: () => void): void {
     this.#stopper = stopper;
     batch(() => {
-      this.#failure.value = "";
+      this.failed.value = "";
       this.#dismissed.value = this.traits.status.peek().message;
       this.live.value = startRun(total);
     });
@@ -207,7 +143,7 @@ export class Panel {
 
   async #resync(run: string): Promise<void> {
     try {
-      const whole = await this.#rpc.request<Parameters<typeof applyWholeText>[1]>("resync", {
+      const whole = await this.rpc.request<Parameters<typeof applyWholeText>[1]>("resync", {
         run,
       });
       this.#update((live) => applyWholeText(live, whole));
@@ -217,9 +153,10 @@ export class Panel {
   }
 
   /** A run that code or another page started shows here as well, and Stop works on it. */
-  #adopt(id: string): StrayListener | undefined {
-    if (this.live.peek()) return undefined;
-    this.#begin(this.traits.settings.peek().max_new_tokens, () => this.#rpc.cancel(id));
+  #adopt({ id, type, total }: StreamMessage): StrayListener | undefined {
+    // Searches report progress as well, but only runs have a total.
+    if (this.live.peek() || (type === "progress" && total === undefined)) return undefined;
+    this.#begin(this.traits.settings.peek().max_new_tokens, () => this.rpc.cancel(id));
     return {
       onMessage: (message) => this.#receive(message),
       onGap: (run) => this.#resync(run),

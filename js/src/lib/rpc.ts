@@ -56,108 +56,101 @@ export interface RpcOptions {
   signal: AbortSignal;
   acceptWithin?: number;
   /** A stream that this page did not ask for: another view's, or one started from code. */
-  onStray?(id: string): StrayListener | undefined;
+  onStray?(message: StreamMessage): StrayListener | undefined;
 }
 
+/** The requests of one model. */
 export class Rpc {
-  readonly #pending = new Map<string, Pending>();
-  readonly #finished = new Set<string>();
-
-  readonly #model: HostModel;
-  readonly #options: RpcOptions;
+  readonly request: <T>(name: string, args: unknown, options?: RequestOptions) => Promise<T>;
+  /** Asks the kernel to stop; a request it has not even seen ends here and now. */
+  readonly cancel: (id: string, abandon?: boolean) => void;
 
   constructor(model: HostModel, options: RpcOptions) {
-    this.#model = model;
-    this.#options = options;
-    listen(model, "msg:custom", (message: Reply) => this.#receive(message), options.signal);
-    options.signal.addEventListener("abort", () => this.#dispose(), { once: true });
-  }
+    const pending = new Map<string, Pending>();
+    const finished = new Set<string>();
 
-  request<T>(name: string, args: unknown, options: RequestOptions = {}): Promise<T> {
-    const id = freshId();
-    const answer = this.#open(id, options, false);
-    options.signal?.addEventListener("abort", () => this.cancel(id, options.abandon ?? false), {
-      once: true,
-    });
-    this.#model.send({ type: "request", id, name, args });
-    return answer as Promise<T>;
-  }
+    const open = (id: string, listener: Listener, accepted: boolean): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        const late = () => listener.onSlow?.(true);
+        const timer = accepted ? undefined : setTimeout(late, options.acceptWithin ?? 1500);
+        pending.set(id, { listener, next: 0, accepted, timer, resolve, reject });
+      });
 
-  /** Asks the kernel to stop; a request it has not even seen ends here and now. */
-  cancel(id: string, abandon = false): void {
-    const entry = this.#pending.get(id);
-    if (!entry) return;
-    this.#model.send({ type: "cancel", id });
-    if (abandon || !entry.accepted) this.#close(id)?.reject(new Cancelled());
-  }
+    const close = (id: string): Pending | undefined => {
+      const entry = pending.get(id);
+      if (!entry) return undefined;
+      clearTimeout(entry.timer);
+      pending.delete(id);
+      finished.add(id);
+      return entry;
+    };
 
-  #open(id: string, listener: Listener, accepted: boolean): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const late = () => listener.onSlow?.(true);
-      const timer = accepted ? undefined : setTimeout(late, this.#options.acceptWithin ?? 1500);
-      this.#pending.set(id, { listener, next: 0, accepted, timer, resolve, reject });
-    });
-  }
+    const adopt = (message: Reply): Pending | undefined => {
+      const streaming = message?.type === "progress" || message?.type === "delta";
+      if (!streaming || finished.has(message.id)) return undefined;
+      const listener = options.onStray?.(message);
+      if (!listener) return undefined;
+      open(message.id, listener, true).then(
+        () => listener.onEnd(),
+        (error: Error) => listener.onEnd(error),
+      );
+      return pending.get(message.id);
+    };
 
-  #close(id: string): Pending | undefined {
-    const entry = this.#pending.get(id);
-    if (!entry) return undefined;
-    clearTimeout(entry.timer);
-    this.#pending.delete(id);
-    this.#finished.add(id);
-    return entry;
-  }
+    const receive = (message: Reply): void => {
+      const entry = pending.get(message?.id) ?? adopt(message);
+      if (!entry) return;
+      markAccepted(entry);
+      switch (message.type) {
+        case "progress":
+        case "delta":
+          stream(entry, message);
+          break;
+        case "result":
+          close(message.id)?.resolve(message.value);
+          break;
+        case "error":
+          close(message.id)?.reject(new KernelError(message.error.message, message.error.kind));
+          break;
+        case "cancelled":
+          close(message.id)?.reject(new Cancelled());
+      }
+    };
 
-  #receive(message: Reply): void {
-    const entry = this.#pending.get(message?.id) ?? this.#adopt(message);
-    if (!entry) return;
-    this.#markAccepted(entry);
-    switch (message.type) {
-      case "progress":
-      case "delta":
-        this.#stream(entry, message);
-        break;
-      case "result":
-        this.#close(message.id)?.resolve(message.value);
-        break;
-      case "error":
-        this.#close(message.id)?.reject(new KernelError(message.error.message, message.error.kind));
-        break;
-      case "cancelled":
-        this.#close(message.id)?.reject(new Cancelled());
-    }
+    this.cancel = (id, abandon = false) => {
+      const entry = pending.get(id);
+      if (!entry) return;
+      model.send({ type: "cancel", id });
+      if (abandon || !entry.accepted) close(id)?.reject(new Cancelled());
+    };
+    this.request = <T>(name: string, args: unknown, given: RequestOptions = {}) => {
+      const id = freshId();
+      const answer = open(id, given, false);
+      given.signal?.addEventListener("abort", () => this.cancel(id, given.abandon), { once: true });
+      model.send({ type: "request", id, name, args });
+      return answer as Promise<T>;
+    };
+    const dispose = () => {
+      for (const id of [...pending.keys()]) close(id)?.reject(new Cancelled());
+    };
+    listen(model, "msg:custom", receive, options.signal);
+    options.signal.addEventListener("abort", dispose, { once: true });
   }
+}
 
-  #markAccepted(entry: Pending): void {
-    if (entry.accepted) return;
-    entry.accepted = true;
-    clearTimeout(entry.timer);
-    entry.listener.onSlow?.(false);
-  }
+function markAccepted(entry: Pending): void {
+  if (entry.accepted) return;
+  entry.accepted = true;
+  clearTimeout(entry.timer);
+  entry.listener.onSlow?.(false);
+}
 
-  #stream(entry: Pending, message: StreamMessage): void {
-    if (message.seq < entry.next) return;
-    const gap = message.seq > entry.next;
-    entry.next = message.seq + 1;
-    entry.listener.onMessage?.(message);
-    if (gap) entry.listener.onGap?.(message.id);
-  }
-
-  #adopt(message: Reply): Pending | undefined {
-    const streaming = message?.type === "progress" || message?.type === "delta";
-    if (!streaming || this.#finished.has(message.id)) return undefined;
-    const listener = this.#options.onStray?.(message.id);
-    if (!listener) return undefined;
-    this.#open(message.id, listener, true).then(
-      () => listener.onEnd(),
-      (error: Error) => listener.onEnd(error),
-    );
-    return this.#pending.get(message.id);
-  }
-
-  #dispose(): void {
-    for (const id of [...this.#pending.keys()]) this.#close(id)?.reject(new Cancelled());
-  }
+function stream(entry: Pending, message: StreamMessage): void {
+  if (message.seq < entry.next) return;
+  const gap = message.seq > entry.next;
+  entry.next = message.seq + 1;
+  entry.listener.onMessage?.(message);
+  if (gap) entry.listener.onGap?.(message.id);
 }
 
 function freshId(): string {

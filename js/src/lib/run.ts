@@ -77,22 +77,15 @@ function applyProgress(run: LiveRun, message: StreamMessage): LiveRun {
 function applyDelta(run: LiveRun, delta: Delta): Applied {
   const rows = run.rows.map((row) => ({ ...row }));
   let gap = false;
-  const rowAt = (index: number) => {
-    while (rows.length <= index) rows.push(emptyRow());
-    return rows[index] as LiveRow;
+  const grow = (row: number, field: "tokens" | "watched", start: number, items: unknown[]) => {
+    while (rows.length <= row) rows.push(emptyRow());
+    const target = rows[row] as Record<typeof field, unknown[]>;
+    const merged = mergeAt(target[field], start, items);
+    gap ||= merged === null;
+    if (merged) target[field] = merged;
   };
-  for (const { row, start, tokens } of delta.rows) {
-    const target = rowAt(row);
-    const merged = mergeAt(target.tokens, start, tokens);
-    gap ||= merged === null;
-    target.tokens = merged ?? target.tokens;
-  }
-  for (const { row, start, values } of delta.watched ?? []) {
-    const target = rowAt(row);
-    const merged = mergeAt(target.watched, start, values);
-    gap ||= merged === null;
-    target.watched = merged ?? target.watched;
-  }
+  for (const { row, start, tokens } of delta.rows) grow(row, "tokens", start, tokens);
+  for (const { row, start, values } of delta.watched ?? []) grow(row, "watched", start, values);
   const divergence = delta.divergence ?? run.divergence;
   const phase = run.phase === "starting" ? "running" : run.phase;
   return { run: { ...run, phase, rows, divergence }, gap };

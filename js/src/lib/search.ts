@@ -1,78 +1,34 @@
-// Feature search: here when the catalogue is complete, in the kernel otherwise.
-import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
-import type { Rpc } from "./rpc";
-import type { Catalogue, Feature } from "./types";
+// Search by label in what the page holds, for pages without a kernel and for small catalogues.
+import type { Filters, Found, Search } from "./types";
 
-export interface Found {
-  features: Feature[];
-  total: number;
-  /** There are more than `total`, and nobody counted them. */
-  more?: boolean;
-}
-
-const TYPING = 120; // ms without a key press before the kernel is asked
-const LIMIT = 40; // 20 KB
-
-/** Every word of the query has to be part of the label or the kind. */
-export function searchLocally(features: Feature[], query: string): Feature[] {
+/** Every word of the query has to be part of the label or the kind, or be the index. */
+export function searchLocally(features: Found[], { query }: Pick<Search, "query">): Found[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return features;
-  return features.filter(({ label, kind }) => {
+  return features.filter(({ label, kind, index }) => {
     const text = `${label}\n${kind}`.toLowerCase();
-    return words.every((word) => text.includes(word));
+    return words.every((word) => text.includes(word) || word.replace(/^#/, "") === `${index}`);
   });
 }
 
-export class FeatureSearch {
-  readonly query = signal("");
-  readonly searching = signal(false);
-  readonly #answer = signal<Found | null>(null);
-
-  /** The last known answer stays while a new one is on its way. */
-  readonly found: ReadonlySignal<Found> = computed(() => {
-    const { features, total, complete } = this.#catalogue.value;
-    const query = this.query.value.trim();
-    if (complete) {
-      const hits = searchLocally(features, query);
-      return { features: hits, total: hits.length };
-    }
-    return (query && this.#answer.value) || { features, total };
+/** Label, filters and order, as the kernel would do it. */
+export function findLocally(features: Found[], search: Search): Found[] {
+  const { filters, sort, descending } = search;
+  const found = searchLocally(features, search).filter((feature) => passes(feature, filters));
+  if (sort === "match") return found;
+  const size = (feature: Found) =>
+    (sort === "maximum" ? feature.max_activation : feature[sort]) ?? null;
+  return found.toSorted((a, b) => {
+    const [x, y] = [size(a), size(b)];
+    // Unknown ones come last, whichever way the rest goes.
+    if (x === null || y === null) return Number(x === null) - Number(y === null);
+    return descending ? y - x : x - y;
   });
+}
 
-  readonly #catalogue: ReadonlySignal<Catalogue>;
-  readonly #rpc: Rpc;
-
-  constructor(catalogue: ReadonlySignal<Catalogue>, rpc: Rpc, signal: AbortSignal) {
-    this.#catalogue = catalogue;
-    this.#rpc = rpc;
-    const stop = effect(() => this.#askAfterTyping());
-    signal.addEventListener("abort", stop, { once: true });
-  }
-
-  /** Runs for every change of the query; what it returns ends the search before. */
-  #askAfterTyping(): (() => void) | undefined {
-    const query = this.query.value.trim();
-    if (this.#catalogue.value.complete || !query) return undefined;
-    const controller = new AbortController();
-    const timer = setTimeout(() => this.#ask(query, controller.signal), TYPING);
-    return () => {
-      clearTimeout(timer);
-      controller.abort();
-    };
-  }
-
-  async #ask(query: string, signal: AbortSignal): Promise<void> {
-    this.searching.value = true;
-    try {
-      const args = { query, limit: LIMIT };
-      this.#answer.value = await this.#rpc.request<Found>("search", args, {
-        signal,
-        abandon: true,
-      });
-    } catch {
-      // Cancelled by the next key press, or refused: the last answer stays on screen.
-    } finally {
-      if (!signal.aborted) this.searching.value = false;
-    }
-  }
+function passes({ dictionary, density, label_source }: Found, filters: Filters): boolean {
+  const { density: range, labelled, dictionaries } = filters;
+  if (labelled && !label_source) return false;
+  if (dictionaries && !dictionaries.includes(dictionary ?? "")) return false;
+  return !range || (density != null && density >= range[0] && density <= range[1]);
 }

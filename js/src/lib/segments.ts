@@ -10,13 +10,12 @@ export interface Segments {
 
 /** Special and template tokens stand alone at every granularity. */
 export function segment(tokens: readonly HeatToken[], granularity: Granularity): Segments {
-  const places = placesOf(tokens, granularity);
   const of = new Int32Array(tokens.length);
   const starts: number[] = [];
   tokens.forEach((token, index) => {
     const before = tokens[index - 1];
-    const alone = !before || isFrame(token) || isFrame(before) || granularity === "tokens";
-    if (alone || places[index] !== places[index - 1]) starts.push(index);
+    if (!before || isFrame(token) || isFrame(before) || BEGINS[granularity](token, before))
+      starts.push(index);
     of[index] = starts.length - 1;
   });
   return { of, starts: Int32Array.from([...starts, tokens.length]) };
@@ -24,58 +23,13 @@ export function segment(tokens: readonly HeatToken[], granularity: Granularity):
 
 const isFrame = ({ special, template }: HeatToken) => special || template;
 
-/** A number for each token that changes where a segment ends. */
-function placesOf(tokens: readonly HeatToken[], granularity: Granularity): Int32Array {
-  const places = new Int32Array(tokens.length);
-  if (granularity === "tokens") return places.map((_, index) => index);
-  if (granularity === "lines") {
-    for (let i = 1; i < tokens.length; i++)
-      places[i] = (places[i - 1] as number) + Number(tokens[i - 1]?.text.includes("\n"));
-    return places;
-  }
-  const kind = granularity === "words" ? "word" : "sentence";
-  const text = tokens.map(spoken).join("");
-  const ends = endsOf(text, kind);
-  let [offset, piece] = [0, 0];
-  tokens.forEach((token, index) => {
-    const own = spoken(token);
-    const at = offset + Math.max(own.search(/\S/), 0);
-    while (at >= (ends[piece] ?? Number.POSITIVE_INFINITY)) piece++;
-    places[index] = piece;
-    offset += own.length;
-  });
-  return places;
-}
-
-/** Bytes of a character that is not whole count as a letter: they are part of the word around them. */
-const spoken = (token: HeatToken) => (token.fragment ? "x" : token.text);
-
-function endsOf(text: string, granularity: "word" | "sentence"): number[] {
-  const find = finder(granularity);
-  const ends: number[] = [];
-  // Word segmenters slow down with the length of what they are given, and no word goes over a space.
-  const chunks =
-    granularity === "word" ? (text.match(/.{1,2000}(?:\s|$)|.{1,2000}/gsu) ?? []) : [text];
-  let offset = 0;
-  for (const chunk of chunks) {
-    for (const length of find(chunk)) ends.push(offset + length);
-    offset += chunk.length;
-  }
-  return ends;
-}
-
-/** Finds where the pieces of a text end. */
-function finder(granularity: "word" | "sentence"): (text: string) => number[] {
-  if ("Segmenter" in Intl) {
-    const segmenter = new Intl.Segmenter(undefined, { granularity });
-    return (text) =>
-      Array.from(segmenter.segment(text), (piece) => piece.index + piece.segment.length);
-  }
-  // Firefox before 125
-  const rule = granularity === "word" ? /[\p{L}\p{N}_'’]+|\s+|./gsu : /.+?(?:[.!?…]+\s+|\n|$)/gsu;
-  return (text: string) =>
-    Array.from(text.matchAll(rule), (match) => match.index + match[0].length);
-}
+/** Where the kernel found that words and sentences begin. */
+const BEGINS: Record<Granularity, (token: HeatToken, before: HeatToken) => boolean> = {
+  tokens: () => true,
+  words: ({ word }) => Boolean(word),
+  sentences: ({ sentence }) => Boolean(sentence),
+  lines: (_, before) => before.text.includes("\n"),
+};
 
 /**
  * One value for each segment and column, [segment, column]: of its counted tokens the strongest (the one furthest

@@ -81,12 +81,19 @@ export function isResult(result: Result | Record<string, never>): result is Resu
   return Array.isArray(result.rows);
 }
 
+/** As the kernel chooses once the run has ended (panel_run.py). */
 function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
-  const scale = (domain: number) => ({ domain, signed: isSigned(feature, rows) });
-  const { key, label, max_activation: maximum, max_activation_of: source } = feature;
-  if (maximum) return { key, label, scale: scale(maximum), source: source ?? "largest known" };
-  const largest = Math.max(0, ...numbers(rows).map(Math.abs));
-  return { key, label, scale: scale(largest), source: "largest in this text so far" };
+  const { key, label, p995_activation: high, max_activation: maximum, max_activation_of } = feature;
+  const corpus = max_activation_of ?? "its corpus";
+  const made = (domain: number, source: string) => ({
+    key,
+    label,
+    scale: { domain, signed: isSigned(feature, rows) },
+    source,
+  });
+  if (high) return made(high, `99.5th percentile over ${corpus}`);
+  if (maximum) return made(maximum, `maximum over ${corpus}`);
+  return made(Math.max(0, ...numbers(rows).map(Math.abs)), "largest in these texts so far");
 }
 
 function isSigned(feature: Feature | undefined, rows: ShownRow[]): boolean {

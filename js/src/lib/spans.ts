@@ -9,10 +9,15 @@ export interface Span {
   to: number;
 }
 
+/** The browser's own selection of text, inside a shadow root too. */
+export function nativeSelection(root: Element): Selection | null {
+  const scope = root.getRootNode() as { getSelection?(): Selection | null };
+  return scope.getSelection?.() ?? document.getSelection();
+}
+
 /** The selection inside an element, or null where there is none; cells carry data-index and data-start. */
 export function selectedSpan(root: HTMLElement): Span | null {
-  const scope = root.getRootNode() as { getSelection?(): Selection | null };
-  const selection = scope.getSelection?.() ?? document.getSelection();
+  const selection = nativeSelection(root);
   if (!selection || selection.isCollapsed || !selection.rangeCount) return null;
   const range = selection.getRangeAt(0);
   if (!range.intersectsNode(root)) return null;

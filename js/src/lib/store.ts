@@ -1,6 +1,7 @@
 // Signals that follow a model's traits. One store per model, shared by all of its views.
-import { signal as createSignal, type Signal } from "@preact/signals";
+
 import { type HostModel, listen } from "./host";
+import { signal as createSignal, type Signal } from "./signals";
 
 const SETTLE = 400; // ms after the last local edit during which the kernel's word on that trait is held back
 
@@ -16,89 +17,82 @@ export type Signals<Traits> = { readonly [Name in keyof Traits]: Signal<Traits[N
 
 export class Store<Traits extends object> {
   readonly traits: Signals<Traits>;
-  readonly #drafts = new Map<keyof Traits & string, Draft>();
-
-  readonly #model: HostModel;
-
-  constructor(model: HostModel, defaults: Traits, signal: AbortSignal) {
-    this.#model = model;
-    const names = Object.keys(defaults) as (keyof Traits & string)[];
-    const read = (name: keyof Traits & string) =>
-      (model.get(name) ?? defaults[name]) as Traits[typeof name];
-    this.traits = Object.fromEntries(
-      names.map((name) => [name, createSignal(read(name))]),
-    ) as unknown as Signals<Traits>;
-    for (const name of names) {
-      listen(model, `change:${name}`, () => this.#follow(name, read(name)), signal);
-    }
-    signal.addEventListener("abort", () => this.#dispose(), { once: true });
-  }
-
   /** Sets a trait here and in the kernel at once. */
-  write<Name extends keyof Traits & string>(name: Name, value: Traits[Name]): void {
-    this.traits[name].value = value;
-    this.#commit(name);
-  }
-
+  readonly write: <Name extends keyof Traits & string>(name: Name, value: Traits[Name]) => void;
   /**
    * Sets a trait here at once and in the kernel within `wait` ms (many edits make one message).
    * Until the edits settle the kernel's older values do not move the control back.
    */
-  draft<Name extends keyof Traits & string>(name: Name, value: Traits[Name], wait = 16): void {
-    this.traits[name].value = value;
-    const draft = this.#draftOf(name);
-    draft.send ??= setTimeout(() => this.#commit(name), wait);
-    this.#settleLater(name, draft);
-  }
-
+  readonly draft: <Name extends keyof Traits & string>(
+    name: Name,
+    value: Traits[Name],
+    wait?: number,
+  ) => void;
   /** A pointer went down on, or left, a control of this trait. */
-  hold(name: keyof Traits & string, held: boolean): void {
-    const draft = this.#draftOf(name);
-    draft.held = held;
-    this.#settleLater(name, draft);
-  }
+  readonly hold: (name: keyof Traits & string, held: boolean) => void;
 
-  #draftOf(name: keyof Traits & string): Draft {
-    let draft = this.#drafts.get(name);
-    if (!draft) {
-      draft = { held: false, settle: undefined, send: undefined };
-      this.#drafts.set(name, draft);
-    }
-    return draft;
-  }
+  constructor(model: HostModel, defaults: Traits, signal: AbortSignal) {
+    type Name = keyof Traits & string;
+    const drafts = new Map<Name, Draft>();
+    const names = Object.keys(defaults) as Name[];
+    const read = (name: Name) => (model.get(name) ?? defaults[name]) as Traits[Name];
+    const traits = Object.fromEntries(
+      names.map((name) => [name, createSignal(read(name))]),
+    ) as unknown as Signals<Traits>;
 
-  #settleLater(name: keyof Traits & string, draft: Draft): void {
-    clearTimeout(draft.settle);
-    if (!draft.held) draft.settle = setTimeout(() => this.#settle(name), SETTLE);
-  }
-
-  /** What the hand did last wins over what the kernel said meanwhile. */
-  #settle(name: keyof Traits & string): void {
-    this.#drafts.delete(name);
-    if (!same(this.#model.get(name), this.traits[name].peek())) this.#commit(name);
-  }
-
-  #commit(name: keyof Traits & string): void {
-    const draft = this.#drafts.get(name);
-    if (draft) {
-      clearTimeout(draft.send);
-      draft.send = undefined;
-    }
-    this.#model.set(name, this.traits[name].peek());
-    this.#model.save_changes();
-  }
-
-  #follow<Name extends keyof Traits & string>(name: Name, value: Traits[Name]): void {
-    if (this.#drafts.has(name) || same(value, this.traits[name].peek())) return;
-    this.traits[name].value = value;
-  }
-
-  #dispose(): void {
-    for (const draft of this.#drafts.values()) {
+    const commit = (name: Name): void => {
+      const draft = drafts.get(name);
+      if (draft) {
+        clearTimeout(draft.send);
+        draft.send = undefined;
+      }
+      model.set(name, traits[name].peek());
+      model.save_changes();
+    };
+    const draftOf = (name: Name): Draft => {
+      const draft = drafts.get(name) ?? { held: false, settle: undefined, send: undefined };
+      drafts.set(name, draft);
+      return draft;
+    };
+    /** What the hand did last wins over what the kernel said meanwhile. */
+    const settle = (name: Name): void => {
+      drafts.delete(name);
+      if (!same(model.get(name), traits[name].peek())) commit(name);
+    };
+    const settleLater = (name: Name, draft: Draft): void => {
       clearTimeout(draft.settle);
-      clearTimeout(draft.send);
-    }
-    this.#drafts.clear();
+      if (!draft.held) draft.settle = setTimeout(() => settle(name), SETTLE);
+    };
+    const follow = (name: Name): void => {
+      const value = read(name);
+      if (!drafts.has(name) && !same(value, traits[name].peek())) traits[name].value = value;
+    };
+    const dispose = (): void => {
+      for (const draft of drafts.values()) {
+        clearTimeout(draft.settle);
+        clearTimeout(draft.send);
+      }
+      drafts.clear();
+    };
+
+    this.traits = traits;
+    this.write = (name, value) => {
+      traits[name].value = value;
+      commit(name);
+    };
+    this.draft = (name, value, wait = 16) => {
+      traits[name].value = value;
+      const draft = draftOf(name);
+      draft.send ??= setTimeout(() => commit(name), wait);
+      settleLater(name, draft);
+    };
+    this.hold = (name, held) => {
+      const draft = draftOf(name);
+      draft.held = held;
+      settleLater(name, draft);
+    };
+    for (const name of names) listen(model, `change:${name}`, () => follow(name), signal);
+    signal.addEventListener("abort", dispose, { once: true });
   }
 }
 

@@ -1,6 +1,7 @@
 // Light or dark as the host is, followed for as long as the view lives.
-import { type ReadonlySignal, signal } from "@preact/signals";
+
 import { DARK, LIGHT, type Palette, parseRgb } from "./colour";
+import { type ReadonlySignal, signal } from "./signals";
 
 export interface Theme {
   dark: boolean;

@@ -23,6 +23,8 @@ export interface Feature {
   max_activation: number | null;
   /** Which corpus the maximum is of, and how many tokens it had. */
   max_activation_of: string | null;
+  /** The 99.5th percentile there of its activations where it is active: where colour scales end. */
+  p995_activation?: number | null;
   /** The strength that moves its reading by its largest activation. */
   full?: number | null;
   /** How far a slider in its own units goes. */
@@ -31,8 +33,79 @@ export interface Feature {
   ops: string[];
 }
 
+/** A feature as a search gives it. */
+export interface Found extends Feature {
+  /** Fingerprint of its dictionary. */
+  dictionary?: string;
+  /** Share of a corpus' tokens at which it fires. */
+  density?: number | null;
+  /** Log counts of its values over steps up to its maximum, 0 to 255. */
+  histogram?: number[] | null;
+  /** What the search ranked it by, and what that number is. */
+  value?: number | null;
+  value_text?: string;
+  /** Where in the searched prompt the value stands. */
+  at?: { position: number; token: Token } | null;
+  /** How much steering with it raises its own top logits (arXiv 2505.20063), once that was measured. */
+  output_score?: number | null;
+}
+
+export interface DictionaryInfo {
+  fingerprint: string;
+  kind: string;
+  layer: number;
+  name: string;
+  size: number;
+  /** How many of its features have a label. */
+  labelled: number;
+  has_density: boolean;
+  has_histogram: boolean;
+}
+
+export type Mode = "label" | "prompt" | "token" | "similar";
+export type Rank = "maximum" | "mean" | "span";
+export type Sort = "match" | "density" | "maximum" | "index" | "output_score";
+
+export interface Filters {
+  /** From and up to which share of tokens. */
+  density: [number, number] | null;
+  labelled: boolean;
+  /** Fingerprints; null for all. */
+  dictionaries: string[] | null;
+}
+
+/** What is looked for: the args of the request "find" but for the page. */
+export interface Search {
+  mode: Mode;
+  query: string;
+  rank: Rank;
+  span: [number, number] | null;
+  /** Divide by the largest activation of the feature. */
+  normalise: boolean;
+  /** Which the token mode looks for: features that promote the token, or that suppress it. */
+  promotes: boolean;
+  /** The feature of the similar mode. */
+  key: string;
+  sort: Sort;
+  descending: boolean;
+  filters: Filters;
+}
+
+export const SEARCH: Search = {
+  mode: "label",
+  query: "",
+  rank: "maximum",
+  span: null,
+  normalise: false,
+  promotes: true,
+  key: "",
+  sort: "match",
+  descending: true,
+  filters: { density: null, labelled: false, dictionaries: null },
+};
+
 export interface Catalogue {
-  features: Feature[];
+  features: Found[];
   total: number;
   /** Every feature is in `features`: search needs no kernel. */
   complete: boolean;
@@ -65,6 +138,8 @@ export interface Steer {
   op: string;
   params: Params;
   enabled: boolean;
+  /** Steers with a random direction of the same norm instead. */
+  control?: { seed: number } | null;
 }
 
 export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
@@ -148,29 +223,61 @@ export interface Status {
   message: string;
 }
 
-export interface PanelTraits {
+/** What the picker and the panel have in common. */
+export interface BenchTraits {
+  /** The text on which strength is measured. */
   prompt: string;
-  chat: boolean;
-  settings: Settings;
   steers: Steer[];
-  positions: Positions;
-  watched: string;
-  model_info: ModelInfo;
-  catalogue: Catalogue;
   steer_features: Record<string, Feature>;
   ops: Record<string, Op>;
   readouts: Record<string, Readout>;
-  prompt_tokens: PromptTokens;
-  result: Result | Record<string, never>;
-  status: Status;
+  catalogue: Catalogue;
+  dictionaries: DictionaryInfo[];
+  search: Partial<Search>;
+  /** Key of the row last chosen. */
+  selected: string;
+  model_info: ModelInfo;
   recipe_json: string;
   snippet: string;
   provenance: Record<string, string>;
 }
 
+export interface PanelTraits extends BenchTraits {
+  chat: boolean;
+  settings: Settings;
+  positions: Positions;
+  watched: string;
+  prompt_tokens: PromptTokens;
+  result: Result | Record<string, never>;
+  status: Status;
+}
+
 /** The traits as they stand before the kernel has said anything. */
-export const EMPTY_TRAITS: PanelTraits = {
+export const EMPTY_BENCH: BenchTraits = {
   prompt: "",
+  steers: [],
+  steer_features: {},
+  ops: {},
+  readouts: {},
+  catalogue: { features: [], total: 0, complete: true },
+  dictionaries: [],
+  search: {},
+  selected: "",
+  model_info: {
+    name: "",
+    blocks: 0,
+    d_model: 0,
+    device: "",
+    dtype: "",
+    has_chat_template: false,
+  },
+  recipe_json: "",
+  snippet: "",
+  provenance: {},
+};
+
+export const EMPTY_TRAITS: PanelTraits = {
+  ...EMPTY_BENCH,
   chat: false,
   settings: {
     temperature: 0.7,
@@ -180,25 +287,9 @@ export const EMPTY_TRAITS: PanelTraits = {
     max_new_tokens: 64,
     seed: 0,
   },
-  steers: [],
   positions: { where: "all", indices: [], special: true },
   watched: "",
-  model_info: {
-    name: "",
-    blocks: 0,
-    d_model: 0,
-    device: "",
-    dtype: "",
-    has_chat_template: false,
-  },
-  catalogue: { features: [], total: 0, complete: true },
-  steer_features: {},
-  ops: {},
-  readouts: {},
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   status: { state: "idle", message: "" },
-  recipe_json: "",
-  snippet: "",
-  provenance: {},
 };

@@ -1,9 +1,9 @@
 import "../styles/steering_panel.css";
-import type { ReadonlySignal } from "@preact/signals";
 import { render } from "preact";
 import { Comparison } from "../components/comparison";
 import { Failure } from "../components/failure";
-import { Features } from "../components/features";
+import { FeatureFinder } from "../components/feature_finder";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../components/find_by";
 import { Header } from "../components/header";
 import { PositionsRegion } from "../components/positions";
 import { Prompt } from "../components/prompt";
@@ -11,9 +11,13 @@ import { Provenance } from "../components/provenance";
 import { Recipe } from "../components/recipe";
 import { createRoot } from "../components/root";
 import { Watching } from "../components/watching";
+import type { Bench } from "../lib/bench";
 import { type HostModel, lifetime } from "../lib/host";
 import { Panel } from "../lib/panel";
+import type { ReadonlySignal } from "../lib/signals";
 import type { Theme } from "../lib/theme";
+
+const WAYS = [BY_LABEL, BY_PROMPT, BY_TOKEN];
 
 interface Props {
   model: HostModel;
@@ -43,12 +47,19 @@ export default function steeringPanel() {
 function View({ panel, theme }: { panel: Panel; theme: ReadonlySignal<Theme> }) {
   const shown = panel.shown.value;
   const error = panel.error.value;
+  const bench = panel as unknown as Bench;
   return (
     <div class="sw-frame">
-      <Header panel={panel} />
+      <Header bench={bench} />
       <div class="sw-side">
-        <Features panel={panel} />
-        <Recipe panel={panel} />
+        <FeatureFinder
+          bench={bench}
+          ways={WAYS}
+          make="SteeringPanel(lm, [sae, cavs])"
+          rows={8}
+          landing="add"
+        />
+        <Recipe bench={bench} />
         <PositionsRegion panel={panel} />
       </div>
       <div class="sw-main">

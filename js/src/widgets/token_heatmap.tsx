@@ -1,7 +1,5 @@
 import "../styles/token_heatmap.css";
-import { type ReadonlySignal, useComputed } from "@preact/signals";
 import { render } from "preact";
-import { useMemo, useState } from "preact/hooks";
 import { Failure } from "../components/failure";
 import { HeatControls } from "../components/heat_controls";
 import { HeatDetail } from "../components/heat_detail";
@@ -9,12 +7,14 @@ import { HeatGrid } from "../components/heat_grid";
 import { HeatHeader } from "../components/heat_header";
 import { HeatLegend } from "../components/heat_legend";
 import { Found, Pinned, SelectionBar } from "../components/heat_selection";
+import { useComputed, useMemo, useState } from "../components/hooks";
 import { Provenance } from "../components/provenance";
 import { createRoot } from "../components/root";
 import { Heatmap } from "../lib/heatmap";
 import { type HostModel, lifetime } from "../lib/host";
 import { featureHues } from "../lib/hues";
 import { Painter } from "../lib/painter";
+import type { ReadonlySignal } from "../lib/signals";
 import type { Theme } from "../lib/theme";
 
 interface Props {

@@ -1,4 +1,4 @@
-"""Gathers what can be seen of the SAE's features: examples, histogram, tokens, neighbours, statistics.
+"""Gathers what can be seen of the SAE's features: examples, samples, histogram, tokens, neighbours, statistics.
 
     python -m steerwidgets.demo.make.make_features --tokens 500000
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.demo.make.activations import Part, parts_of
 from steerwidgets.demo.make.make_sae import FOLDER
 from steerwidgets.demo.make.report_sae import REPORT
+from steerwidgets.demo.make.samples import coactive, samples
 from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.sae import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
@@ -152,12 +153,13 @@ def statistics(fired: Fired, size: int) -> FeatureStatistics:
 
 
 def feature_data(dictionary: Dictionary, engine: Engine, fired: Fired, corpus: str) -> FeatureData:
-    """Examples, histograms, tokens and neighbours of every feature of a dictionary of the residual stream."""
+    """Examples, samples, histograms, tokens and neighbours of all features of a dictionary of the residual stream."""
     import torch
 
     names = sorted({*fired.sources})
     arrays = _examples(fired, dictionary.size, names) | _histograms(fired, dictionary.size)
     vectors = torch.stack([dictionary.vector(index) for index in range(dictionary.size)])
+    arrays |= samples(fired, dictionary.size, names) | coactive(fired, dictionary.size)
     for name, (ids, values) in (_tokens(engine, vectors) | {"nearest": _nearest(vectors)}).items():
         arrays |= {f"{name}.ids": ids.to(torch.uint16), f"{name}.values": values.half()}
     return FeatureData(arrays, names, corpus)
@@ -188,7 +190,7 @@ def _examples(fired: Fired, size: int, names: Sequence[str]) -> dict[str, Tensor
             row = fired.row[token]
             ids = fired.texts[row][window]
             tokens[feature, rank, : len(ids)] = ids
-            values[feature, rank, : len(ids)] = _values_in(fired, feature, row, window)
+            values[feature, rank, : len(ids)] = values_in(fired, feature, row, window)
             small["lengths"][feature, rank] = len(ids)
             small["peaks"][feature, rank] = fired.position[token] - window.start
             small["sources"][feature, rank] = names.index(fired.sources[row])
@@ -221,7 +223,7 @@ def _peaks(fired: Fired, feature: int) -> Iterator[tuple[int, slice]]:
             return
 
 
-def _values_in(fired: Fired, feature: int, row: int, window: slice) -> Any:
+def values_in(fired: Fired, feature: int, row: int, window: slice) -> Any:
     """A feature's activation at each token of a window of a row; float32 [token]."""
     import numpy as np
 

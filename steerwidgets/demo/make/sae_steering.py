@@ -100,14 +100,15 @@ def answers(
     for prompt, seed, first in tqdm(asked, unit="batch"):
         for offset, answer in enumerate(_batch(lm, recipes[first : first + _ROWS], prompt, seed)):
             collected[first + offset].append(answer)
+    vectors = mean_residuals(lm, [answer.token_ids for found in collected for answer in found])
     return [
         Answers(
             [answer.text for answer in found],
-            mean_residuals(lm, [answer.token_ids for answer in found]),
+            read,
             [distinct_2(answer.token_ids) for answer in found],
             [answer.surprise for answer in found],
         )
-        for found in collected
+        for found, read in zip(collected, np.split(vectors, len(collected)), strict=True)
     ]
 
 

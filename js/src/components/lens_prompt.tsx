@@ -1,0 +1,70 @@
+import "../styles/lens_prompt.css";
+import type { Lens } from "../lib/lens";
+import { Button } from "./button";
+import { Segmented } from "./segmented";
+
+const FORMS = [
+  ["raw", "raw"],
+  ["chat", "chat"],
+] as const;
+
+/** Another text to read: the model runs once. */
+export function LensPrompt({ lens }: { lens: Lens }) {
+  const { text, chat, facts, status } = lens.traits;
+  const busy = lens.busy.value;
+  const keys = (event: KeyboardEvent) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    lens.read();
+  };
+  return (
+    <div class="sw-lens-prompt">
+      <textarea
+        class="sw-field"
+        aria-label="Text"
+        rows={1}
+        placeholder={
+          facts.value.source
+            ? `Read from ${facts.value.source}. Write a text here to read another one.`
+            : "Write a text here, and press Read."
+        }
+        readOnly={lens.frozen}
+        value={text.value}
+        onInput={(event) => lens.setText(event.currentTarget.value)}
+        onKeyDown={keys}
+      />
+      {!lens.frozen && (
+        <div class="actions">
+          {facts.value.has_chat_template && (
+            <Segmented
+              label="Template"
+              value={chat.value ? "chat" : "raw"}
+              options={FORMS}
+              onChoose={(value) => lens.setChat(value === "chat")}
+            />
+          )}
+          {busy ? (
+            <Button onClick={() => lens.stop()}>Stop</Button>
+          ) : (
+            <Button title="Ctrl+Enter in the text" onClick={() => lens.read()}>
+              Read
+            </Button>
+          )}
+        </div>
+      )}
+      <p role="status" aria-live="polite" class="sw-note sw-num">
+        {busy
+          ? [busy.doing, busy.of > 0 ? `${busy.done} of ${busy.of}` : ""].filter(Boolean).join(" ")
+          : status.value.message}
+      </p>
+      {busy && (
+        <div class="progress" aria-hidden="true">
+          <span
+            class={busy.of > 0 ? "" : "unknown"}
+            style={{ "--share": busy.of > 0 ? busy.done / busy.of : 0 }}
+          />
+        </div>
+      )}
+    </div>
+  );
+}

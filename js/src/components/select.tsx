@@ -1,0 +1,28 @@
+interface Props<Value extends string> {
+  label: string;
+  value: Value;
+  options: readonly (readonly [value: Value, text: string])[];
+  kind?: string;
+  title?: string;
+  onChoose(value: Value): void;
+}
+
+/** One of several, in the space of one. */
+export function Select<Value extends string>(props: Props<Value>) {
+  const { label, value, options, kind = "", title, onChoose } = props;
+  return (
+    <select
+      class={`sw-select quiet ${kind}`}
+      aria-label={label}
+      title={title}
+      value={value}
+      onChange={(event) => onChoose(event.currentTarget.value as Value)}
+    >
+      {options.map(([option, text]) => (
+        <option key={option} value={option}>
+          {text}
+        </option>
+      ))}
+    </select>
+  );
+}

@@ -1,0 +1,74 @@
+// The tokens of the text and of the lens, and bytes that make a character together.
+import { visible } from "./format";
+import { FLAGS, type TextWire } from "./heat_types";
+import type { LensTraits } from "./lens_types";
+import { unpack } from "./packed";
+import type { Token } from "./types";
+
+export interface LensToken extends Token {
+  special: boolean;
+  template: boolean;
+  sink: boolean;
+}
+
+export function textTokens(wire: LensTraits["tokens"]): LensToken[] {
+  if (!wire.texts) return [];
+  const { texts, ids, flags } = wire as TextWire;
+  const numbers = ids && unpack(ids).values;
+  const bits = unpack(flags).values;
+  return texts.map((text, index) => {
+    const has = (flag: number) => (Number(bits[index]) & flag) !== 0;
+    return {
+      id: numbers ? Number(numbers[index]) : -1,
+      text,
+      fragment: has(FLAGS.fragment),
+      special: has(FLAGS.special),
+      template: has(FLAGS.template),
+      sink: has(FLAGS.sink),
+    };
+  });
+}
+
+/** Every token that the lens names, by id: two that read alike stay two. */
+export function vocabularyOf(wire: LensTraits["vocabulary"]): Map<number, Token> {
+  if (!wire.ids) return new Map();
+  const { ids, texts, fragments } = wire as Exclude<typeof wire, Record<string, never>>;
+  const broken = new Set(fragments);
+  return new Map(
+    Array.from(unpack(ids).values, Number).map((id, at) => [
+      id,
+      { id, text: texts[at] ?? "", fragment: broken.has(id) },
+    ]),
+  );
+}
+
+/** The whole characters that a token is part of, read from its neighbours' bytes; "" where there are none. */
+export function joinedText(tokens: readonly Token[], position: number): string {
+  if (!tokens[position]?.fragment) return "";
+  let [first, last] = [position, position];
+  while (tokens[first - 1]?.fragment) first--;
+  while (tokens[last + 1]?.fragment) last++;
+  return decoded(tokens.slice(first, last + 1));
+}
+
+/** What a predicted fragment makes together with the bytes that the text ends in at a position; "" for nothing. */
+export function completedText(tokens: readonly Token[], position: number, next: Token): string {
+  if (!next.fragment) return "";
+  let first = position + 1;
+  while (tokens[first - 1]?.fragment) first--;
+  const whole = decoded([...tokens.slice(first, position + 1), next]);
+  return whole.includes("\ufffd") ? "" : whole;
+}
+
+function decoded(tokens: readonly Token[]): string {
+  const hex = tokens.map(({ text }) => text).join(" ");
+  if (!/^[\dA-F]{2}( [\dA-F]{2})*$/.test(hex)) return "";
+  const bytes = hex.split(" ").map((byte) => Number.parseInt(byte, 16));
+  return new TextDecoder().decode(Uint8Array.from(bytes));
+}
+
+/** A token as it is shown; nothing for none. */
+export function shownText(token: Token | undefined): string {
+  if (!token) return "";
+  return visible(token) || "∅";
+}

@@ -1,0 +1,132 @@
+"""One widget of each sort with something in every part, and saved pages of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+import steerwidgets as sw
+from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
+from steerwidgets.labels import Labels
+from support import sae
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What users and files bring.
+
+    Attributes:
+        prompt: what the model reads.
+        labels: the first labels of the dictionary, as many as there are.
+        corpus: the name of a corpus and of its texts.
+        file: where labels come from.
+        note: a user's note.
+    """
+
+    prompt: str = "Name a city by the sea ☕, please.\nWhere would you go, and why?"
+    labels: Sequence[str] = ("the sea and sailing", "cooking and food", "names of cities", "asking and answering")
+    corpus: str = "a corpus of news"
+    file: str = "labels.json"
+    note: str = "Also tides and harbours."
+
+
+PLAIN = Texts()
+
+
+class TextEvidence:
+    """Evidence of every feature whose examples are pieces of one text."""
+
+    def __init__(self, lm: sw.LanguageModel, texts: Texts) -> None:
+        self.corpus = texts.corpus
+        self._ids = lm.encode(texts.prompt, chat=False).token_ids
+        self._source = texts.corpus
+
+    def __len__(self) -> int:
+        return sae.SIZE
+
+    def __getitem__(self, index: int) -> Evidence:
+        ids = self._ids
+        values = tuple(float(5 + i % 7) if i % 3 == 0 else 0.0 for i in range(len(ids)))
+        examples = tuple(Example(ids, values, peak, self._source) for peak in (3, 6))
+        tokens = tuple((token, 4.0 - rank) for rank, token in enumerate(ids[:6]))
+        others = tuple((other, 0.5 - other / 100) for other in range(5) if other != index)
+        return Evidence(
+            index,
+            examples,
+            (90, 40, 12, 3, 1),
+            12.0,
+            tokens,
+            tokens,
+            others,
+            quantiles=(Quantile(6.0, 12.0, examples), Quantile(0.0, 6.0, examples)),
+            random=examples,
+            coactive=others,
+        )
+
+
+def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
+    """A tiny SAE whose labels, statistics and evidence hold the texts."""
+    labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
+    made = sae.make(labels=Labels(labels, source=texts.file, author="language model"))
+    made.statistics = sw.FeatureStatistics(
+        torch.full((sae.SIZE,), 12.0),
+        p995=torch.full((sae.SIZE,), 6.0),
+        density=torch.linspace(0.001, 0.2, sae.SIZE),
+        corpus=texts.corpus,
+        tokens=12_345,
+    )
+    made.feature_data = TextEvidence(lm, texts)
+    return made
+
+
+def _panel(lm, features, texts):
+    steers = features[0].add(2) + features[1].add(1)
+    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8)
+    panel.generate()
+    return panel
+
+
+def _heatmap(lm, features, texts):
+    return sw.TokenHeatmap(lm, features, texts.prompt, [0, 1], selected=[3, 4], hovered=5)
+
+
+def _steered_heatmap(lm, features, texts):
+    out = lm.compare(texts.prompt, features[0].add(20), max_new_tokens=8)
+    return sw.TokenHeatmap(lm, features, out, [0, 1, 2], mixing="stripes", granularity="words")
+
+
+def _arrays(_lm, _features, texts):
+    return sw.TokenHeatmap.from_arrays(
+        [texts.prompt, *texts.labels, texts.note], torch.randn(len(texts.labels) + 2, 2), list(texts.labels[:2])
+    )
+
+
+def _picker(lm, features, texts):
+    return sw.FeaturePicker(lm, features, recipe=features[0].add(2))
+
+
+def _card(lm, features, texts):
+    features.user_labels.set(0, note=texts.note, rating=4)
+    return sw.FeatureCard(lm, features, 0)
+
+
+def _lens(lm, features, texts):
+    return sw.LogitLens(lm, texts.prompt, features[0].add(20))
+
+
+WIDGETS: dict[str, Callable] = {
+    "steering panel": _panel,
+    "token heatmap": _heatmap,
+    "steered heatmap": _steered_heatmap,
+    "heatmap of arrays": _arrays,
+    "feature picker": _picker,
+    "feature card": _card,
+    "logit lens": _lens,
+}
+
+
+def make(name: str, lm: sw.LanguageModel, texts: Texts = PLAIN):
+    """The widget of that name."""
+    return WIDGETS[name](lm, dictionary(lm, texts), texts)
