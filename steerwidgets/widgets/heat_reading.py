@@ -113,7 +113,7 @@ class ModelReading:
         with torch.no_grad():
             found = strongest(self.dictionary, self.activations.residual, mask, self.activations.tokens, k)
         kept = [i for i, value in enumerate(found.values) if value > 0]
-        columns = {
+        columns: dict[str, Any] = {
             name: tuple(getattr(found, name)[i] for i in kept) for name in ("features", "values", "positions", "tokens")
         }
         return replace(found, **columns)

@@ -271,7 +271,7 @@ def test_a_frozen_page_searches_what_it_holds(fresh, new_page, tmp_path):
     picker.search.fill("img")
     expect(picker.rows).to_have_count(1)
     assert picker.labels() == ["<img src=x>"]
-    expect(picker.recipe.get_by_role("slider", name="label 3")).to_have_value("2")
+    expect(picker.recipe.get_by_role("spinbutton", name="label 3 strength")).to_have_value("2")
     picker.mode("fires on prompt").check()
     expect(picker.features).to_contain_text("this needs the kernel")
     expect(picker.prompt).to_be_disabled()

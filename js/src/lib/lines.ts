@@ -53,7 +53,7 @@ export function breakLines(tokens: readonly HeatToken[], width: number, measure:
   return lines;
 }
 
-const WITHIN = /^[\p{M}\u200d\udc00-\udfff]/u;
+const WITHIN = /^(?:\p{M}|\u200d|[\udc00-\udfff])/u;
 const STACKED = 64; // marks on one letter, and no more
 
 /** Where the longest part of a token ends that fits a line; marks stay with their letter. */
