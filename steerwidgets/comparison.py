@@ -64,6 +64,11 @@ class Comparison:
         """-log p in nats of each token of the steered text under the unsteered model."""
         return self.scores.surprise
 
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether the run's keys and values were kept, so that a token's lens needs no second read of the text."""
+        return self._cache is not None and self._cache.is_kept
+
     def lens(
         self,
         step: int,

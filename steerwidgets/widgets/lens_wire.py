@@ -23,24 +23,28 @@ CHANGES: Final = 5
 
 
 def lens_traits(
-    lens: LayerLens, recipe: Recipe | None, tokens_of: Callable[[Iterable[int]], list[Token]]
+    lens: LayerLens,
+    recipe: Recipe | None,
+    tokens_of: Callable[[Iterable[int]], list[Token]],
+    following: Token | None = None,
 ) -> dict[str, Any]:
     """The traits of a widget that shows this lens.
 
     Args:
-        lens: what was read; steered where it has a `baseline`.
+        lens: what was read; of both runs where it has a `baseline`, else of the one that the recipe steers or none.
         recipe: what steers.
         tokens_of: token ids as a person reads them.
+        following: the token that really came after the last position, where the text of the lens ends before it.
     """
     difference = lens.difference
-    baseline = lens.baseline or lens
-    steered = lens if lens.baseline is not None else None
+    steered = None if recipe is None else lens
+    baseline = lens if recipe is None else lens.baseline
     return {
-        "tokens": _text(lens),
-        "baseline": _grid(baseline),
+        "tokens": _text(lens, following),
+        "baseline": {} if baseline is None else _grid(baseline),
         "steered": {} if steered is None else _grid(steered),
         "difference": {} if difference is None else _difference(difference),
-        "steering": {} if difference is None or recipe is None else _steering(difference, recipe),
+        "steering": {} if recipe is None else _steering(difference, recipe),
         "tracked": list(lens.tracked),
         "vocabulary": _vocabulary(sorted(_ids(lens)), tokens_of),
     }
@@ -52,17 +56,19 @@ def empty_traits() -> dict[str, Any]:
     return {**{name: {} for name in names}, "tracked": []}
 
 
-def _text(lens: LayerLens) -> dict[str, Any]:
+def _text(lens: LayerLens, following: Token | None) -> dict[str, Any]:
     prompt = lens.prompt
+    after = [] if following is None else [following]
+    tokens = [*(lens.tokens[at] for at in lens.positions), *after]
     columns = {
-        FRAGMENT: [token.fragment for token in lens.tokens],
-        SPECIAL: prompt.special,
-        TEMPLATE: prompt.template,
+        FRAGMENT: [token.fragment for token in tokens],
+        SPECIAL: [*(prompt.special[at] for at in lens.positions), *(False for _ in after)],
+        TEMPLATE: [*(prompt.template[at] for at in lens.positions), *(False for _ in after)],
     }
     flags = sum(np.asarray(column, dtype=np.uint8) * np.uint8(bit) for bit, column in columns.items())
     return {
-        "texts": [token.text for token in lens.tokens],
-        "ids": pack(np.array([token.id for token in lens.tokens], dtype=np.int32)),
+        "texts": [token.text for token in tokens],
+        "ids": pack(np.array([token.id for token in tokens], dtype=np.int32)),
         "flags": pack(np.asarray(flags, dtype=np.uint8)),
     }
 
@@ -90,12 +96,16 @@ def _difference(difference: LensDifference) -> dict[str, Any]:
     }
 
 
-def _steering(difference: LensDifference, recipe: Recipe) -> dict[str, Any]:
-    return {
-        "layers": sorted({site.layer for site in difference.steered_sites}),
+def _steering(difference: LensDifference | None, recipe: Recipe) -> dict[str, Any]:
+    steering = {
+        "layers": sorted({site.layer for site in recipe.sites}),
         "steers": [
             {"label": steer.feature.label, "what": _what(steer), "site": str(steer.feature.site)} for steer in recipe
         ],
+    }
+    if difference is None:
+        return steering
+    return steering | {
         "direct": [
             {
                 "site": str(path.site),

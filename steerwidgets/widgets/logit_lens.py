@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import traitlets
 
@@ -14,9 +14,10 @@ from steerwidgets.export import STATIC
 from steerwidgets.recipe import Recipe
 from steerwidgets.whole_text import as_json
 from steerwidgets.widgets.base import Widget
-from steerwidgets.widgets.lens_asked import STREAMS, Asked, source_of, teller
+from steerwidgets.widgets.lens_asked import STREAMS, Asked, teller
 from steerwidgets.widgets.lens_plain import plain, plain_vocabulary
 from steerwidgets.widgets.lens_requests import FOLLOWED, checked_column, checked_ids, found_tokens
+from steerwidgets.widgets.lens_token import GeneratedToken
 from steerwidgets.widgets.lens_wire import empty_traits, lens_traits
 from steerwidgets.widgets.lens_wrote import wrote_json
 from steerwidgets.widgets.model_wait import held_for
@@ -24,6 +25,7 @@ from steerwidgets.widgets.protocol import Handler, Request, described
 
 if TYPE_CHECKING:
     from steerwidgets.attribution import Attribution
+    from steerwidgets.comparison import Comparison
     from steerwidgets.dictionaries.sae import SAE
     from steerwidgets.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
@@ -107,7 +109,7 @@ class LogitLens(Widget):
     def __init__(
         self,
         lm: LanguageModel,
-        text: PromptLike = "",
+        text: PromptLike | GeneratedToken = "",
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         *,
         k: int = 10,
@@ -127,7 +129,8 @@ class LogitLens(Widget):
         self._reading = threading.RLock()
         self._panels: list[Callable[[], None]] = []
         self._wish = 0
-        self._asked = Asked(text, chat, stream, Recipe.of(recipe), k, tracked)
+        steers = text.recipe if isinstance(text, GeneratedToken) else Recipe.of(recipe)
+        self._asked = Asked(text, chat, stream, steers, k, tracked)
         self.layer_lens: LayerLens | None = self._asked.read(lm)
         steered = bool(len(self._asked.recipe))
         rows = math.ceil(lm.architecture.layers / _ROWS)
@@ -139,15 +142,42 @@ class LogitLens(Widget):
         self.observe(self._set_recipe, names=["recipe"])
         self.observe(self._set_stream, names=["stream"])
 
+    @classmethod
+    def of_token(
+        cls,
+        lm: LanguageModel,
+        comparison: Comparison,
+        step: int,
+        row: Literal["baseline", "steered"] = "steered",
+        **settings: Any,
+    ) -> Self:
+        """The lens of one token that a run generated, under what steered it: one column.
+
+        Where the run was asked to keep its cache (`lm.compare(…, keep_cache=True)`), one token goes through the model;
+        otherwise the whole text does. The other row's token at this step follows another text, so the two are not
+        compared.
+
+        Args:
+            lm: the model of the run.
+            comparison: the run.
+            step: which generated token, from 0, or from the end with negative numbers.
+            row: of which text.
+            settings: those of a lens; `pinned` counts the one column as position 0.
+
+        Raises:
+            ValueError: the run has no such row or step.
+        """
+        return cls(lm, GeneratedToken(comparison, step, row), **settings)
+
     # What a user reads and sets
 
     @property
-    def prompt(self) -> PromptLike:
-        """What is read: a string, messages or token ids. Set it to read another text."""
+    def prompt(self) -> PromptLike | GeneratedToken:
+        """What is read: a string, messages, token ids, or a token of a run. Set it to read something else."""
         return self._asked.prompt
 
     @prompt.setter
-    def prompt(self, prompt: PromptLike) -> None:
+    def prompt(self, prompt: PromptLike | GeneratedToken) -> None:
         self._read_anew(prompt=prompt)
 
     def track(self, tokens: Sequence[int | str] | int | str) -> None:
@@ -205,18 +235,8 @@ class LogitLens(Widget):
         Raises:
             ValueError: nothing is read yet, or a token or the position does not exist.
         """
-        return self._attribution(
-            self._asked, token, minus, position, "baseline" if self.shows == "baseline" else "steered"
-        )
-
-    def _attribution(
-        self, asked: Asked, token: int | str, minus: int | str | None, position: int, run: str
-    ) -> Attribution:
-        if asked.is_nothing:
-            raise ValueError("Nothing is read yet, so nothing wrote it: give the lens a text first.")
-        recipe = asked.recipe if run == "steered" else None
-        settings: dict[str, Any] = {"position": position, "recipe": recipe, "dictionary": self._dictionary}
-        return self.lm.attribution(asked.prompt, token, minus, chat=asked.chat, **settings)
+        settings: dict[str, Any] = {"is_steered": self.shows != "baseline", "dictionary": self._dictionary}
+        return self._asked.attribution(self.lm, token, minus, position=position, **settings)
 
     def to_json(self) -> str:
         """The lens as it stands, as plain JSON: arrays as nested lists, tokens by id, provenance."""
@@ -273,10 +293,11 @@ class LogitLens(Widget):
         asked, lens = self._asked, self.layer_lens
         if lens is None:
             raise ValueError("Nothing is read yet: write a text first.")
-        position, token, minus = checked_column(request.args, len(lens.tokens))
+        position, token, minus = checked_column(request.args, len(lens.positions))
         run = "steered" if request.args.get("run") == "steered" and len(asked.recipe) else "baseline"
+        settings: dict[str, Any] = {"is_steered": run == "steered", "dictionary": self._dictionary}
         with held_for(self.lm.lock, request):
-            found = self._attribution(asked, token, minus, position, run)
+            found = asked.attribution(self.lm, token, minus, position=position, **settings)
         if asked is self._asked:
             self.publish(wrote=wrote_json(found, position, token, minus, run))
         return {}
@@ -286,7 +307,7 @@ class LogitLens(Widget):
     def _read_anew(self, request: Request | None = None, **changes: Any) -> None:
         """Read with something changed, one reading at a time; what was shown stays until it is there."""
         with self._reading:
-            asked = replace(self._asked, **changes)
+            asked = self._asked.but(**changes)
             lens = self._run(asked, request)
             self._publish(asked, lens)
 
@@ -324,7 +345,8 @@ class LogitLens(Widget):
 
     def _shown(self, asked: Asked, lens: LayerLens | None) -> dict[str, Any]:
         recipe = asked.recipe if len(asked.recipe) else None
-        traits = empty_traits() if lens is None else lens_traits(lens, recipe, self.lm.tokens)
+        following = asked.token.following if asked.token else None
+        traits = empty_traits() if lens is None else lens_traits(lens, recipe, self.lm.tokens, following)
         return {
             **traits,
             "recipe": asked.recipe,
@@ -332,19 +354,8 @@ class LogitLens(Widget):
             "text": asked.prompt if isinstance(asked.prompt, str) else "",
             "chat": asked.chat,
             "stream": asked.stream,
-            "facts": self._facts(asked),
-            "provenance": self.lm.provenance
-            | {"stream": asked.stream, "recipe": repr(asked.recipe) if recipe else "none"},
-        }
-
-    def _facts(self, asked: Asked) -> dict[str, Any]:
-        return {
-            "model": self.lm.name,
-            "blocks": self.lm.architecture.layers,
-            "vocabulary": int(self.lm.architecture.config.vocab_size),
-            "has_chat_template": self.lm.has_chat_template,
-            "streams": [list(each) for each in STREAMS.items()],
-            "source": "" if isinstance(asked.prompt, str) else source_of(asked.prompt),
+            "facts": asked.facts(self.lm, lens),
+            "provenance": self.lm.provenance | asked.provenance,
         }
 
     # What is set from outside

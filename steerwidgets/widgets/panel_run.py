@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.recipe import Recipe
 from steerwidgets.steer import Feature
 from steerwidgets.widgets import describe
 from steerwidgets.widgets.transcript import Transcript
@@ -39,6 +40,7 @@ class PanelRun:
             watch=[inputs.watched] if inputs.watched is not None else [],
             on_step=self._on_step,
             stop=self.request.cancelled,
+            keep_cache=True,
             **inputs.sampling.to_json(),
         )
         self._send()
@@ -65,6 +67,26 @@ class PanelRun:
             "kl_floor": describe.finite(scores.kl_floor) if scores else None,
             "surprise": _whole(scores.surprise) if scores else None,
         }
+
+    def partial_comparison(self) -> Comparison:
+        """What a run that was interrupted left: its texts, without keys and values."""
+        from steerwidgets.comparison import Comparison
+        from steerwidgets.generation import Plan, Row
+
+        inputs, lm = self._inputs, self._lm
+        prompt = lm.encode(inputs.prompt, chat=inputs.chat)
+        rows = [
+            Row(
+                tuple(ids),
+                lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False),
+                tuple(lm.tokens(ids)),
+                "stopped",
+                (),
+                Plan(prompt, recipe),
+            )
+            for ids, recipe in zip(self.transcript.texts(), (Recipe(), inputs.recipe), strict=True)
+        ]
+        return Comparison(lm.engine, prompt, inputs.recipe, inputs.sampling, rows)
 
     def partial_result(self) -> dict[str, Any]:
         """What the panel shows of a run that was interrupted."""

@@ -15,7 +15,10 @@ from steerwidgets.model import LanguageModel
 from steerwidgets.recipe import Recipe
 from steerwidgets.sampling import Sampling
 from steerwidgets.steer import Direction, Steer
+from steerwidgets.widgets.logit_lens import LogitLens
+from steerwidgets.widgets.model_wait import held_for
 from steerwidgets.widgets.panel_inputs import checked_inputs
+from steerwidgets.widgets.panel_lens import PanelLens
 from steerwidgets.widgets.panel_run import PanelRun
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described
 from steerwidgets.widgets.recipe_widget import FeaturesLike, RecipeWidget
@@ -38,6 +41,7 @@ class SteeringPanel(RecipeWidget):
     Attributes:
         result: the last run as plain data: exactly what is shown.
         comparison: the last run as `lm.compare` gives it, or None.
+        lens: the id of the widget that shows the lens of a generated token, or empty; see `token_lens`.
 
     Raises:
         TypeError: `features` holds something that is no dictionary and no direction.
@@ -55,6 +59,7 @@ class SteeringPanel(RecipeWidget):
     settings = traitlets.Dict().tag(sync=True)
     watched = traitlets.Unicode().tag(sync=True)
     result = traitlets.Dict().tag(sync=True)
+    lens = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class SteeringPanel(RecipeWidget):
     ) -> None:
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
+        self._lens = PanelLens(lm)
         steers = Recipe.of(recipe)
         chat = lm.has_chat_template if chat is None else chat
         super().__init__(lm, features, prompt=prompt, chat=chat, settings=Sampling.of(settings).to_json())
@@ -96,6 +102,29 @@ class SteeringPanel(RecipeWidget):
         with self._protocol.following(request):
             return self._generate(request, inputs)
 
+    def token_lens(self, step: int, row: str = "steered") -> LogitLens:
+        """Open the lens of a generated token below the texts.
+
+        Args:
+            step: which generated token, from 0.
+            row: `baseline` or `steered`.
+
+        Returns:
+            The lens, a widget that lives as long as the panel and is used for the next token again.
+
+        Raises:
+            ValueError: nothing was generated, or there is no such row or step.
+        """
+        shown = self._lens.show({"row": row, "step": step})
+        self.publish(lens=shown.model_id)
+        return shown
+
+    def close(self) -> None:
+        """Stop what is running, and take the panel and its lens off the page."""
+        if "_lens" in self.__dict__:
+            self._lens.close()
+        super().close()
+
     # Requests of the front-end
 
     def _handlers(self) -> Mapping[str, Handler]:
@@ -103,6 +132,7 @@ class SteeringPanel(RecipeWidget):
             **super()._handlers(),
             "generate": Handler(self._serve_generate, slow=True),
             "resync": Handler(self._serve_resync),
+            "lens": Handler(self._serve_lens, slow=True),
         }
 
     def _serve_generate(self, request: Request) -> dict[str, Any]:
@@ -116,6 +146,12 @@ class SteeringPanel(RecipeWidget):
         if run is None or run.request.id != request.args.get("run"):
             raise ValueError("That run is over; its result is in the panel.")
         return run.transcript.whole()
+
+    def _serve_lens(self, request: Request) -> dict[str, Any]:
+        with held_for(self.lm.lock, request):
+            shown = self._lens.show(request.args)
+        self.publish(lens=shown.model_id)
+        return {}
 
     def _generate(self, request: Request, values: Mapping[str, Any]) -> Comparison:
         try:
@@ -145,13 +181,18 @@ class SteeringPanel(RecipeWidget):
         if not stopped:
             run.request.progress(**run.transcript.progress("scoring"))
             comparison.scores  # noqa: B018 - computed here, in the worker, and kept
-        self.publish(result=run.result(comparison, scored=not stopped))
+        self._show_run(comparison, run.result(comparison, scored=not stopped))
         self.publish(status={"state": "stopped" if stopped else "done", "message": ""})
         return comparison
 
     def _keep_partial(self, run: PanelRun) -> None:
         if run.transcript.steps:
-            self.publish(result=run.partial_result())
+            self._show_run(run.partial_comparison(), run.partial_result())
+
+    def _show_run(self, comparison: Comparison, result: dict[str, Any]) -> None:
+        """Show a run's texts; the lens that is open is of the texts before, so it closes."""
+        self._lens.comparison = comparison
+        self.publish(lens="", result=result)
 
     @contextmanager
     def _held_model(self, request: Request) -> Iterator[None]:
@@ -176,6 +217,10 @@ class SteeringPanel(RecipeWidget):
 
     def _shown_keys(self) -> set[str]:
         return super()._shown_keys() | ({self.watched} - {""})
+
+    def _state(self) -> dict[str, Any]:
+        # The lens is a widget of its own, which a page with this one alone does not hold.
+        return super()._state() | {"lens": ""}
 
     def _publish_status(self, state: str, message: str = "") -> None:
         """Say how a request stands that has no run; another one's run keeps the status line."""

@@ -68,7 +68,7 @@ def main() -> None:
     words = vocabulary(generator)
     dictionary = Million(sw.Labels(list(made(arguments.features, words, generator))))
     finder = FeatureFinder(FeatureShelf(dictionary))
-    query = {"query": " ".join(dictionary.labels[7].split()[:2])}
+    query = {"query": "references to"}
     print(f"{'search':<44}{'first':>9}{'next page':>12}{'bytes':>9}   (<= {REACH_MS} ms, {REACH_KB} KB)")
     for name, search in {
         "no query": {},

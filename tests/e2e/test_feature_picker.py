@@ -141,19 +141,26 @@ def test_label_index_filters_and_order(open_picker):
     assert notebook.errors() == []
 
 
-def test_a_prompt_finds_what_the_kernel_computes(open_picker):
-    code = (
-        "best = max(range(40), key=lambda i: float(lm.activations('Hello there', sae[i]).values.max()))\n"
-        "print('best:', sae[best].label)"
-    )
+def test_a_prompt_finds_what_the_tensors_give(open_picker):
+    code = """
+read = lm.residuals("Hello there", [sae.site])
+hidden = read.values[sae.site][0][read.counted(sae.site)[0]]
+tensors = tiny.tensors()
+fires = ((hidden - tensors["b_dec"]) @ tensors["W_enc"] + tensors["b_enc"]).relu().amax(0)
+raw, shares = int(fires.argmax()), int((fires / torch.linspace(1, 40, 40)).argmax())
+print(f"raw: label {raw}, of the maximum: label {shares}.")
+"""
     notebook, picker = open_picker(PICKER.replace("[sae, cavs]", "sae"), code)
     picker.mode("fires on prompt").check()
     expect(picker.features).to_contain_text("Write a text")
     picker.prompt.fill("Hello there")
     expect(picker.rows.first.locator(".value")).to_have_text(re.compile(r"\d"))
-    found = picker.labels()[0]
+    shares = picker.labels()[0]
+    picker.root.get_by_role("switch", name="Normalised").uncheck()
+    expect(picker.rows.first.locator("button.label")).not_to_have_text(shares)
+    raw = picker.labels()[0]
     notebook.run_cell(2)
-    expect(notebook.output(2)).to_contain_text(f"best: {found}")
+    expect(notebook.output(2)).to_contain_text(f"raw: {raw}, of the maximum: {shares}.")
 
 
 def test_selected_and_recipe_are_what_python_has(open_picker):
@@ -178,7 +185,7 @@ def test_keys_alone(open_picker):
     keys = notebook.page.keyboard
     picker.search.focus()
     keys.type("label 1")
-    picker.counted("11 of 43 features")
+    picker.counted("13 of 43 features")
     keys.press("ArrowDown")
     expect(picker.button("label 1")).to_be_focused()
     keys.press("ArrowDown")
@@ -189,7 +196,7 @@ def test_keys_alone(open_picker):
     keys.press("Enter")
     expect(picker.recipe.get_by_role("slider", name="label 10")).to_be_visible()
     keys.press("End")
-    expect(picker.button("Add feature label 19")).to_be_focused()
+    expect(picker.button("Add feature label 31")).to_be_focused()
     keys.press("2")  # typing goes to the box
     expect(picker.search).to_be_focused()
     expect(picker.search).to_have_value("label 12")

@@ -1,12 +1,18 @@
 import "../styles/comparison.css";
 import type { Palette } from "../lib/colour";
 import { formatNumber, formatPercent, visible } from "../lib/format";
+import type { Panel } from "../lib/panel";
 import type { Colouring, Shown, ShownRow } from "../lib/shown";
+import { same } from "../lib/store";
+import { Button } from "./button";
 import { useState } from "./hooks";
 import { differenceText, KlBars } from "./kl_bars";
+import { FROZEN } from "./status_line";
+import { TokenLens } from "./token_lens";
 import { TokenText } from "./token_text";
 
 interface Props {
+  panel: Panel;
   shown: Shown;
   palette: Palette;
 }
@@ -17,7 +23,8 @@ interface Place {
 }
 
 /** Baseline and steered side by side, the fork between them, and how far apart every step is. */
-export function Comparison({ shown, palette }: Props) {
+export function Comparison({ panel, shown, palette }: Props) {
+  const lens = panel.traits.lens.value;
   const [pointed, setPointed] = useState<Place | null>(null);
   const [pinned, setPinned] = useState<Place | null>(null);
   const place = pointed ?? pinned;
@@ -55,7 +62,8 @@ export function Comparison({ shown, palette }: Props) {
       )}
       <p class="sw-note sw-num difference">{differenceText(shown)}</p>
       {/* last, so that its growing to a second line moves nothing that is pointed at */}
-      <Detail place={place} shown={shown} />
+      <Detail place={place} pinned={pinned} shown={shown} panel={panel} />
+      {lens && <TokenLens key={lens} panel={panel} id={lens} />}
     </>
   );
 }
@@ -101,14 +109,22 @@ function Column({ row, shown, palette, ...pointing }: ColumnProps) {
   );
 }
 
+interface DetailProps {
+  place: Place | null;
+  pinned: Place | null;
+  shown: Shown;
+  panel: Panel;
+}
+
 /** All that is known of the token under the pointer or the focus. */
-function Detail({ place, shown }: { place: Place | null; shown: Shown }) {
+function Detail({ place, pinned, shown, panel }: DetailProps) {
   const row = place && shown.rows[place.row];
   const token = row?.tokens[place?.index ?? -1];
   if (!place || !row || !token) {
     return (
       <p class="sw-detail hint">
-        Point at a token for its id, position and values; Enter or a click pins it.
+        Point at a token for its id, position and values; Enter or a click pins it, to open its
+        logit lens.
       </p>
     );
   }
@@ -125,6 +141,17 @@ function Detail({ place, shown }: { place: Place | null; shown: Shown }) {
         <span>{valueText(value, shown.colouring)}</span>
       )}
       {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
+      {same(place, pinned) && !shown.streaming && (
+        <Button
+          kind="small"
+          aria-label={`Logit lens of ${visible(token)}`}
+          aria-disabled={panel.frozen}
+          title={panel.frozen ? FROZEN : undefined}
+          onClick={() => panel.openLens(row.name, place.index)}
+        >
+          Logit lens
+        </Button>
+      )}
     </p>
   );
 }

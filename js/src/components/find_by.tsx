@@ -81,7 +81,7 @@ function Box({ bench, onDown, placeholder }: QueryProps & { placeholder: string 
       placeholder={placeholder}
       value={query}
       disabled={frozen && mode !== "label"}
-      onInput={(event) => finder.look({ query: event.currentTarget.value })}
+      onInput={(event) => finder.look({ query: event.currentTarget.value }, true)}
       onKeyDown={(event) => down(event, onDown)}
     />
   );
@@ -113,7 +113,7 @@ function PromptQuery({ bench, onDown }: QueryProps) {
         placeholder="A text that the features shall fire on"
         value={query}
         disabled={frozen}
-        onInput={(event) => finder.look({ query: event.currentTarget.value, span: null })}
+        onInput={(event) => finder.look({ query: event.currentTarget.value, span: null }, true)}
         onKeyDown={(event) => {
           const { selectionEnd, value } = event.currentTarget;
           if (selectionEnd === value.length) down(event, onDown);

@@ -1,6 +1,7 @@
 import "../styles/header.css";
 import "../styles/lens_header.css";
 import type { Lens } from "../lib/lens";
+import { shownText } from "../lib/lens_text";
 import type { Measure, Shows } from "../lib/lens_types";
 import { NumberBox } from "./number_box";
 import { SaveButton } from "./save_button";
@@ -25,12 +26,14 @@ export function LensHeader({ lens }: { lens: Lens }) {
   return (
     <header class="sw-header sw-lens-header">
       <div class="line">
-        <h2>Logit lens</h2>
+        <h2>
+          {facts.value.generated ? `After “${shownText(lens.tokens.value[0])}”` : "Logit lens"}
+        </h2>
         {facts.value.model && <span class="sw-chip model">{facts.value.model}</span>}
         <StreamChoice lens={lens} />
         <Blocks lens={lens} />
         <div class="right">
-          {lens.steered.value && (
+          {lens.compares.value && (
             <Segmented
               label="Run"
               value={lens.shows.value}

@@ -15,18 +15,18 @@ interface Props {
 
 /** The names of the columns: the token that was read, and the one that really comes next. */
 export function LensHeads(props: Props) {
-  return <Heads {...props} tokens={props.lens.tokens.value} />;
+  const { tokens, traits } = props.lens;
+  return <Heads {...props} tokens={tokens.value} before={traits.facts.value.first ?? 0} />;
 }
 
-class Heads extends Memo<Props & { tokens: readonly Token[] }> {
-  override render({
-    tokens,
-    left,
-    width,
-    height,
-    first,
-    last,
-  }: Props & { tokens: readonly Token[] }) {
+interface HeadsProps extends Props {
+  tokens: readonly Token[];
+  /** Positions of the text before the first column. */
+  before: number;
+}
+
+class Heads extends Memo<HeadsProps> {
+  override render({ tokens, before, left, width, height, first, last }: HeadsProps) {
     const columns = Array.from({ length: Math.max(last - first, 0) }, (_, i) => first + i);
     return (
       // biome-ignore lint/a11y/useFocusableInteractive: column names are not to be reached
@@ -53,7 +53,7 @@ class Heads extends Memo<Props & { tokens: readonly Token[] }> {
               aria-label={said}
               title={[
                 said,
-                token && `position ${column}, id ${token.id}`,
+                token && `position ${before + column}, id ${token.id}`,
                 joined && `bytes of ${joined}`,
               ]
                 .filter(Boolean)

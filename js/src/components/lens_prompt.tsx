@@ -17,25 +17,30 @@ export function LensPrompt({ lens }: { lens: Lens }) {
     event.preventDefault();
     lens.read();
   };
+  const { generated, source, has_chat_template } = facts.value;
   return (
     <div class="sw-lens-prompt">
-      <textarea
-        class="sw-field"
-        aria-label="Text"
-        rows={1}
-        placeholder={
-          facts.value.source
-            ? `Read from ${facts.value.source}. Write a text here to read another one.`
-            : "Write a text here, and press Read."
-        }
-        readOnly={lens.frozen}
-        value={text.value}
-        onInput={(event) => lens.setText(event.currentTarget.value)}
-        onKeyDown={keys}
-      />
-      {!lens.frozen && (
+      {generated ? (
+        <p class="sw-note sw-num">{generated}</p>
+      ) : (
+        <textarea
+          class="sw-field"
+          aria-label="Text"
+          rows={1}
+          placeholder={
+            source
+              ? `Read from ${source}. Write a text here to read another one.`
+              : "Write a text here, and press Read."
+          }
+          readOnly={lens.frozen}
+          value={text.value}
+          onInput={(event) => lens.setText(event.currentTarget.value)}
+          onKeyDown={keys}
+        />
+      )}
+      {!lens.frozen && !generated && (
         <div class="actions">
-          {facts.value.has_chat_template && (
+          {has_chat_template && (
             <Segmented
               label="Template"
               value={chat.value ? "chat" : "raw"}

@@ -29,8 +29,12 @@ export function LensSteering({ lens }: { lens: Lens }) {
       {steering.direct?.map((direct) => (
         <Direct key={direct.site} lens={lens} direct={direct} position={position} />
       ))}
-      <h4>What comes out after “{after}”</h4>
-      <Output lens={lens} steering={steering as Steering} position={position} />
+      {lens.compares.value && (
+        <>
+          <h4>What comes out after “{after}”</h4>
+          <Output lens={lens} steering={steering} position={position} />
+        </>
+      )}
     </section>
   );
 }
@@ -66,11 +70,12 @@ function Output({
   position,
 }: {
   lens: Lens;
-  steering: Steering;
+  steering: Partial<Steering>;
   position: number;
 }) {
   const [before, after] = [lens.baseline.value, lens.steered.value];
-  if (!before || !after) return null;
+  const { promoted, suppressed } = steering;
+  if (!before || !after || !promoted || !suppressed) return null;
   const likely = (run: LensRun) =>
     run
       .candidates(run.layers.length - 1, position)
@@ -79,8 +84,8 @@ function Output({
   const lists: [string, Ranked[], (value: number) => string][] = [
     ["likely before", likely(before), share],
     ["likely after", likely(after), share],
-    ["promoted, Δlogit", at(steering.promoted, position), signed],
-    ["suppressed, Δlogit", at(steering.suppressed, position), signed],
+    ["promoted, Δlogit", at(promoted, position), signed],
+    ["suppressed, Δlogit", at(suppressed, position), signed],
   ];
   return (
     <div class="lists">

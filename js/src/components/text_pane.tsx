@@ -1,6 +1,6 @@
-import "../styles/text_pane.css";
 import { Button } from "./button";
 import { useEffect, useRef, useState } from "./hooks";
+import { Pane } from "./pane";
 
 interface Props {
   title: string;
@@ -10,43 +10,27 @@ interface Props {
   onClose(): void;
 }
 
-/**
- * Text to read and copy, opened in place: a modal would stand in the middle of a cell's output
- * frame, which may be far from what is in sight.
- */
+/** Text to read and copy. */
 export function TextPane({ title, copy, text, onClose }: Props) {
-  const pane = useRef<HTMLDivElement>(null);
   const code = useRef<HTMLPreElement>(null);
   const [copied, setCopied] = useState(false);
-  useEffect(() => pane.current?.focus({ preventScroll: true }), []);
   useEffect(() => setCopied(false), [text]);
-  return (
-    <div
-      ref={pane}
-      class="sw-pane"
-      role="dialog"
-      aria-label={title}
-      tabIndex={-1}
-      onKeyDown={(event) => event.key === "Escape" && onClose()}
+  const button = (
+    <Button
+      kind="small"
+      aria-label={copy}
+      onClick={async () => setCopied(await copyText(text, code.current))}
     >
-      <div class="sw-heading">
-        <h3>{title}</h3>
-        <Button
-          kind="small"
-          aria-label={copy}
-          onClick={async () => setCopied(await copyText(text, code.current))}
-        >
-          {copied ? "Copied" : "Copy"}
-        </Button>
-        <Button kind="icon" aria-label={`Close ${title}`} onClick={onClose}>
-          ×
-        </Button>
-      </div>
+      {copied ? "Copied" : "Copy"}
+    </Button>
+  );
+  return (
+    <Pane title={title} role="dialog" tools={button} onClose={onClose}>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keys */}
       <pre ref={code} tabIndex={0}>
         {text}
       </pre>
-    </div>
+    </Pane>
   );
 }
 

@@ -45,8 +45,8 @@ export interface Finder {
   readonly slow: ReadonlySignal<boolean>;
   /** The sentence of the last failure, until it is dismissed. */
   readonly error: Signal<string>;
-  /** Changes what is looked for; typing reaches the kernel in pauses. */
-  look(change: Partial<Search>): void;
+  /** Changes what is looked for; what is typed reaches the kernel in pauses. */
+  look(change: Partial<Search>, typed?: boolean): void;
   /** Each mode keeps what was typed in it; the one by prompt begins with the widget's own. */
   setMode(mode: Search["mode"]): void;
   /** Rows that a view shows: their pages are fetched if they are not here yet. */
@@ -167,8 +167,8 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
   });
   for (const end of [stop, abandon]) until.addEventListener("abort", end, { once: true });
 
-  const look = (change: Partial<Search>): void => {
-    store.draft("search", { ...search.peek(), ...change }, TYPING);
+  const look = (change: Partial<Search>, typed = false): void => {
+    store[typed ? "draft" : "write"]("search", { ...search.peek(), ...change }, TYPING);
   };
   return {
     search,

@@ -60,8 +60,14 @@ export class Lens {
 
   readonly tokens = computed(() => textTokens(this.traits.tokens.value));
   readonly vocabulary = computed(() => vocabularyOf(this.traits.vocabulary.value));
-  readonly baseline = computed(() => this.#run(this.traits.baseline.value));
   readonly steered = computed(() => this.#run(this.traits.steered.value));
+  /** The run without the recipe; of one token of a steered text there is only the steered one. */
+  readonly baseline = computed(() => this.#run(this.traits.baseline.value) ?? this.steered.value);
+
+  /** Both runs are there, and so is their difference. */
+  readonly compares = computed(
+    () => this.steered.value !== null && this.steered.value !== this.baseline.value,
+  );
 
   readonly #difference = computed(() => {
     const { top, rises, falls } = this.traits.difference.value as Partial<DifferenceWire>;
@@ -79,9 +85,10 @@ export class Lens {
   });
 
   /** What can be shown: without a recipe there is only the baseline. */
-  readonly shows = computed<Shows>(() =>
-    this.steered.value ? this.traits.shows.value : "baseline",
-  );
+  readonly shows = computed<Shows>(() => {
+    if (this.compares.value) return this.traits.shows.value;
+    return this.steered.value ? "steered" : "baseline";
+  });
 
   /** The run whose tokens stand in the cells. */
   readonly run = computed(() =>
@@ -177,7 +184,9 @@ export class Lens {
   #run(wire: LensTraits["baseline"]): LensRun | null {
     if (!wire.layers) return null;
     const run = new LensRun(wire as GridWire, this.traits.tracked.value);
-    return run.positions === this.tokens.value.length ? run : null;
+    // Of a generated token, the one that came after it stands there too.
+    const beyond = this.tokens.value.length - run.positions;
+    return beyond === 0 || (beyond === 1 && this.traits.facts.value.generated) ? run : null;
   }
 
   // --- what a user does

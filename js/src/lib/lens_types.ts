@@ -54,10 +54,11 @@ export interface DirectWire {
 export interface Steering {
   layers: number[];
   steers: { label: string; what: string; site: string }[];
-  direct: DirectWire[];
+  /** What follows is there where both runs were read. */
+  direct?: DirectWire[];
   /** Logits of the next token, steered minus baseline, at the output: [position, m]. */
-  promoted: ChangesWire;
-  suppressed: ChangesWire;
+  promoted?: ChangesWire;
+  suppressed?: ChangesWire;
 }
 
 export interface Part {
@@ -92,6 +93,10 @@ export interface Facts {
   streams?: [string, string][];
   /** What was read, where it was no text of the box: "12 token ids". */
   source?: string;
+  /** Of a generated token: which one it is, and how it was read. */
+  generated?: string;
+  /** The position in the whole text of the first column. */
+  first?: number;
 }
 
 type None = Record<string, never>;

@@ -28,7 +28,10 @@ export class Panel extends Bench<PanelTraits> {
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
 
-  constructor(model: HostModel, until: AbortSignal) {
+  constructor(
+    readonly model: HostModel,
+    until: AbortSignal,
+  ) {
     const onStray = (message: StreamMessage) => this.#adopt(message);
     super(model, { empty: EMPTY_TRAITS, findHere: searchLocally, onStray }, until);
   }
@@ -72,6 +75,16 @@ export class Panel extends Bench<PanelTraits> {
 
   watch(key: string): void {
     this.store.write("watched", key);
+  }
+
+  // --- the lens of a generated token
+
+  openLens(row: string, step: number): void {
+    this.rpc.request("lens", { row, step }).catch((error) => this.fail(error));
+  }
+
+  closeLens(): void {
+    this.store.write("lens", "");
   }
 
   // --- runs

@@ -96,7 +96,7 @@ export const SEARCH: Search = {
   query: "",
   rank: "maximum",
   span: null,
-  normalise: false,
+  normalise: true,
   promotes: true,
   key: "",
   sort: "match",
@@ -249,6 +249,8 @@ export interface PanelTraits extends BenchTraits {
   watched: string;
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
+  /** Id of the model that shows a generated token's lens; empty where none is open. */
+  lens: string;
   status: Status;
 }
 
@@ -291,5 +293,6 @@ export const EMPTY_TRAITS: PanelTraits = {
   watched: "",
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
+  lens: "",
   status: { state: "idle", message: "" },
 };

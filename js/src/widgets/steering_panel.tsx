@@ -67,7 +67,7 @@ function View({ panel, theme }: { panel: Panel; theme: ReadonlySignal<Theme> }) 
         {error && <Failure sentence={error} onDismiss={() => panel.dismiss()} />}
         <Watching panel={panel} shown={shown} />
         {shown ? (
-          <Comparison shown={shown} palette={theme.value.palette} />
+          <Comparison panel={panel} shown={shown} palette={theme.value.palette} />
         ) : (
           <NothingYet panel={panel} />
         )}

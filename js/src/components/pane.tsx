@@ -1,0 +1,41 @@
+import "../styles/text_pane.css";
+import type { ComponentChildren } from "preact";
+import { Button } from "./button";
+import { useEffect, useRef } from "./hooks";
+
+interface Props {
+  title: string;
+  role: "dialog" | "region";
+  /** Buttons beside the title. */
+  tools?: ComponentChildren;
+  onClose(): void;
+  children: ComponentChildren;
+}
+
+/**
+ * Something opened in place: a modal would stand in the middle of a cell's output frame, which may
+ * be far from what is in sight.
+ */
+export function Pane({ title, role, tools, onClose, children }: Props) {
+  const pane = useRef<HTMLDivElement>(null);
+  useEffect(() => pane.current?.focus({ preventScroll: true }), []);
+  return (
+    <div
+      ref={pane}
+      class="sw-pane"
+      role={role}
+      aria-label={title}
+      tabIndex={-1}
+      onKeyDown={(event) => event.key === "Escape" && onClose()}
+    >
+      <div class="sw-heading">
+        <h3>{title}</h3>
+        {tools}
+        <Button kind="icon" aria-label={`Close ${title}`} onClick={onClose}>
+          ×
+        </Button>
+      </div>
+      {children}
+    </div>
+  );
+}

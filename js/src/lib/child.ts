@@ -1,0 +1,22 @@
+// A widget of the kernel shown inside another one. Its bundle is its own, and comes with its model.
+import type { HostModel } from "./host";
+
+/** Renders another widget, in a shadow root: two widgets' sheets must not meet. */
+export async function renderChild(
+  host: HostModel,
+  id: string,
+  el: HTMLElement,
+  signal: AbortSignal,
+): Promise<void> {
+  const model = await host.widget_manager?.get_model(id);
+  if (!model || signal.aborted) return;
+  const source = new Blob([model.get("_esm") as string], { type: "text/javascript" });
+  const url = URL.createObjectURL(source);
+  const { default: widget } = await import(url);
+  URL.revokeObjectURL(url);
+  const root = el.attachShadow({ mode: "open" });
+  root.innerHTML = "<style></style><div></div>";
+  const [style, place] = root.children as unknown as [HTMLElement, HTMLElement];
+  style.textContent = model.get("_css") as string;
+  if (!signal.aborted) widget().render({ model, el: place, signal });
+}
