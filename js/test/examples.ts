@@ -89,3 +89,18 @@ export function result(baseline: string[], steered: string[]): Result {
     seconds: 1,
   };
 }
+
+/** Found features as the kernel sends them: by column, what they share apart, and no key that follows from the rest. */
+export function byColumn(features: Record<string, unknown>[]): Record<string, unknown> {
+  const columns: Record<string, unknown[]> = {};
+  for (const name of new Set(features.flatMap(Object.keys))) {
+    if (name !== "kind") columns[name] = features.map((feature) => feature[name]);
+  }
+  const kinds = [...new Set(features.map(({ kind }) => kind))];
+  return {
+    rows: features.length,
+    of: features.map(({ kind }) => kinds.indexOf(kind)),
+    shared: kinds.map((kind) => ({ kind })),
+    columns,
+  };
+}

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { staticModel } from "../src/lib/static_host";
 import steeringPanel from "../src/widgets/steering_panel";
-import { feature, OPS, result, token } from "./examples";
+import { byColumn, feature, OPS, result, token } from "./examples";
 import { FakeModel } from "./fake_model";
 
 const HOSTILE = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>';
@@ -213,7 +213,7 @@ describe("the panel", () => {
     box.dispatchEvent(new Event("input", { bubbles: true }));
     await vi.waitFor(() => expect(model.sent.at(-1)).toMatchObject({ name: "find" }));
     expect(model.sent.at(-1)).toMatchObject({ args: { query: "wav", offset: 0, limit: 100 } });
-    const value = { features: found, total: 1000, more: true };
+    const value = { ...byColumn(found as never), total: 1000, more: true };
     model.says({ type: "result", id: model.lastId, value });
     await painted();
     expect(named("Features")?.textContent).toContain("more than 1,000 features");

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { staticModel } from "../src/lib/static_host";
 import { type Found, SEARCH } from "../src/lib/types";
 import featurePicker from "../src/widgets/feature_picker";
-import { feature, OPS, token } from "./examples";
+import { byColumn, feature, OPS, token } from "./examples";
 import { FakeModel } from "./fake_model";
 
 const BARS = Array.from({ length: 12 }, (_, bar) => 255 - 20 * bar);
@@ -70,7 +70,11 @@ const type = async (text: string, name = "Search features") => {
 };
 const asked = (name = "find") => model.sent.filter((message) => message.name === name);
 const args = () => asked().at(-1)?.args as Record<string, unknown>;
-const answers = async (value: Record<string, unknown>, request = asked().at(-1)) => {
+const answers = async (
+  { features, ...rest }: { features?: object[]; [name: string]: unknown },
+  request = asked().at(-1),
+) => {
+  const value = features ? { ...byColumn(features as Record<string, unknown>[]), ...rest } : rest;
   model.says({ type: "result", id: request?.id, value });
   await painted();
 };
@@ -234,9 +238,9 @@ describe("a search in the kernel", () => {
     await type("sea");
     expect(model.sent).toContainEqual({ type: "cancel", id: slow?.id });
     await vi.waitFor(() => expect(args().query).toBe("sea"));
-    await answers({ features: [SMALL[1]], total: 1 }, slow); // too late
+    await answers({ features: SMALL.slice(1, 2), total: 1 }, slow); // too late
     expect(labels()).toContain("the sea");
-    await answers({ features: [SMALL[0]], total: 1 });
+    await answers({ features: SMALL.slice(0, 1), total: 1 });
     expect(labels()).toEqual(["the sea"]);
     expect(el.textContent).toContain("1 of 5,000 features");
   });

@@ -10,6 +10,14 @@ const TYPING = 120; // ms without a change before the kernel is asked
 const THINKING = 450; // the same where the model has to read a prompt
 const SCROLLING = 80; // ms between two looks at what is in sight
 
+/** Rows by column, a third of the bytes: what several share stands once, and `of` says which share is whose. */
+interface Compact {
+  rows: number;
+  of: number[];
+  shared: Partial<Found>[];
+  columns: Record<string, unknown[]>;
+}
+
 interface Reply {
   features: Found[];
   total: number;
@@ -111,11 +119,13 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
     try {
       // Before a span can be chosen there have to be tokens.
       const rank = asked.rank === "span" && !asked.span ? "maximum" : asked.rank;
-      const args = { ...asked, rank, offset: page * PAGE, limit: PAGE };
+      const args = { ...asked, rank, offset: page * PAGE, limit: PAGE, compact: true };
       const onSlow = (late: boolean) => {
         slow.value = late;
       };
-      take(page, asked, await rpc.request<Reply>("find", args, { signal, abandon: true, onSlow }));
+      const options = { signal, abandon: true, onSlow };
+      const reply = await rpc.request<Reply & Compact>("find", args, options);
+      take(page, asked, { ...reply, features: rowsOf(reply) });
     } catch (thrown) {
       if (!signal.aborted) error.value = (thrown as Error).message;
     } finally {
@@ -193,6 +203,15 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
       round.value++;
     },
   };
+}
+
+function rowsOf({ rows, of, shared, columns }: Compact): Found[] {
+  return Array.from({ length: rows }, (_, index) => {
+    const row: Record<string, unknown> = { ...shared[of[index] as number] };
+    for (const name in columns) row[name] = columns[name]?.[index];
+    row.key ??= `${row.dictionary}/${row.index}`;
+    return row as unknown as Found;
+  });
 }
 
 function answerOf(search: Search, { features, total, more, tokens, note }: Reply): Answer {
