@@ -45,6 +45,7 @@ const shorter = {
     passes: 4,
     keep_fargs: false,
     pure_getters: true,
+    hoist_funs: true,
     unsafe: true,
     unsafe_arrows: true,
   },
@@ -57,7 +58,7 @@ async function finish(file) {
   const { code } = await minify(await readFile(path, "utf8"), shorter);
   const size = Buffer.byteLength(code);
   await writeFile(path, code);
-  console.log(`${name}  ${(size / 1000).toFixed(1)} KB`);
+  console.log(`${name}  ${(size / 1024).toFixed(1)} KB`);
   if (size > MAX_BYTES) {
     console.error(`${name} is over 60 KB minified.`);
     process.exitCode = 1;

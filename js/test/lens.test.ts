@@ -20,6 +20,27 @@ function lensOf(changes: Partial<LensTraits> = {}) {
   return { model, life, lens: new Lens(model, life.signal) };
 }
 
+describe("the lens of a generated token", () => {
+  it("is the steered run alone, with the next token beyond its last column", () => {
+    const { lens } = lensOf({
+      baseline: {},
+      steered: grid(TOPS),
+      steering: { layers: [1], steers: [{ label: "sea", what: "add(4)", site: "1" }] },
+      facts: { generated: "The logit lens of token 3 of 9 of the steered text." },
+      tokens: {
+        texts: ["The", " sea", "E2 98", "!"],
+        ids: packed(Int32Array.from([1, 2, 3, 4]), [4]),
+        flags: packed(Uint8Array.from([0, 0, 1, 0]), [4]),
+      },
+    });
+    expect(lens.run.value?.positions).toBe(3);
+    expect(lens.tokens.value).toHaveLength(4);
+    expect(lens.shows.value).toBe("steered");
+    expect(lens.compares.value).toBe(false);
+    expect(lens.rows.value).toEqual([3, 2, 1, 0]);
+  });
+});
+
 /** A steered run beside the baseline: in the last block other tokens are on top. */
 function steeredTraits(): Partial<LensTraits> {
   const tops = [...TOPS.slice(0, 3), [7, 2, 2]];

@@ -276,6 +276,27 @@ describe("the panel", () => {
     expect(heard).toHaveBeenCalledTimes(1);
   });
 
+  it("asks for the lens of the token that is pinned, says why there is none, and closes it", async () => {
+    mount();
+    const token = el.querySelector('[role=option][aria-label^="␣sea"]') as HTMLElement;
+    expect(named("Logit lens of ␣sea")).toBeUndefined();
+    token.click();
+    await painted();
+    named("Logit lens of ␣sea")?.click();
+    expect(model.sent.at(-1)).toMatchObject({ name: "lens", args: { row: "steered", step: 3 } });
+    model.says({ type: "error", id: model.lastId, error: { message: "No run.", kind: "input" } });
+    await painted();
+    expect(el.querySelector("[role=alert]")?.textContent).toContain("No run.");
+    model.changes("lens", "child");
+    await painted();
+    expect(named("Logit lens")?.getAttribute("role")).toBe("region");
+    named("Close Logit lens")?.click();
+    await painted();
+    expect(model.get("lens")).toBe("");
+    expect(named("Logit lens")).toBeUndefined();
+    expect(document.activeElement).toBe(named("Logit lens of ␣sea"));
+  });
+
   it("is a frozen copy without a kernel: readable, and honest that it cannot generate", () => {
     mount(staticModel(state()));
     expect(button("Generate")?.disabled).toBe(true);

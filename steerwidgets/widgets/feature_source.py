@@ -180,7 +180,9 @@ def _counts(data: FeatureEvidence, index: int) -> Any:
 
 
 def _name(dictionary: Dictionary) -> str:
-    """What it is called in a list: the release that it is from, or its kind and site."""
+    """What it is called in a list: the release that it is from, or its kind and site, the usual stream left out."""
     said = dictionary.provenance
     release = " ".join(filter(None, (said.get("release"), said.get("sae_id"))))
-    return release or f"{dictionary.kind} at {dictionary.site}"
+    site = dictionary.site
+    stream = "" if site.stream == "resid_post" else f" {site.stream}"
+    return release or f"{dictionary.kind} {site.layer}{stream}"

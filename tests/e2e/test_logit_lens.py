@@ -28,9 +28,9 @@ HOSTILE = "</script><img src=x onerror=\"alert('owned')\"><!--\u2028 \u202eabc"
 class Lens:
     """One view of a lens, by accessible names."""
 
-    def __init__(self, page, index: int = 0) -> None:
+    def __init__(self, page, index: int = 0, root=None) -> None:
         self.page = page
-        self.root = page.locator(".sw-lens").nth(index)
+        self.root = root or page.locator(".sw-lens").nth(index)
         self.grid = self.root.get_by_role("grid", name="Logit lens")
         self.detail = self.region("Cell")
         self.chart = self.region("Across blocks")

@@ -10,8 +10,8 @@ import anywidget
 import nbformat
 import pytest
 import torch
-from e2e.conftest import SEA
-from e2e.lab import Panel
+from e2e.conftest import SEA, TINY
+from e2e.lab import TESTS, Panel
 from playwright.sync_api import expect
 
 import steerwidgets as sw
@@ -174,4 +174,36 @@ def test_nbconvert_of_the_saved_notebook_shows_the_last_state(open_panel, new_pa
     # There is no kernel behind this page, and it says so instead of waiting for one.
     frozen.generate.click()
     expect(frozen.status).to_contain_text("Waiting for the kernel")
+    assert [line for line in record.errors if "pageerror" in line] == []
+
+
+WIDGETS = """
+from support import sae as saes
+sae = saes.make()
+display(sw.TokenHeatmap(lm, sae, "The wide sea", features=[1]))
+display(sw.FeaturePicker(lm, [sae, cavs], recipe=cavs[0].add(4)))
+display(sw.FeatureCard(lm, sae, 3, own_text="The wide sea"))
+display(sw.LogitLens(lm, "The wide sea"))
+"""
+
+
+def test_every_widget_survives_nbconvert(cdn, new_page, tmp_path, picture):
+    """Executed by nbconvert itself, which keeps the widgets' state; nobody has looked at them in JupyterLab before."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(TINY + WIDGETS)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = tmp_path / "widgets.ipynb"
+    nbformat.write(notebook, path)
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)}
+    environment |= {"PYTHONPATH": str(TESTS), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(path)]
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=240)
+    page, record = new_page("nbconvert's page")
+    page.route("**/*", lambda route: cdn(route) if route.request.url.startswith("http") else route.continue_())
+    page.goto(path.with_suffix(".html").as_uri())
+    expect(page.get_by_role("grid", name="Token activations").first).to_contain_text("sea")
+    expect(page.get_by_role("searchbox", name="Search features")).to_be_visible()
+    expect(page.get_by_role("slider", name=SEA)).to_have_value("4")
+    expect(page.get_by_role("grid", name="Logit lens")).to_be_visible()
+    expect(page.get_by_text("feature 3", exact=True)).to_be_visible()
+    picture(page, "nbconvert-widgets")
     assert [line for line in record.errors if "pageerror" in line] == []

@@ -1,11 +1,12 @@
 import "../styles/comparison.css";
+import type { Ref } from "preact";
 import type { Palette } from "../lib/colour";
 import { formatNumber, formatPercent, visible } from "../lib/format";
 import type { Panel } from "../lib/panel";
 import type { Colouring, Shown, ShownRow } from "../lib/shown";
 import { same } from "../lib/store";
 import { Button } from "./button";
-import { useState } from "./hooks";
+import { useRef, useState } from "./hooks";
 import { differenceText, KlBars } from "./kl_bars";
 import { FROZEN } from "./status_line";
 import { TokenLens } from "./token_lens";
@@ -25,6 +26,7 @@ interface Place {
 /** Baseline and steered side by side, the fork between them, and how far apart every step is. */
 export function Comparison({ panel, shown, palette }: Props) {
   const lens = panel.traits.lens.value;
+  const opener = useRef<HTMLButtonElement>(null);
   const [pointed, setPointed] = useState<Place | null>(null);
   const [pinned, setPinned] = useState<Place | null>(null);
   const place = pointed ?? pinned;
@@ -62,8 +64,8 @@ export function Comparison({ panel, shown, palette }: Props) {
       )}
       <p class="sw-note sw-num difference">{differenceText(shown)}</p>
       {/* last, so that its growing to a second line moves nothing that is pointed at */}
-      <Detail place={place} pinned={pinned} shown={shown} panel={panel} />
-      {lens && <TokenLens key={lens} panel={panel} id={lens} />}
+      <Detail place={place} pinned={pinned} shown={shown} panel={panel} opener={opener} />
+      {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
     </>
   );
 }
@@ -114,10 +116,11 @@ interface DetailProps {
   pinned: Place | null;
   shown: Shown;
   panel: Panel;
+  opener: Ref<HTMLButtonElement>;
 }
 
 /** All that is known of the token under the pointer or the focus. */
-function Detail({ place, pinned, shown, panel }: DetailProps) {
+function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
   const row = place && shown.rows[place.row];
   const token = row?.tokens[place?.index ?? -1];
   if (!place || !row || !token) {
@@ -143,6 +146,7 @@ function Detail({ place, pinned, shown, panel }: DetailProps) {
       {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
       {same(place, pinned) && !shown.streaming && (
         <Button
+          ref={opener}
           kind="small"
           aria-label={`Logit lens of ${visible(token)}`}
           aria-disabled={panel.frozen}

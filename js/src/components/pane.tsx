@@ -17,10 +17,13 @@ interface Props {
  * be far from what is in sight.
  */
 export function Pane({ title, role, tools, onClose, children }: Props) {
-  const pane = useRef<HTMLDivElement>(null);
-  useEffect(() => pane.current?.focus({ preventScroll: true }), []);
+  const pane = useRef<HTMLElement>(null);
+  // A region may have been opened from code, or in another view, while someone types elsewhere.
+  useEffect(() => {
+    if (role === "dialog") pane.current?.focus({ preventScroll: true });
+  }, []);
   return (
-    <div
+    <section
       ref={pane}
       class="sw-pane"
       role={role}
@@ -36,6 +39,6 @@ export function Pane({ title, role, tools, onClose, children }: Props) {
         </Button>
       </div>
       {children}
-    </div>
+    </section>
   );
 }

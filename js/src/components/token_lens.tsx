@@ -3,8 +3,16 @@ import type { Panel } from "../lib/panel";
 import { useEffect, useRef } from "./hooks";
 import { Pane } from "./pane";
 
+interface Props {
+  panel: Panel;
+  /** Of the widget's model. */
+  id: string;
+  /** What opens it in this view. */
+  opener: { current: HTMLButtonElement | null };
+}
+
 /** The logit lens of a generated token: a widget of its own, which the kernel made for it. */
-export function TokenLens({ panel, id }: { panel: Panel; id: string }) {
+export function TokenLens({ panel, id, opener }: Props) {
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const life = new AbortController();
@@ -13,8 +21,12 @@ export function TokenLens({ panel, id }: { panel: Panel; id: string }) {
     );
     return () => life.abort();
   }, []);
+  const close = () => {
+    panel.closeLens();
+    opener.current?.focus();
+  };
   return (
-    <Pane title="Logit lens" role="region" onClose={() => panel.closeLens()}>
+    <Pane title="Logit lens" role="region" onClose={close}>
       <div ref={place} />
     </Pane>
   );

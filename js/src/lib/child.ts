@@ -9,7 +9,7 @@ export async function renderChild(
   signal: AbortSignal,
 ): Promise<void> {
   const model = await host.widget_manager?.get_model(id);
-  if (!model || signal.aborted) return;
+  if (!model) return;
   const source = new Blob([model.get("_esm") as string], { type: "text/javascript" });
   const url = URL.createObjectURL(source);
   const { default: widget } = await import(url);

@@ -34,7 +34,8 @@ export function sliderRange(
   return {
     min: low,
     max: high,
-    step: raw ? niceStep((high - low) / 200) : step,
+    // Fine enough for the value that is set, where nobody knows how far the slider should go.
+    step: raw ? niceStep(Math.min((high - low) / 200, Math.abs(value) / 10 || high)) : step,
     neutral: op.identity?.[name] ?? 0,
     suggested,
   };
