@@ -16,6 +16,7 @@ import { Cancelled, Rpc } from "./rpc";
 import { pool, segment } from "./segments";
 import { computed, signal } from "./signals";
 import { Store } from "./store";
+import { textTokens } from "./text_wire";
 
 const POINTING = 50; // ms between two words to the kernel about where the pointer is
 
@@ -189,23 +190,10 @@ export class Heatmap {
 }
 
 function readTokens(wire: TextWire | Record<string, never>): HeatToken[] {
-  if (!wire.texts) return [];
-  const { texts, ids, flags } = wire as TextWire;
-  const numbers = ids && unpack(ids).values;
-  const bits = unpack(flags).values;
-  return texts.map((text, index) => {
-    const has = (flag: number) => (Number(bits[index]) & flag) !== 0;
-    return {
-      id: numbers ? Number(numbers[index]) : -1,
-      text,
-      fragment: has(FLAGS.fragment),
-      special: has(FLAGS.special),
-      template: has(FLAGS.template),
-      sink: has(FLAGS.sink),
-      generated: has(FLAGS.generated),
-      word: has(FLAGS.word),
-      sentence: has(FLAGS.sentence),
-      counted: !has(FLAGS.special | FLAGS.template | FLAGS.sink | FLAGS.leftOut),
-    };
-  });
+  return textTokens(wire, (has) => ({
+    generated: has(FLAGS.generated),
+    word: has(FLAGS.word),
+    sentence: has(FLAGS.sentence),
+    counted: !has(FLAGS.special | FLAGS.template | FLAGS.sink | FLAGS.leftOut),
+  }));
 }

@@ -11,13 +11,14 @@ import {
 } from "./lens_measure";
 import { rowsOf } from "./lens_rows";
 import { LensRun } from "./lens_run";
-import { shownText, textTokens, vocabularyOf } from "./lens_text";
+import { shownText, vocabularyOf } from "./lens_text";
 import type { DifferenceWire, GridWire, LensTraits, Shows, Wrote } from "./lens_types";
 import { EMPTY_LENS } from "./lens_types";
 import { unpack } from "./packed";
 import { Cancelled, Rpc } from "./rpc";
 import { computed, signal } from "./signals";
 import { Store } from "./store";
+import { textTokens } from "./text_wire";
 import type { Token } from "./types";
 
 /** A cell: the index of its layer and its position. */
@@ -58,7 +59,7 @@ export class Lens {
 
   // --- what is shown
 
-  readonly tokens = computed(() => textTokens(this.traits.tokens.value));
+  readonly tokens = computed(() => textTokens(this.traits.tokens.value, () => ({})));
   readonly vocabulary = computed(() => vocabularyOf(this.traits.vocabulary.value));
   readonly steered = computed(() => this.#run(this.traits.steered.value));
   /** The run without the recipe; of one token of a steered text there is only the steered one. */

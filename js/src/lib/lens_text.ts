@@ -1,33 +1,8 @@
-// The tokens of the text and of the lens, and bytes that make a character together.
+// The tokens that a lens names, and bytes that make a character together.
 import { visible } from "./format";
-import { FLAGS, type TextWire } from "./heat_types";
 import type { LensTraits } from "./lens_types";
 import { unpack } from "./packed";
 import type { Token } from "./types";
-
-export interface LensToken extends Token {
-  special: boolean;
-  template: boolean;
-  sink: boolean;
-}
-
-export function textTokens(wire: LensTraits["tokens"]): LensToken[] {
-  if (!wire.texts) return [];
-  const { texts, ids, flags } = wire as TextWire;
-  const numbers = ids && unpack(ids).values;
-  const bits = unpack(flags).values;
-  return texts.map((text, index) => {
-    const has = (flag: number) => (Number(bits[index]) & flag) !== 0;
-    return {
-      id: numbers ? Number(numbers[index]) : -1,
-      text,
-      fragment: has(FLAGS.fragment),
-      special: has(FLAGS.special),
-      template: has(FLAGS.template),
-      sink: has(FLAGS.sink),
-    };
-  });
-}
 
 /** Every token that the lens names, by id: two that read alike stay two. */
 export function vocabularyOf(wire: LensTraits["vocabulary"]): Map<number, Token> {

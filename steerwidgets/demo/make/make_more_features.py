@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from steerwidgets.demo.cavs import CAV_FEATURES
 from steerwidgets.demo.make.activations import parts_of
-from steerwidgets.demo.make.make_features import SHIPPED_EXAMPLES, feature_data, read_fired, shortened
+from steerwidgets.demo.make.fired import read_fired
+from steerwidgets.demo.make.make_features import SHIPPED_EXAMPLES, feature_data, shortened
 from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.mfa import MFA_FEATURES
 from steerwidgets.demo.reft import REFT_FEATURES

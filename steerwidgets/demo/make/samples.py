@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.demo.make.fired import Fired, values_in
 from steerwidgets.dictionaries.evidence import value_levels
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from steerwidgets.demo.make.make_features import Fired
 
 BANDS: Final = 3
 OF_EACH: Final = 2
@@ -102,8 +102,6 @@ class _Windows:
         self.small = {name: np.zeros(shape, dtype=np.uint8) for name in ("lengths", "peaks", "sources")}
 
     def put(self, place: tuple[int, ...], fired: Fired, feature: int, token: int, names: Sequence[str]) -> None:
-        from steerwidgets.demo.make.make_features import values_in
-
         row, position = int(fired.row[token]), int(fired.position[token])
         window = slice(max(0, position - AROUND), min(fired.texts.shape[1], position + AROUND + 1))
         ids = fired.texts[row][window]
