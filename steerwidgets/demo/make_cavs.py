@@ -38,6 +38,7 @@ CONCEPTS: Final = Path(__file__).parent / "concepts"
 STEERING_FILE: Final = Path("build/dictionaries/steering_cavs.safetensors")
 STEERING_REPORT: Final = Path("build/dictionaries/steering_cavs.json")
 STRENGTHS: Final = (20.0, 28.0, 36.0, 44.0, 52.0, 60.0)
+_ALL: Final = 16
 CHOOSING_SEED: Final = 1
 TESTING_SEEDS: Final = (101, 102)
 ENOUGH: Final = 0.75
@@ -48,7 +49,7 @@ SHIPPED_FROM: Final = 0.6
 """A concept is shipped if this share of its steered test answers is on the concept, …"""
 CONTROLS_BELOW: Final = 0.1
 """…and less than this share of the unsteered and of the randomly steered ones. The report holds all of them."""
-TOKENS: Final = scaled(64, 8)
+TOKENS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def main() -> None:
     """Make, choose, check, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layer", type=int, default=15)
-    parser.add_argument("--concepts", type=int, default=None, help="only the first few, for a trial")
+    parser.add_argument("--concepts", type=int, default=scaled(_ALL, 3), help="only the first few, for a trial")
     parser.add_argument("--no-test", action="store_true", help="stop after the strengths are chosen; write nothing")
     arguments = parser.parse_args()
     lm = LanguageModel.demo()
