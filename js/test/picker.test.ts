@@ -5,7 +5,7 @@ import featurePicker from "../src/widgets/feature_picker";
 import { byColumn, feature, OPS, token } from "./examples";
 import { FakeModel } from "./fake_model";
 
-const BARS = Array.from({ length: 12 }, (_, bar) => 255 - 20 * bar);
+const BARS = Array.from({ length: 12 }, (_, bar) => 64 - 5 * bar);
 const LABELLED = { labelled: 3, has_density: true, has_histogram: true };
 const SAE = { fingerprint: "sae", kind: "SAE", layer: 15, name: "small", size: 3, ...LABELLED };
 const CAV = { fingerprint: "cav", kind: "CAV", layer: 15, name: "mine", size: 1, ...LABELLED };

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steerwidgets.steer import Direction
 
 _BARS: Final = 12
-_TALLEST: Final = 255
+_TALLEST: Final = 64
 
 
 class DictionarySource:
@@ -85,7 +85,7 @@ class DictionarySource:
         return found
 
     def bars(self, index: int) -> list[int] | None:
-        """A feature's histogram in twelve bars of log counts, 0 to 255; None where nothing is known."""
+        """A feature's histogram in twelve bars of log counts, 0 to 64; None where nothing is known."""
         data = self.dictionary.feature_data
         if data is not self._bars_of:
             self._bars, self._bars_of = {}, data
@@ -163,7 +163,7 @@ Source = DictionarySource | LooseSource
 
 
 def bars(counts: Sequence[int] | NDArray[Any]) -> list[int] | None:
-    """Counts of equal bins as twelve bars of log(1 + count), the tallest 255; None where it never fires."""
+    """Counts of equal bins as twelve bars of log(1 + count), the tallest 64; None where it never fires."""
     counted = np.asarray(counts, np.float64)
     if not counted.any():
         return None

@@ -1,6 +1,6 @@
 const WIDTH = 4; // px of a bar
 const HEIGHT = 16;
-const FULL = 255;
+const FULL = 64; // four steps a pixel
 
 /** How often a feature takes which value: log counts over even steps up to its maximum. */
 export function Sparkline({ bars, text }: { bars: number[]; text: string }) {

@@ -39,7 +39,7 @@ export interface Found extends Feature {
   dictionary?: string;
   /** Share of a corpus' tokens at which it fires. */
   density?: number | null;
-  /** Log counts of its values over steps up to its maximum, 0 to 255. */
+  /** Log counts of its values over steps up to its maximum, 0 to 64. */
   histogram?: number[] | null;
   /** What the search ranked it by, and what that number is. */
   value?: number | null;
