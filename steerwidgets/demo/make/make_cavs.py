@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.demo.cavs import CAV_FILE, CHOSEN_BLOCK, write_demo_cavs
+from steerwidgets.demo.cavs import CAV_FEATURES, CAV_FILE, CHOSEN_BLOCK, write_demo_cavs
 from steerwidgets.demo.make.concept_texts import (
     BLOCKS,
     NEUTRAL,
@@ -75,6 +75,7 @@ def main() -> None:
     cavs = [_dictionary(block, fits[block], steering, texts) for block in shipped]
     _measure(cavs, reading)
     write_demo_cavs(cavs)
+    CAV_FEATURES.unlink(missing_ok=True)  # it was of the ones before; `make_more_features` gathers it again
     report = {
         "steering": json.loads(STEERING_REPORT.read_text(encoding="utf-8")),
         "blocks": {str(block): {"mean_auroc": means[block], "useful": block in useful} for block in BLOCKS},

@@ -24,7 +24,7 @@ from steerwidgets.demo.make.make_heldout import small_set
 from steerwidgets.demo.make.measured import NAME, corpus_points, corpus_rows, read_rows, statistics_of, write_report
 from steerwidgets.demo.make.mfa_sheet import write_sheet
 from steerwidgets.demo.make.share import scaled
-from steerwidgets.demo.mfa import MFA_FILE
+from steerwidgets.demo.mfa import MFA_FEATURES, MFA_FILE
 from steerwidgets.dictionaries.mfa import MFA
 from steerwidgets.dictionaries.mfa_file import Checkpoint
 from steerwidgets.dictionaries.mfa_points import Points
@@ -83,6 +83,7 @@ def main() -> None:
     )
     mfa.statistics = statistics_of(mfa, points.residuals)
     mfa.save(MFA_FILE)
+    MFA_FEATURES.unlink(missing_ok=True)  # it was of the ones before; `make_more_features` gathers it again
     write_sheet(mfa, points, WORK / "sheet.md")
     components = [
         {"label": mfa.label(k), "mixing": round(float(mfa.mixing[k]), 4), "poles": labels["poles"].get(str(k), {})}

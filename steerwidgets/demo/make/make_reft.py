@@ -39,7 +39,7 @@ from steerwidgets.demo.make.reft_examples import (
 )
 from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.make_cavs import is_on_concept
-from steerwidgets.demo.reft import REFT_FILE, write_demo_reft
+from steerwidgets.demo.reft import REFT_FEATURES, REFT_FILE, write_demo_reft
 from steerwidgets.dictionaries.reft import ReFT
 from steerwidgets.sites import Site
 from steerwidgets.training.reft_trainer import Settings
@@ -160,6 +160,7 @@ def _write(lm: LanguageModel, concepts: Sequence[Concept]) -> None:
     )
     reft.statistics = _statistics(lm, reft, [line["max_activation"] for line in lines])
     write_demo_reft(reft)
+    REFT_FEATURES.unlink(missing_ok=True)  # it was of the ones before; `make_more_features` gathers it again
     report = {
         "settings": dataclasses.asdict(SETTINGS),
         "median": median | {"auroc_random_start": statistics.median(at_random) if at_random else None},
