@@ -165,7 +165,9 @@ def _histograms(fired: Fired, size: int) -> dict[str, Tensor]:
         _, value = fired.of(feature)
         if len(value):
             tops[feature] = float(value.max())
-            counts[feature] = torch.from_numpy(np.histogram(value, BINS, (0.0, float(value.max())))[0])
+            # In float64: a mixture's responsibilities can be too small for bins of float32.
+            found, _ = np.histogram(value.astype(np.float64), BINS, (0.0, float(value.max())))
+            counts[feature] = torch.from_numpy(found)
     return {"counts": log_counts(counts), "histogram_top": tops}
 
 
