@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steerwidgets import prompts
+from steerwidgets.norms import gained
 from steerwidgets.prompts import Token
 from steerwidgets.scoring import next_token_logits
 from steerwidgets.steer import Direction
 from steerwidgets.tables import quoted, table
+from steerwidgets.unembed import without_bias
 from steerwidgets.writing import OF_RESIDUAL, written
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from steerwidgets.architecture import Architecture
     from steerwidgets.engine import Engine
@@ -99,17 +101,18 @@ def token_scores(engine: Engine, directions: Sequence[Direction]) -> Tensor:
 
     architecture = engine.architecture
     rows = []
-    for direction in (as_written(architecture, each) for each in directions):
+    for direction in (_as_written(architecture, each) for each in directions):
         if len(direction.vector) != architecture.d_model:
             raise ValueError(
                 f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of "
                 f"the residual stream ({architecture.d_model}) can be read through the unembed."
             )
-        rows.append(gained(architecture.final_norm, direction.vector))
-    return unembedded(architecture.unembed, torch.stack(rows))
+        rows.append(direction.vector)
+    through = gained(architecture.final_norm, torch.stack(rows))
+    return without_bias(architecture.unembed, through).cpu()
 
 
-def as_written(architecture: Architecture, direction: Direction) -> Direction:
+def _as_written(architecture: Architecture, direction: Direction) -> Direction:
     """A direction as the residual stream gets it, of the widths that the model has; see `top_logits`.
 
     Raises:
@@ -160,38 +163,6 @@ def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> 
 def _likely(engine: Engine, logits: Tensor, k: int) -> TokenValues:
     top = logits.softmax(-1).topk(k)
     return _named(engine, top.indices, top.values)
-
-
-def gained(norm: nn.Module, vector: Tensor) -> Tensor:
-    """A vector through a norm's linear part: its gain, and its centring where it is a LayerNorm.
-
-    Of an RMSNorm the gain is read from the module's own output, so that Gemma's `1 + w` needs no special case.
-
-    Returns:
-        float32 [d_model].
-    """
-    import torch
-    from torch import nn
-
-    if isinstance(norm, nn.LayerNorm):
-        gain = norm.weight.detach().float()
-        return gain * (vector - vector.mean()).to(gain.device)
-    parameter = next(norm.parameters())
-    ones = torch.ones(len(vector), device=parameter.device, dtype=parameter.dtype)
-    with torch.no_grad():
-        of_ones: Tensor = norm(ones)
-    return of_ones.float() * vector.to(parameter.device)
-
-
-def unembedded(unembed: nn.Module, vector: Tensor) -> Tensor:
-    """Vectors [..., d_model] through the unembed's weights, without its bias: float32 [..., vocabulary]."""
-    import torch
-
-    weight = next(unembed.parameters())
-    with torch.no_grad():
-        zero = torch.zeros(vector.shape[-1], device=weight.device, dtype=weight.dtype)
-        out: Tensor = unembed(vector.to(weight.device, weight.dtype)).float() - unembed(zero).float()
-    return out.cpu()
 
 
 def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:

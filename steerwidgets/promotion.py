@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets import prompts
-from steerwidgets.norms import gain
+from steerwidgets.norms import centres, gain
 from steerwidgets.prompts import Token
 from steerwidgets.tables import quoted, table
+from steerwidgets.unembed import row_of
 from steerwidgets.writing import written
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from steerwidgets.architecture import Architecture
     from steerwidgets.dictionaries.base import Dictionary
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 4096
 """Features that are looked at at once."""
-
-_COLUMNS: Final = 64
-"""Of an unembed whose weights can't be read, so many rows of the identity are put through it at once."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,13 +75,18 @@ def promotions(engine: Engine, dictionary: Dictionary, reading: Tensor) -> Tenso
     """
     import torch
 
-    site = _writes_at(dictionary)
     starts = range(0, dictionary.size, _CHUNK)
-    parts = [
-        _written(engine.architecture, dictionary.directions(start, start + _CHUNK), site, repr(dictionary)) @ reading
-        for start in starts
-    ]
+    parts = [written_directions(engine.architecture, dictionary, start, start + _CHUNK) @ reading for start in starts]
     return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def written_directions(architecture: Architecture, dictionary: Dictionary, start: int, stop: int) -> Tensor:
+    """What some features write to the residual stream: float32 [feature, d_model].
+
+    Raises:
+        ValueError: they write nothing to it, or are made for another width.
+    """
+    return _written(architecture, dictionary.directions(start, stop), _writes_at(dictionary), repr(dictionary))
 
 
 def promotion(engine: Engine, direction: Direction, reading: Tensor) -> float:
@@ -131,36 +134,9 @@ def reading_of(engine: Engine, token_id: int) -> Tensor:
     Returns:
         float32 [d_model]: `g ⊙ W_U[token]`, less its mean where the final norm is a LayerNorm, which centres.
     """
-    import torch
-    from torch import nn
-
-    norm, row = engine.architecture.final_norm, _row(engine.architecture.unembed, token_id, engine.architecture.d_model)
-    if not isinstance(norm, nn.LayerNorm):
-        return row * gain(norm, len(row))
-    weighted = row * (torch.ones_like(row) if norm.weight is None else norm.weight.detach().float().cpu())
-    return weighted - weighted.mean()
-
-
-def _row(unembed: nn.Module, token_id: int, d_model: int) -> Tensor:
-    """A token's row of the unembed, float32 [d_model]."""
-    import torch
-
-    weight: Any = getattr(unembed, "weight", None)
-    is_plain = isinstance(weight, torch.Tensor) and weight.is_floating_point() and not weight.is_meta
-    if is_plain and weight.ndim == 2 and weight.shape[1] == d_model:
-        row: Tensor = weight[token_id].detach().float().cpu()
-        return row
-    # Quantised or offloaded: it is asked rather than indexed.
-    parameter: Any = next(unembed.parameters())
-    dtype = parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
-    device = parameter.device if not parameter.is_meta else torch.device("cpu")
-    with torch.no_grad():
-        zero = unembed(torch.zeros(1, d_model, device=device, dtype=dtype))[:, token_id].float().cpu()
-        parts = [
-            unembed(piece)[:, token_id].float().cpu() - zero
-            for piece in torch.split(torch.eye(d_model, device=device, dtype=dtype), _COLUMNS)
-        ]
-    return torch.cat(parts)
+    norm, width = engine.architecture.final_norm, engine.architecture.d_model
+    weighted = row_of(engine.architecture.unembed, token_id, width) * gain(norm, width)
+    return weighted - weighted.mean() if centres(norm) else weighted
 
 
 def _writes_at(dictionary: Dictionary) -> Site:

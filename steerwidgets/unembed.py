@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _SCALES: Final = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output_multiplier")
 """What configs call a number that logits are multiplied with or, in Granite, divided by."""
 
+_UNITS: Final = 64
+"""Of an unembed whose weights can't be read, so many rows of the identity are put through it at once."""
+
 _fitted: Final[weakref.WeakKeyDictionary[nn.Module, tuple[float, float | None]]] = weakref.WeakKeyDictionary()
 """Logit scale and soft cap of each model, once they have been checked against its own logits."""
 
@@ -68,9 +71,7 @@ class Unembed:
         import torch
 
         with torch.no_grad():
-            raw: Tensor = self.module(self.normed(residual))
-            # In the model's own dtype, so that bf16 logits round as the model's do.
-            return (raw * self.scale if self.scale != 1.0 else raw).float()
+            return self._scaled(residual).float()
 
     def logits(self, residual: Tensor) -> Tensor:
         """The logits of some residuals, as the model would make them of its last one.
@@ -84,12 +85,15 @@ class Unembed:
         import torch
 
         with torch.no_grad():
-            raw: Tensor = self.module(self.normed(residual))
-            # In the model's own dtype, so that bf16 logits round as the model's do.
-            raw = raw * self.scale if self.scale != 1.0 else raw
+            raw = self._scaled(residual)
             if self.soft_cap is not None:
                 raw = (raw / self.soft_cap).tanh_().mul_(self.soft_cap)
             return raw.float()
+
+    def _scaled(self, residual: Tensor) -> Tensor:
+        """In the model's own dtype, so that bf16 logits round as the model's do."""
+        raw: Tensor = self.module(self.normed(residual))
+        return raw * self.scale if self.scale != 1.0 else raw
 
     def normed(self, residual: Tensor) -> Tensor:
         """Residuals [..., d_model] through the final norm, where the unembed takes them."""
@@ -105,43 +109,17 @@ class Unembed:
         Returns:
             float32 [..., vocabulary].
         """
-        import torch
-
-        dtype = self.dtype
-        with torch.no_grad():
-            normed = normed.to(self.device, dtype)
-            raw: Tensor = self.module(normed).float()
-            return raw.sub_(self.bias).mul_(self.scale)
+        return without_bias(self.module, normed).mul_(self.scale)
 
     def reader(self, token_id: int) -> tuple[Tensor, float]:
         """How a token's logit before a soft cap is read from the norm's output: float32 [d_model] and a bias."""
-        import torch
-
-        weight = getattr(self.module, "weight", None)
-        if weight is not None and weight.dtype.is_floating_point and weight.shape == (self.vocabulary, self._width):
-            row = weight[token_id].detach().float().cpu()
-        else:
-            # A quantised or offloaded unembed is asked, one unit of the norm's output at a time.
-            units = torch.eye(self._width)
-            row = torch.cat([self.linear(some)[:, token_id].cpu() for some in torch.split(units, 64)]) / self.scale
+        row = row_of(self.module, token_id, self._width)
         return row * self.scale, float(self.bias[token_id]) * self.scale
 
     @property
     def bias(self) -> Tensor:
         """What the unembed adds by itself: float32 [vocabulary], zeros for most models."""
-        import torch
-
-        with torch.no_grad():
-            of_zero: Tensor = self.module(torch.zeros(self._width, device=self.device, dtype=self.dtype))
-            return of_zero.float()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The numbers that the unembed takes."""
-        import torch
-
-        parameter: Any = next(self.module.parameters())
-        return parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
+        return _bias_of(self.module, self._width)
 
     def fit(self, residual: Tensor, own: Tensor) -> None:
         """Find the logit scale with which the last residual gives the model's own logits, and warn where none does.
@@ -170,6 +148,45 @@ class Unembed:
         known = [getattr(self._config, name, None) for name in _SCALES]
         numbers = [float(n) for n in known if isinstance(n, int | float) and n]
         return [1.0, *(n for each in numbers for n in (each, 1 / each) if n != 1.0)]
+
+
+def without_bias(module: nn.Module, vectors: Tensor) -> Tensor:
+    """Vectors [..., d_model] through an unembed's weights alone: float32 [..., vocabulary], of its own."""
+    import torch
+
+    with torch.no_grad():
+        out: Tensor = module(vectors.to(device_of(module), _dtype_of(module))).float()
+        return out.sub_(_bias_of(module, vectors.shape[-1]))
+
+
+def row_of(module: nn.Module, token_id: int, d_model: int) -> Tensor:
+    """A token's row of an unembed, float32 [d_model]."""
+    import torch
+
+    weight: Any = getattr(module, "weight", None)
+    is_plain = isinstance(weight, torch.Tensor) and weight.is_floating_point() and not weight.is_meta
+    if is_plain and weight.ndim == 2 and weight.shape[1] == d_model:
+        row: Tensor = weight[token_id].detach().float().cpu()
+        return row
+    # A quantised or offloaded one is asked rather than indexed, some units at a time.
+    units = torch.split(torch.eye(d_model), _UNITS)
+    return torch.cat([without_bias(module, some)[:, token_id].cpu() for some in units])
+
+
+def _bias_of(module: nn.Module, d_model: int) -> Tensor:
+    import torch
+
+    with torch.no_grad():
+        of_zero: Tensor = module(torch.zeros(d_model, device=device_of(module), dtype=_dtype_of(module)))
+        return of_zero.float()
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    """The numbers that an unembed takes."""
+    import torch
+
+    parameter: Any = next(module.parameters())
+    return parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
 
 
 def device_of(module: nn.Module, otherwise: torch.device | None = None) -> torch.device:

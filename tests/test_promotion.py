@@ -45,7 +45,7 @@ def test_chunks_and_texts(llama, monkeypatch):
 
 def test_unembeds_whose_weights_cannot_be_read_are_asked(llama):
     """As quantised ones: their `weight` is packed, and only calling them says what they do."""
-    from steerwidgets.promotion import _row
+    from steerwidgets.unembed import row_of
 
     class Packed(torch.nn.Module):
         def __init__(self, inner):
@@ -57,7 +57,7 @@ def test_unembeds_whose_weights_cannot_be_read_are_asked(llama):
             return self.inner[0](x)
 
     unembed = llama.architecture.unembed
-    torch.testing.assert_close(_row(Packed(unembed), 40, unembed.weight.shape[1]), unembed.weight[40].detach())
+    torch.testing.assert_close(row_of(Packed(unembed), 40, unembed.weight.shape[1]), unembed.weight[40].detach())
 
 
 @pytest.mark.parametrize(

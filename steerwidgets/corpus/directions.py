@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from steerwidgets.corpus.part_files import write_arrays
-from steerwidgets.lens import as_written, gained
-from steerwidgets.writing import OF_RESIDUAL
+from steerwidgets.norms import gained
+from steerwidgets.promotion import written_directions
+from steerwidgets.unembed import without_bias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,80 +54,73 @@ def write_directions(
     """
     import torch
 
-    found: dict[str, Any] = {}
     parts: dict[str, list[Tensor]] = {}
-    units = None
     size = dictionary.size
-    vocabulary = len(engine.tokenizer)
-    rows = max(1, min(512, _AT_ONCE // max(vocabulary, size)))
+    rows = max(1, min(512, _AT_ONCE // max(len(engine.tokenizer), size)))
+    units = []
     for first in range(0, size, rows):
         if stop is not None and stop.is_set():
             raise Stopped
-        indices = range(first, min(first + rows, size))
-        vectors = torch.stack([dictionary.vector(index).float().cpu() for index in indices])
-        if units is None:
-            units = torch.empty(size, vectors.shape[1])
-        units[first : indices.stop] = torch.nn.functional.normalize(vectors, dim=-1)
-        for name, values in _tokens(engine, dictionary, indices, vectors):
-            parts.setdefault(name, []).append(values)
-        on_done(indices.stop, 2 * size)
-    assert units is not None
-    for first, ids, cosines in _nearest(units, rows):
+        last = min(first + rows, size)
+        units.append(torch.nn.functional.normalize(dictionary.directions(first, last).float().cpu(), dim=-1))
+        written = _written(engine.architecture, dictionary, first, last)
+        if written is not None:
+            for name, values in top_tokens(engine, written, TOKENS):
+                parts.setdefault(name, []).append(values)
+        on_done(last, 2 * size)
+    done = size
+    for ids, cosines in nearest(torch.cat(units), rows, NEAREST):
         if stop is not None and stop.is_set():
             raise Stopped
         parts.setdefault("nearest.ids", []).append(ids)
         parts.setdefault("nearest.values", []).append(cosines)
-        on_done(size + first + len(ids), 2 * size)
+        done += len(ids)
+        on_done(done, 2 * size)
     found = {name: torch.cat(of_features).numpy() for name, of_features in parts.items()}
     fresh = path.with_name(f"{path.name}.new")
     write_arrays(fresh, found)
     fresh.replace(path)
 
 
-def _tokens(engine: Engine, dictionary: Dictionary, indices: range, vectors: Tensor) -> Iterator[tuple[str, Tensor]]:
+def top_tokens(engine: Engine, written: Tensor, k: int) -> Iterator[tuple[str, Tensor]]:
+    """The `k` tokens that directions promote and suppress most, by name: ids int32 and values float32 [feature, k].
+
+    Args:
+        engine: the model.
+        written: float32 [feature, d_model], what they write to the residual stream.
+        k: how many of either kind.
+    """
     import torch
 
-    written = _written(engine.architecture, dictionary, indices, vectors)
-    if written is None:
-        return
     norm, unembed = engine.architecture.final_norm, engine.architecture.unembed
-    through = torch.stack([gained(norm, vector) for vector in written])
-    weight: Any = next(unembed.parameters())
-    dtype = weight.dtype if weight.dtype.is_floating_point else torch.get_default_dtype()
-    with torch.no_grad(), engine.lock:
-        through = torch.cat([through, torch.zeros_like(through[:1])]).to(weight.device, dtype)
-        logits = unembed(through).float()
-    logits = logits[:-1] - logits[-1]
-    k = min(TOKENS, logits.shape[-1])
+    with engine.lock:
+        logits = without_bias(unembed, gained(norm, written))
     for name, largest in (("promoted", True), ("suppressed", False)):
-        top = logits.topk(k, largest=largest)
+        top = logits.topk(min(k, logits.shape[-1]), largest=largest)
         yield f"{name}.ids", top.indices.to("cpu", torch.int32)
         yield f"{name}.values", top.values.cpu()
 
 
-def _written(architecture: Architecture, dictionary: Dictionary, indices: range, vectors: Tensor) -> Tensor | None:
-    """The directions as the residual stream gets them, float32 [feature, d_model]; None where it gets nothing."""
+def nearest(units: Tensor, rows: int, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The `k` others with the largest cosine, some features at a time: ids int32 and cosines float32 [feature, k].
+
+    Args:
+        units: float32 [feature, width], of length one.
+        rows: how many features are looked at at once.
+        k: how many of the others.
+    """
     import torch
 
-    try:
-        first = as_written(architecture, dictionary[indices[0]])
-        if dictionary.site.stream in OF_RESIDUAL and torch.equal(first.vector.float().cpu(), vectors[0]):
-            # What is written is the stored direction: no need to ask every feature.
-            return vectors if vectors.shape[-1] == architecture.d_model else None
-        found = [as_written(architecture, dictionary[index]).vector for index in indices]
-    except ValueError:
-        return None
-    same = all(len(vector) == architecture.d_model for vector in found)
-    return torch.stack([vector.float().cpu() for vector in found]) if same else None
-
-
-def _nearest(units: Tensor, rows: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    import torch
-
-    k = min(NEAREST, len(units) - 1)
     for first in range(0, len(units), rows):
         cosines = units[first : first + rows] @ units.T
         own = torch.arange(len(cosines))
         cosines[own, own + first] = -torch.inf
-        top = cosines.topk(k)
-        yield first, top.indices.to(torch.int32), top.values
+        top = cosines.topk(min(k, len(units) - 1))
+        yield top.indices.to(torch.int32), top.values
+
+
+def _written(architecture: Architecture, dictionary: Dictionary, first: int, last: int) -> Tensor | None:
+    try:
+        return written_directions(architecture, dictionary, first, last)
+    except ValueError:
+        return None

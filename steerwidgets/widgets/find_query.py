@@ -14,7 +14,6 @@ Sort = Literal["match", "density", "maximum", "index", "output_score"]
 _MOST: Final = 1000
 """No search gives more rows than this at once."""
 
-_NEEDS_MODEL: Final = frozenset({"prompt", "token"})
 _LONG: Final = frozenset({"prompt", "token", "similar"})
 
 
@@ -95,11 +94,6 @@ class FindQuery:
     def is_filtered(self) -> bool:
         """Whether features are left out by what they are."""
         return self.density is not None or self.labelled
-
-    @property
-    def needs_model(self) -> bool:
-        """Whether it can't be answered without a model."""
-        return self.mode in _NEEDS_MODEL
 
 
 def takes_long(args: Mapping[str, Any]) -> bool:

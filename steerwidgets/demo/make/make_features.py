@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from steerwidgets.corpus.directions import nearest, top_tokens
 from steerwidgets.demo.make.activations import parts_of
 from steerwidgets.demo.make.fired import Fired, read_fired, values_in
 from steerwidgets.demo.make.make_sae import FOLDER
@@ -27,7 +28,6 @@ from steerwidgets.demo.make.share import scaled
 from steerwidgets.demo.sae import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.lens import gained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,14 +92,10 @@ def statistics(fired: Fired, size: int) -> FeatureStatistics:
 
 def feature_data(dictionary: Dictionary, engine: Engine, fired: Fired, corpus: str) -> FeatureData:
     """Examples, samples, histograms, tokens and neighbours of all features of a dictionary of the residual stream."""
-    import torch
-
     names = sorted({*fired.sources})
     arrays = _examples(fired, dictionary.size, names) | _histograms(fired, dictionary.size)
-    vectors = torch.stack([dictionary.vector(index) for index in range(dictionary.size)])
     arrays |= samples(fired, dictionary.size, names) | coactive(fired, dictionary.size)
-    for name, (ids, values) in (_tokens(engine, vectors) | {"nearest": _nearest(vectors)}).items():
-        arrays |= {f"{name}.ids": ids.to(torch.uint16), f"{name}.values": values.half()}
+    arrays |= _comparisons(dictionary, engine)
     return FeatureData(arrays, names, corpus)
 
 
@@ -171,30 +167,20 @@ def _histograms(fired: Fired, size: int) -> dict[str, Tensor]:
     return {"counts": log_counts(counts), "histogram_top": tops}
 
 
-def _tokens(engine: Engine, vectors: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """The tokens that each direction promotes and suppresses most; see `steerwidgets.lens.top_logits`."""
+def _comparisons(dictionary: Dictionary, engine: Engine) -> dict[str, Tensor]:
+    """The tokens that each direction promotes and suppresses most, and the features that are nearest to it."""
     import torch
 
-    architecture = engine.architecture
-    unembed = next(architecture.unembed.parameters()).detach().float()
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {"promoted": [], "suppressed": []}
+    vectors = dictionary.directions()
+    found: dict[str, list[Tensor]] = {}
     for part in torch.split(vectors, _FEATURES_AT_ONCE):
-        scores = torch.stack([gained(architecture.final_norm, vector) for vector in part]) @ unembed.T
-        up, down = scores.topk(TOKENS), scores.topk(TOKENS, largest=False)
-        found["promoted"].append((up.indices, up.values))
-        found["suppressed"].append((down.indices, down.values))
-    return {
-        name: (torch.cat([ids for ids, _ in parts]), torch.cat([values for _, values in parts]))
-        for name, parts in found.items()
-    }
-
-
-def _nearest(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The features with the largest cosine, the feature itself left out."""
-    units = vectors / vectors.norm(dim=-1, keepdim=True)
-    cosines = (units @ units.T).fill_diagonal_(-1.0)
-    top = cosines.topk(NEAREST)
-    return top.indices, top.values
+        for name, array in top_tokens(engine, part, TOKENS):
+            found.setdefault(name, []).append(array)
+    for ids, cosines in nearest(torch.nn.functional.normalize(vectors, dim=-1), _FEATURES_AT_ONCE, NEAREST):
+        found.setdefault("nearest.ids", []).append(ids)
+        found.setdefault("nearest.values", []).append(cosines)
+    whole = {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: a.half() if name.endswith("values") else a.to(torch.uint16) for name, a in whole.items()}
 
 
 if __name__ == "__main__":
