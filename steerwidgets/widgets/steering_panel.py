@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 import traitlets
@@ -157,7 +156,7 @@ class SteeringPanel(RecipeWidget):
         try:
             given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
             inputs = checked_inputs(given, self._features)
-            with self._held_model(request):
+            with held_for(self.lm.lock, request, self._say_waiting):
                 self._run = run = PanelRun(self.lm, request, inputs)
                 try:
                     return self._finished(run)
@@ -194,20 +193,8 @@ class SteeringPanel(RecipeWidget):
         self._lens.comparison = comparison
         self.publish(lens="", result=result)
 
-    @contextmanager
-    def _held_model(self, request: Request) -> Iterator[None]:
-        """Hold the model; while another run has it, say so and stay cancellable."""
-        lock = self.lm.lock
-        if not lock.acquire(blocking=False):
-            self._publish_status("waiting", "Waiting for another run on this model.")
-            request.progress(state="waiting")
-            while not lock.acquire(timeout=0.05):
-                if request.cancelled.is_set():
-                    raise Cancelled
-        try:
-            yield
-        finally:
-            lock.release()
+    def _say_waiting(self) -> None:
+        self._publish_status("waiting", "Waiting for another run on this model.")
 
     # What is told of the inputs
 
