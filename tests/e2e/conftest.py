@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from e2e.lab import Notebook, Server, launch
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 TINY = """
 import json, pathlib, time, torch
@@ -168,22 +168,53 @@ def tiny_kernel(server):
 
 
 @pytest.fixture
-def open_panel(open_notebook, tiny_kernel):
-    """A panel on the tiny model, shown and ready, in a notebook with some more cells."""
+def open_tiny(open_notebook, tiny_kernel):
+    """Opens notebooks on the kernel of the tiny model, and runs the first two cells: what is needed, what is shown."""
     notebooks = []
 
-    def open_(*more: str, **options):
-        notebook = open_notebook([TINY, PANEL, *more], kernel=tiny_kernel.id, **options)
+    def open_(*cells: str, **options) -> Notebook:
+        notebook = open_notebook(list(cells), kernel=tiny_kernel.id, **options)
         notebooks.append(notebook)
         notebook.run_cell(0)
         notebook.run_cell(1)
-        panel = notebook.panel()
-        panel.generate.wait_for()
-        return notebook, panel
+        return notebook
 
     yield open_
     for notebook in notebooks:
         tiny_kernel.clean(notebook)
+
+
+@pytest.fixture
+def open_panel(open_tiny):
+    """A panel on the tiny model, shown and ready, in a notebook with some more cells."""
+
+    def open_(*more: str, **options):
+        notebook = open_tiny(TINY, PANEL, *more, **options)
+        panel = notebook.panel()
+        panel.generate.wait_for()
+        return notebook, panel
+
+    return open_
+
+
+@pytest.fixture
+def open_saved(new_page):
+    """Opens a saved page without a network; it may fetch nothing, and nothing may go wrong in it."""
+    opened = []
+
+    def open_(path: Path, **options) -> Page:
+        page, record = new_page("saved page", offline=True, **options)
+        dialogs = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri())
+        opened.append((record, dialogs, path))
+        return page
+
+    yield open_
+    for record, dialogs, path in opened:
+        assert record.outside(path.as_uri()) == []
+        assert record.errors == []
+        assert dialogs == []
 
 
 @pytest.fixture

@@ -298,3 +298,24 @@ class Panel:
         self.generate.click()
         expect(self.column("Steered")).to_have_attribute("aria-busy", "true")
         self.expect_done()
+
+
+SCROLL = """async (grid, side) => {
+    const box = grid.parentElement;
+    const frames = [];
+    let last = performance.now();
+    for (let i = 0; i < 60; i++) {
+        box[side] += 400;
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+    }
+    frames.sort((a, b) => a - b);
+    return { median: frames[30], at: box[side], nodes: grid.querySelectorAll('*').length };
+}"""
+
+
+def scroll_frames(grid: Locator, side: str) -> dict[str, Any]:
+    """Scroll what holds a grid, by `scrollTop` or `scrollLeft`: the median frame in ms, how far it came, its nodes."""
+    return grid.evaluate(SCROLL, side)

@@ -59,44 +59,28 @@ class Card:
 
 
 @pytest.fixture
-def open_card(open_notebook, tiny_kernel):
+def open_card(open_tiny):
     """A card that is shown and ready, in a notebook with the tiny model."""
-    notebooks = []
 
     def open_(cell: str = CARD, *more: str, **options):
-        notebook = open_notebook([TINY + SETUP, cell, *more], kernel=tiny_kernel.id, **options)
-        notebooks.append(notebook)
-        notebook.run_cell(0)
-        notebook.run_cell(1)
+        notebook = open_tiny(TINY + SETUP, cell, *more, **options)
         card = Card(notebook.page)
         card.region("Examples").wait_for()
         return notebook, card
 
-    yield open_
-    for notebook in notebooks:
-        tiny_kernel.clean(notebook)
+    return open_
 
 
 @pytest.fixture
-def open_page(new_page):
-    """Opens a saved page without a network; it may fetch nothing, and nothing may go wrong in it."""
-    opened = []
+def open_page(open_saved):
+    """A card of a saved page."""
 
     def open_(path: Path, **options) -> Card:
-        page, record = new_page("saved page", offline=True, **options)
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
-        opened.append((record, dialogs, path))
-        card = Card(page)
+        card = Card(open_saved(path, **options))
         card.region("Examples").wait_for()
         return card
 
-    yield open_
-    for record, dialogs, path in opened:
-        assert record.outside(path.as_uri()) == []
-        assert record.errors == []
-        assert dialogs == []
+    return open_
 
 
 def ground(locator) -> str:

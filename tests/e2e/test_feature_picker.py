@@ -64,22 +64,16 @@ class Picker:
 
 
 @pytest.fixture
-def open_picker(open_notebook, tiny_kernel):
+def open_picker(open_tiny):
     """A picker that is shown and ready, in a notebook with the tiny model."""
-    notebooks = []
 
     def open_(cell: str = PICKER, *more: str, **options):
-        notebook = open_notebook([TINY + SETUP, cell, *more], kernel=tiny_kernel.id, **options)
-        notebooks.append(notebook)
-        notebook.run_cell(0)
-        notebook.run_cell(1)
+        notebook = open_tiny(TINY + SETUP, cell, *more, **options)
         picker = Picker(notebook.page)
         picker.rows.first.wait_for()
         return notebook, picker
 
-    yield open_
-    for notebook in notebooks:
-        tiny_kernel.clean(notebook)
+    return open_
 
 
 @pytest.mark.embedded

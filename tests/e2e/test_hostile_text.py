@@ -53,30 +53,20 @@ CUT_OFF = """root => [...root.querySelectorAll('.sw-lines .sw-word')].filter(wor
 
 
 @pytest.fixture
-def open_widget(new_page, fresh, tmp_path):
+def open_widget(open_saved, fresh, tmp_path):
     """Opens the saved page of a widget; nothing may go wrong in it, be fetched, or open a dialog."""
-    opened = []
 
     def open_(name: str, texts: pages.Texts, **options):
         widget = pages.make(name, fresh("llama"), texts)
         path = widget.to_html(tmp_path / "page.html")
         widget.close()
-        page, record = new_page(name, offline=True, **options)
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
-        root = page.locator(".sw")
+        root = open_saved(path, **options).locator(".sw")
         root.wait_for()
         for summary in root.locator("summary").all():
             summary.click()
-        opened.append((record, dialogs, path))
         return root
 
-    yield open_
-    for record, dialogs, path in opened:
-        assert record.outside(path.as_uri()) == []
-        assert record.errors == []
-        assert dialogs == []
+    return open_
 
 
 @pytest.mark.parametrize("width", [600, 1400])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from e2e.conftest import TINY
-from e2e.lab import PATIENCE
+from e2e.lab import PATIENCE, scroll_frames
 from e2e.test_layout import CONTRAST, WIDER_THAN_ITSELF
 from playwright.sync_api import expect
 
@@ -61,44 +61,28 @@ class Lens:
 
 
 @pytest.fixture
-def open_lens(open_notebook, tiny_kernel):
+def open_lens(open_tiny):
     """A lens that is shown and ready, in a notebook with the tiny model."""
-    notebooks = []
 
     def open_(cell: str = TINY_PLAIN, *more: str, ready: bool = True, **options):
-        notebook = open_notebook([TINY, cell, *more], kernel=tiny_kernel.id, **options)
-        notebooks.append(notebook)
-        notebook.run_cell(0)
-        notebook.run_cell(1)
+        notebook = open_tiny(TINY, cell, *more, **options)
         lens = Lens(notebook.page)
         (lens.grid if ready else lens.text).wait_for(timeout=2 * PATIENCE)
         return notebook, lens
 
-    yield open_
-    for notebook in notebooks:
-        tiny_kernel.clean(notebook)
+    return open_
 
 
 @pytest.fixture
-def open_page(new_page):
-    """Opens a saved page without a network; it may fetch nothing, and nothing may go wrong in it."""
-    opened = []
+def open_page(open_saved):
+    """A lens of a saved page."""
 
     def open_(path: Path, **options) -> Lens:
-        page, record = new_page("saved page", offline=True, **options)
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
-        opened.append((record, dialogs, path))
-        lens = Lens(page)
+        lens = Lens(open_saved(path, **options))
         lens.grid.wait_for()
         return lens
 
-    yield open_
-    for record, dialogs, path in opened:
-        assert record.outside(path.as_uri()) == []
-        assert record.errors == []
-        assert dialogs == []
+    return open_
 
 
 def test_how_paris_arrives(open_notebook, picture):
@@ -312,30 +296,16 @@ LONG = """
 lens = sw.LogitLens(lm, "word " * 1000)
 lens
 """
-SCROLL = """async grid => {
-    const box = grid.parentElement;
-    const frames = [];
-    let last = performance.now();
-    for (let i = 0; i < 60; i++) {
-        box.scrollLeft += 400;
-        await new Promise(requestAnimationFrame);
-        const now = performance.now();
-        frames.push(now - last);
-        last = now;
-    }
-    frames.sort((a, b) => a - b);
-    return { median: frames[30], left: box.scrollLeft, nodes: grid.querySelectorAll('*').length };
-}"""
 
 
 def test_a_thousand_tokens_scroll(open_lens):
     notebook, lens = open_lens(LONG)
     assert int(lens.grid.get_attribute("aria-colcount")) > 1000
-    seen = lens.grid.evaluate(SCROLL)
-    assert seen["left"] > 20_000
+    seen = scroll_frames(lens.grid, "scrollLeft")
+    assert seen["at"] > 20_000
     assert seen["nodes"] < 2500
     assert seen["median"] < 250, f"a frame of scrolling took {seen['median']:.0f} ms"
-    lens.cell(3, int(seen["left"]) // 58 + 4).click()
+    lens.cell(3, int(seen["at"]) // 58 + 4).click()
     notebook.page.keyboard.press("End")
     column = int(lens.grid.get_attribute("aria-colcount")) - 2
     expect(lens.cell(3, column)).to_be_focused()

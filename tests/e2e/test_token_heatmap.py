@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 from e2e.conftest import TINY
+from e2e.lab import scroll_frames
 from e2e.test_layout import CONTRAST, WIDER_THAN_ITSELF
 from e2e.test_saved import cdn  # noqa: F401 - a fixture
 from playwright.sync_api import expect
@@ -69,44 +70,28 @@ class Heatmap:
 
 
 @pytest.fixture
-def open_heatmap(open_notebook, tiny_kernel):
+def open_heatmap(open_tiny):
     """A heatmap that is shown and ready, in a notebook with the tiny model."""
-    notebooks = []
 
     def open_(cell: str = ONE, *more: str, **options):
-        notebook = open_notebook([TINY + SETUP, cell, *more], kernel=tiny_kernel.id, **options)
-        notebooks.append(notebook)
-        notebook.run_cell(0)
-        notebook.run_cell(1)
+        notebook = open_tiny(TINY + SETUP, cell, *more, **options)
         heatmap = Heatmap(notebook.page)
         heatmap.token(0).wait_for()
         return notebook, heatmap
 
-    yield open_
-    for notebook in notebooks:
-        tiny_kernel.clean(notebook)
+    return open_
 
 
 @pytest.fixture
-def open_page(new_page):
-    """Opens a saved page without a network; it may fetch nothing, and nothing may go wrong in it."""
-    opened = []
+def open_page(open_saved):
+    """A heatmap of a saved page."""
 
     def open_(path: Path, **options) -> Heatmap:
-        page, record = new_page("saved page", offline=True, **options)
-        dialogs = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
-        opened.append((record, dialogs, path))
-        heatmap = Heatmap(page)
+        heatmap = Heatmap(open_saved(path, **options))
         heatmap.token(0).wait_for()
         return heatmap
 
-    yield open_
-    for record, dialogs, path in opened:
-        assert record.outside(path.as_uri()) == []
-        assert record.errors == []
-        assert dialogs == []
+    return open_
 
 
 @pytest.mark.parametrize("width", [600, 1400])
@@ -346,20 +331,6 @@ words = [".\\n" if i % 15 == 14 else f" word{i % 700}" for i in range(20_000)]
 heatmap = sw.TokenHeatmap.from_arrays(words, np.random.default_rng(0).gamma(0.3, 2, (20_000, 2)), ["one", "two"])
 heatmap
 """
-SCROLL = """async grid => {
-    const box = grid.parentElement;
-    const frames = [];
-    let last = performance.now();
-    for (let i = 0; i < 60; i++) {
-        box.scrollTop += 400;
-        await new Promise(requestAnimationFrame);
-        const now = performance.now();
-        frames.push(now - last);
-        last = now;
-    }
-    frames.sort((a, b) => a - b);
-    return { median: frames[30], top: box.scrollTop, nodes: grid.querySelectorAll('*').length };
-}"""
 
 
 def test_twenty_thousand_tokens_scroll(open_heatmap):
@@ -368,8 +339,8 @@ def test_twenty_thousand_tokens_scroll(open_heatmap):
     count = "root => root.querySelectorAll('*').length"
     at_rest = heatmap.root.evaluate(count)
     assert at_rest < 2500
-    seen = heatmap.grid.evaluate(SCROLL)
-    assert seen["top"] > 20_000
+    seen = scroll_frames(heatmap.grid, "scrollTop")
+    assert seen["at"] > 20_000
     assert seen["nodes"] < 2500
     assert seen["median"] < 250, f"a frame of scrolling took {seen['median']:.0f} ms"
     heatmap.grid.get_by_role("gridcell").nth(20).click()
