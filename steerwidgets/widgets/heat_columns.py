@@ -20,7 +20,7 @@ MOST: Final = 6
 SCALES: Final = ("auto", "p99.5", "maximum", "text")
 """Where a colour scale can end, besides at a number."""
 
-_SIGNED_KINDS: Final = frozenset({"CAV", "neuron", "direction"})
+_SIGNED_KINDS: Final = frozenset({"CAV", "Neuron", "direction"})
 """Readings that go below zero: their scale has two ends whatever this text happens to hold."""
 
 

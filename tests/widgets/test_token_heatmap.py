@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from support import sae
+from support import kinds, sae
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
 from steerwidgets.prompts import Token
+from steerwidgets.widgets.heat_columns import feature_column
 from steerwidgets.widgets.packed import unpack
 
 PROMPT = "Name a city by the sea ☕, please."
@@ -432,3 +433,13 @@ def test_a_long_text_stays_small_on_the_wire():
     heatmap = sw.TokenHeatmap.from_arrays(words, np.random.default_rng(0).random((20_000, 2)))
     own = {name: value for name, value in heatmap.get_state().items() if name in ("text", "reading", "strongest")}
     assert len(json.dumps(own)) < 600_000
+
+
+def test_a_neurons_scale_has_two_ends_since_its_value_goes_below_zero(lm):
+    neurons = kinds.make("Neuron", lm)
+    heatmap = sw.TokenHeatmap(lm, neurons, PROMPT, [0])
+    try:
+        positive = np.abs(values(heatmap)[:, 0])
+        assert feature_column(neurons[0], neurons, positive)["signed"]
+    finally:
+        heatmap.close()

@@ -29,7 +29,7 @@ export interface Shown {
 }
 
 /** Readings that go below zero: their scale has two ends whatever this text happens to hold. */
-const SIGNED_KINDS = new Set(["CAV", "neuron", "direction"]);
+const SIGNED_KINDS = new Set(["CAV", "Neuron", "direction"]);
 
 export function shownResult(
   result: Result | Record<string, never>,
