@@ -75,7 +75,7 @@ env: $(VENV)/.stamp-dev
 demo: $(VENV)/.stamp-all
 	@$(BIN)/python -m steerwidgets.demo.model
 ifneq ($(filter-out 0,$(HEADLESS)),)
-	@$(BIN)/python -m steerwidgets.demo.headless notebooks/quickstart.ipynb quickstart.html
+	@$(BIN)/python notebooks/headless.py notebooks/quickstart.ipynb quickstart.html
 else
 	@set -e; options=(); \
 	if [ "$$(id -u)" = 0 ]; then options+=(--allow-root); fi; \
@@ -93,18 +93,19 @@ model: $(VENV)/.stamp-all
 # ---------------------------------------------------------------- dictionaries
 
 # Each step reads what the ones before it left in build/dictionaries/. Labels and blind predictions were written by
-# readers (steerwidgets/demo/make/labelling/); they are of the shipped SAE, and another training needs others.
+# readers (notebooks/embedded/labelling/sheets/); they are of the shipped SAE, and another training needs others.
 # `make dictionaries SHARE=0.01` tries every step on a hundredth of the work; in a clone of its own, since it writes over
 # the shipped files.
 SHARE ?= 1
-MAKE_SCRIPTS := make.written make.corpus make.labelled make.choose_layer make.activations make.make_sae make.report_sae \
-  make.make_features make_cavs make.concept_texts make.make_heldout make.make_mfa make.make_reft make.make_cavs \
-  make.make_more_features make.fires make.screen_features make.label_sheets:examples make.label_sheets:tests \
-  make.sae_steering make.label_scores
+MAKE_SCRIPTS := corpus.written corpus.corpus corpus.labelled sae.choose_layer sae.activations sae.make_sae \
+  sae.report_sae features.make_features concepts.steering_cavs concepts.concept_texts concepts.make_heldout \
+  concepts.make_mfa concepts.make_reft concepts.wordnet_cavs features.make_more_features features.fires \
+  labelling.screen_features labelling.label_sheets:examples labelling.label_sheets:tests labelling.sae_steering \
+  labelling.label_scores
 
 dictionaries: model $(VENV)/.stamp-dev
-	@set -e; export STEERWIDGETS_SHARE=$(SHARE); for step in $(MAKE_SCRIPTS); do \
-	  echo "--- $$step"; $(BIN)/python -m steerwidgets.demo.$${step/:/ }; \
+	@set -e; export STEERWIDGETS_SHARE=$(SHARE) PYTHONPATH=notebooks; for step in $(MAKE_SCRIPTS); do \
+	  echo "--- $$step"; $(BIN)/python -m embedded.$${step/:/ }; \
 	done
 
 # ---------------------------------------------------------------- checks
@@ -153,7 +154,7 @@ pytest: model $(VENV)/.stamp-dev
 notebooks: model $(VENV)/.stamp-dev
 	@set -e; shopt -s nullglob; all=(notebooks/*.ipynb); \
 	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
-	for notebook in "$${all[@]}"; do $(BIN)/python -m steerwidgets.demo.headless "$$notebook"; done
+	for notebook in "$${all[@]}"; do $(BIN)/python notebooks/headless.py "$$notebook"; done
 
 e2e: model $(VENV)/.stamp-dev
 	@set -e; \

@@ -10,56 +10,56 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerwidgets import corpus
-    from steerwidgets.attribution import Attribution
-    from steerwidgets.comparison import Comparison
-    from steerwidgets.dictionaries.cav import CAV
+    from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
-    from steerwidgets.dictionaries.mfa import MFA
+    from steerwidgets.dictionaries.mfa.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
-    from steerwidgets.dictionaries.reft import ReFT
-    from steerwidgets.dictionaries.sae import SAE
+    from steerwidgets.dictionaries.reft.reft import ReFT
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
-    from steerwidgets.labels import Labels
-    from steerwidgets.layer_lens import LayerLens
+    from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.sampling import Sampling
+    from steerwidgets.labels.labels import Labels
+    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.model_names import OtherModelWarning
-    from steerwidgets.positions import Positions
-    from steerwidgets.recipe import Recipe
-    from steerwidgets.sampling import Sampling
-    from steerwidgets.sites import Site
     from steerwidgets.steer import Direction, Feature, Steer
-    from steerwidgets.widgets.feature_card import FeatureCard
+    from steerwidgets.steering.positions import Positions
+    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.model_names import OtherModelWarning
+    from steerwidgets.transformer.sites import Site
+    from steerwidgets.widgets.card.feature_card import FeatureCard
     from steerwidgets.widgets.feature_picker import FeaturePicker
-    from steerwidgets.widgets.logit_lens import LogitLens
-    from steerwidgets.widgets.steering_panel import SteeringPanel
-    from steerwidgets.widgets.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.lens.logit_lens import LogitLens
+    from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
 _HOMES = {
-    "Attribution": "attribution",
-    "CAV": "dictionaries.cav",
-    "MFA": "dictionaries.mfa",
-    "SAE": "dictionaries.sae",
-    "Comparison": "comparison",
+    "Attribution": "lens.attribution",
+    "CAV": "dictionaries.cav.cav",
+    "MFA": "dictionaries.mfa.mfa",
+    "SAE": "dictionaries.sae.sae",
+    "Comparison": "generation.comparison",
     "Direction": "steer",
     "Feature": "steer",
-    "FeatureCard": "widgets.feature_card",
+    "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
-    "Labels": "labels",
+    "Labels": "labels.labels",
     "LanguageModel": "model",
-    "LayerLens": "layer_lens",
-    "LogitLens": "widgets.logit_lens",
+    "LayerLens": "lens.layer_lens",
+    "LogitLens": "widgets.lens.logit_lens",
     "Neurons": "dictionaries.neurons",
-    "OtherModelWarning": "model_names",
-    "Positions": "positions",
-    "ReFT": "dictionaries.reft",
-    "Recipe": "recipe",
-    "Sampling": "sampling",
-    "Site": "sites",
+    "OtherModelWarning": "transformer.model_names",
+    "Positions": "steering.positions",
+    "ReFT": "dictionaries.reft.reft",
+    "Recipe": "steering.recipe",
+    "Sampling": "generation.sampling",
+    "Site": "transformer.sites",
     "Steer": "steer",
-    "SteeringPanel": "widgets.steering_panel",
-    "TokenHeatmap": "widgets.token_heatmap",
+    "SteeringPanel": "widgets.panel.steering_panel",
+    "TokenHeatmap": "widgets.heatmap.token_heatmap",
 }
 
 _MODULES = ("corpus",)

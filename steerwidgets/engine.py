@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets import prompts
-from steerwidgets.architecture import Architecture
-from steerwidgets.forward import Known
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.layout import Known
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.unembed import Unembed
+    from steerwidgets.transformer.unembed import Unembed
 
 
 class FrozenNorm:

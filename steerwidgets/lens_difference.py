@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steerwidgets.frozen_norm import FrozenNorm
-from steerwidgets.lens_cells import top
-from steerwidgets.writing import written_change
+from steerwidgets.lens.cells import top
+from steerwidgets.transformer.written_to_residual import written_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from steerwidgets.architecture import Architecture
-    from steerwidgets.lens_reading import Injected
-    from steerwidgets.sites import Site
-    from steerwidgets.unembed import Unembed
+    from steerwidgets.lens.streams import Injected
+    from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.sites import Site
+    from steerwidgets.transformer.unembed import Unembed
 
 
 @dataclass(frozen=True)

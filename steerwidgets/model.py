@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.comparison import Comparison
-from steerwidgets.forward import Known
-from steerwidgets.generation import Plan, Row, Step, generate_rows, stream_rows
-from steerwidgets.loaded import checked_length
-from steerwidgets.measure import Readout, readouts, residuals_under
-from steerwidgets.prompts import PromptLike
+from steerwidgets.generation.comparison import Comparison
+from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
+from steerwidgets.generation.sampling import Sampling
 from steerwidgets.reader import Reader
-from steerwidgets.recipe import Recipe
-from steerwidgets.run_cache import RunCache
-from steerwidgets.sampling import Sampling
 from steerwidgets.steer import Direction, Steer
-from steerwidgets.steering import Steering, check_fits, warn_of_other_model
+from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.run_cache import RunCache
+from steerwidgets.steering.strength import Readout, readouts, residuals_under
+from steerwidgets.transformer.layout import Known
+from steerwidgets.transformer.loaded import checked_length
+from steerwidgets.transformer.prompts import PromptLike
 
 if TYPE_CHECKING:
     import threading

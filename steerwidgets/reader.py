@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.activations import Activations, Fires, Rank, merged, strongest, within
-from steerwidgets.attribution import Attribution, attribution
+from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.layer_lens import LayerLens
-from steerwidgets.lens import LogitDifference, TopLogits, logit_difference, top_logits
-from steerwidgets.loaded import LoadedModel, checked_length
-from steerwidgets.logit_lens import logit_lens
-from steerwidgets.output_score import ScoreSettings
-from steerwidgets.promotion import Promoting, promoting
-from steerwidgets.prompts import Prompt, PromptLike
-from steerwidgets.reading import counted_tokens
-from steerwidgets.recipe import Recipe
+from steerwidgets.label_checks.output_score import ScoreSettings
+from steerwidgets.lens.attribution import Attribution, attribution
+from steerwidgets.lens.layer_lens import LayerLens
+from steerwidgets.lens.logit_lens import logit_lens
+from steerwidgets.lens.promoting import Promoting, promoting
+from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steer import Direction, Feature, Steer
-from steerwidgets.steering import warn_of_other_model
+from steerwidgets.steering.hooks import warn_of_other_model
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.loaded import LoadedModel, checked_length
+from steerwidgets.transformer.prompts import Prompt, PromptLike
+from steerwidgets.transformer.residuals import counted_tokens
 
 if TYPE_CHECKING:
     import threading
 
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa_points import Points
-    from steerwidgets.dictionaries.sae import SAE
-    from steerwidgets.sites import Site, Stream
+    from steerwidgets.dictionaries.mfa.points import Points
+    from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.transformer.sites import Site, Stream
 
 
 class Reader(LoadedModel):
@@ -49,8 +49,8 @@ class Reader(LoadedModel):
         Raises:
             ValueError: no text has a token of its own words, or a setting is out of range.
         """
-        from steerwidgets.sites import Site
-        from steerwidgets.training.mfa_corpus import collect
+        from steerwidgets.dictionaries.mfa.collect import collect
+        from steerwidgets.transformer.sites import Site
 
         return collect(self.engine, texts, Site(layer, stream), **settings)
 

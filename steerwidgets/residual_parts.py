@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from steerwidgets.lens_reading import Streams, read_text
-from steerwidgets.sites import Site, Stream
-from steerwidgets.writing import written_change
+from steerwidgets.lens.streams import Streams, read_text
+from steerwidgets.transformer.sites import Site, Stream
+from steerwidgets.transformer.written_to_residual import written_change
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.dictionaries.sae import SAE
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.engine import Engine
-    from steerwidgets.forward import Known
-    from steerwidgets.prompts import Prompt
-    from steerwidgets.recipe import Recipe
     from steerwidgets.steer import Feature
+    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.layout import Known
+    from steerwidgets.transformer.prompts import Prompt
 
 _OF_ATTENTION: Final[tuple[Stream, ...]] = ("attn_out", "attn_z")
 _OF_MLP: Final[tuple[Stream, ...]] = ("mlp_out", "mlp_acts", "mlp_in")

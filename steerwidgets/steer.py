@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets import interventions
-from steerwidgets.interventions import Op
-from steerwidgets.placebo import RandomDirection
-from steerwidgets.positions import Positions, Where
-from steerwidgets.sites import Site
+from steerwidgets.steering import ops
+from steerwidgets.steering.ops import Op
+from steerwidgets.steering.positions import Positions, Where
+from steerwidgets.steering.random_direction import RandomDirection
+from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from steerwidgets.recipe import Recipe
+    from steerwidgets.steering.recipe import Recipe
 
 YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
@@ -69,7 +69,7 @@ class Direction:
     @property
     def ops(self) -> Mapping[str, Op]:
         """The ops that it takes, by name."""
-        return interventions.OPS
+        return ops.OPS
 
     @property
     def norm(self) -> float:
@@ -111,7 +111,7 @@ class Direction:
         """
         alpha = parameters["alpha"] or 0.0
         vector = self.vector_on(h.device)
-        return interventions.add(vector, alpha) if op == "add" else interventions.add_relative(h, vector, alpha)
+        return ops.add(vector, alpha) if op == "add" else ops.add_relative(h, vector, alpha)
 
     def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
         """The value that `h'·v̂` shall have after an op that fixes the projection.
@@ -125,10 +125,10 @@ class Direction:
             float32 [...].
         """
         if op == "ablate":
-            return interventions.ablated(projection)
+            return ops.ablated(projection)
         if op == "project":
-            return interventions.projected(projection, parameters["c"])
-        return interventions.clipped(projection, parameters["lo"], parameters["hi"])
+            return ops.projected(projection, parameters["c"])
+        return ops.clipped(projection, parameters["lo"], parameters["hi"])
 
     def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:  # noqa: ARG002
         """The activation that an op gives the feature, where it gives it one; None for ops that only add.
@@ -152,7 +152,7 @@ class Direction:
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where there is no such attribute: an op of another kind gets the sentence that names this one's.
-        if name in interventions.OP_NAMES:
+        if name in ops.OP_NAMES:
             raise AttributeError(not_taken(self, name), name=name, obj=self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
@@ -307,7 +307,7 @@ class Steer:
     @property
     def is_of_direction(self) -> bool:
         """Whether its op needs the direction alone, and nothing else of the feature's dictionary."""
-        return interventions.OPS.get(self.op) is self.spec
+        return ops.OPS.get(self.op) is self.spec
 
     @property
     def is_setter(self) -> bool:
@@ -332,7 +332,7 @@ class Steer:
         return hash(self.identity_key)
 
     def __add__(self, other: Steer | Recipe) -> Recipe:
-        from steerwidgets.recipe import Recipe
+        from steerwidgets.steering.recipe import Recipe
 
         return Recipe.of(self) + other
 

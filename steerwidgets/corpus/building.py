@@ -22,8 +22,8 @@ from steerwidgets.corpus.part_files import pyarrow
 from steerwidgets.corpus.parts import merge_parts, sweep, write_gathered
 from steerwidgets.corpus.progress import OnProgress, Pace, Progress
 from steerwidgets.corpus.texts import Piece, Window, checked, windows
-from steerwidgets.reading import read_residuals
-from steerwidgets.steering import warn_of_other_model
+from steerwidgets.steering.hooks import warn_of_other_model
+from steerwidgets.transformer.residuals import read_residuals
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.settings import Settings

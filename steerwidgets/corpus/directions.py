@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from steerwidgets.corpus.part_files import write_arrays
-from steerwidgets.norms import gained
-from steerwidgets.promotion import written_directions
-from steerwidgets.unembed import without_bias
+from steerwidgets.lens.promoting import written_directions
+from steerwidgets.transformer.norms import gained
+from steerwidgets.transformer.unembed import without_bias
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from steerwidgets.architecture import Architecture
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.engine import Engine
+    from steerwidgets.transformer.architecture import Architecture
 
 TOKENS: Final = 10
 NEAREST: Final = 10

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets import prompts
-from steerwidgets.prompts import Prompt
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.settings import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from steerwidgets.dictionaries.evidence import FeatureData
-from steerwidgets.dictionaries.mfa import MFA
+from steerwidgets.dictionaries.mfa.mfa import MFA
 
 MFA_FEATURES: Final = Path(__file__).parent / "mfa_features.safetensors"
 MFA_FILE: Final = Path(__file__).parent / "mfa.pt"
@@ -14,7 +14,7 @@ MFA_FILE: Final = Path(__file__).parent / "mfa.pt"
 
 
 def load_demo_mfa() -> MFA:
-    """The components of `make/make_mfa.py`, with labels; how they were made is in `.provenance`."""
+    """The shipped components, with labels; how they were made is in `.provenance`."""
     mfa = MFA.load(MFA_FILE)
     if MFA_FEATURES.exists():
         mfa.feature_data = FeatureData.load(MFA_FEATURES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from steerwidgets.dictionaries.evidence import FeatureData
-from steerwidgets.dictionaries.reft import ReFT
+from steerwidgets.dictionaries.reft.reft import ReFT
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 REFT_FEATURES: Final = Path(__file__).parent / "reft_features.safetensors"
@@ -15,7 +15,7 @@ REFT_FILE: Final = Path(__file__).parent / "reft.safetensors"
 
 
 def load_demo_reft() -> ReFT:
-    """The concepts of `make/make_reft.py`, with suggested strengths; how they were made is in `.provenance`."""
+    """The shipped concepts, with suggested strengths; how they were made is in `.provenance`."""
     from safetensors import safe_open
 
     with safe_open(REFT_FILE, "pt") as file:

@@ -1,1 +1,1 @@
-"""Dictionaries: sets of features at one site. A new kind is one new file."""
+"""Dictionaries: sets of features at one site. A kind is a folder here."""

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
-from steerwidgets.label_files import Label
-from steerwidgets.labels import Count
+from steerwidgets.labels.files import Label
+from steerwidgets.labels.labels import Count
+from steerwidgets.labels.own import UserLabels
 from steerwidgets.steer import YOUR_LABEL
-from steerwidgets.user_labels import UserLabels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
     from steerwidgets.dictionaries.nearest import Nearest
     from steerwidgets.dictionaries.statistics import FeatureStatistics
-    from steerwidgets.sites import Site
     from steerwidgets.steer import Direction, Feature
+    from steerwidgets.transformer.sites import Site
 
 
 class Dictionary(ABC):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from steerwidgets.label_files import Label, labels_of, read_labels
-from steerwidgets.labels import COUNTED, Count, Labels
+from steerwidgets.labels.files import Label, labels_of, read_labels
+from steerwidgets.labels.labels import COUNTED, Count, Labels
 
 LabelsLike = Sequence[str | None] | Mapping[str, int] | Mapping[int, str] | str | Path | Labels
 """One text for each feature, {label: index}, {index: label}, the path of a file or folder of labels, or a `Labels`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from steerwidgets.tables import table
+from steerwidgets.transformer.plain_text import table
 
 if TYPE_CHECKING:
     from torch import Tensor

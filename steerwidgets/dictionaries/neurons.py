@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from steerwidgets import interventions
-from steerwidgets.architecture import Architecture
 from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.source_code import call
-from steerwidgets.interventions import Op
-from steerwidgets.sites import Site
 from steerwidgets.steer import Direction, Feature, Steer
-from steerwidgets.writing import written
+from steerwidgets.steering import ops
+from steerwidgets.steering.ops import Op
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.sites import Site
+from steerwidgets.transformer.written_to_residual import written
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Neuron(Feature):
     @property
     def ops(self) -> Mapping[str, Op]:
         """`set`, `scale`, `ablate`, `clip`, `add` and `add_relative`."""
-        return interventions.NEURON_OPS
+        return ops.NEURON_OPS
 
     def activation(self, h: Tensor) -> Tensor:
         """The neuron's value, float32 [...]."""
@@ -51,9 +51,9 @@ class Neuron(Feature):
     def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
         """The value that the neuron shall have after an op that fixes it."""
         if op == "set":
-            return interventions.value_set(projection, parameters["c"] or 0.0)
+            return ops.value_set(projection, parameters["c"] or 0.0)
         if op == "scale":
-            return interventions.projected(projection, parameters["m"])
+            return ops.projected(projection, parameters["m"])
         return super().target(op, parameters, projection)
 
     def set(self, c: float) -> Steer:

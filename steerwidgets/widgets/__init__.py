@@ -1,1 +1,1 @@
-"""The widgets: one file each, on one protocol."""
+"""The widgets: a folder each, on one protocol."""

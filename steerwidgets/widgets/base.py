@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import anywidget
 
-from steerwidgets.export import write_page
 from steerwidgets.whole_text import as_json, whole
+from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.user_labels import UserLabels
+from steerwidgets.labels.own import UserLabels
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary

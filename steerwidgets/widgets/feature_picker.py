@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
-from steerwidgets.export import STATIC
 from steerwidgets.model import LanguageModel
-from steerwidgets.recipe import Recipe
 from steerwidgets.steer import Direction, Steer
-from steerwidgets.widgets.find_query import FindQuery
-from steerwidgets.widgets.recipe_widget import FeaturesLike, RecipeWidget
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.widgets.export import STATIC
+from steerwidgets.widgets.recipe_editor.query import FindQuery
+from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
 
 _SEARCH: Final[Mapping[str, Any]] = {
     "mode": "label",

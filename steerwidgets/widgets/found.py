@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from steerwidgets.widgets.feature_source import Source
+    from steerwidgets.widgets.recipe_editor.source import Source
 
 
 @dataclass(frozen=True, eq=False)

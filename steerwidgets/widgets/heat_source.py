@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steerwidgets.comparison import Comparison
-from steerwidgets.generation import Row
-from steerwidgets.prompts import Prompt
+from steerwidgets.generation.comparison import Comparison
+from steerwidgets.generation.rows import Row
+from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
-    from steerwidgets.prompts import PromptLike
+    from steerwidgets.transformer.prompts import PromptLike
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
-    from steerwidgets.prompts import Token
+    from steerwidgets.transformer.prompts import Token
 
 FOLLOWED: Final = 6
 """Tokens that are followed at once: as many as there are colours that stay apart."""

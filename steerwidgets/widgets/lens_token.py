@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from steerwidgets.recipe import Recipe
+from steerwidgets.steering.recipe import Recipe
 
 if TYPE_CHECKING:
-    from steerwidgets.attribution import Attribution
-    from steerwidgets.comparison import Comparison
-    from steerwidgets.dictionaries.sae import SAE
-    from steerwidgets.generation import Row
-    from steerwidgets.layer_lens import LayerLens
+    from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.rows import Row
+    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.prompts import Token
+    from steerwidgets.transformer.prompts import Token
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class GeneratedToken:
         self, lm: LanguageModel, token: int | str, minus: int | str | None, dictionary: SAE | None
     ) -> Attribution:
         """What wrote the logit of a token after it; the whole text is read, since keys and values hold no parts."""
-        from steerwidgets.attribution import attribution
+        from steerwidgets.lens.attribution import attribution
 
         prompt = self.comparison.prompt
         ids = [*prompt.token_ids, *self.text.token_ids[: self.index + 1]]

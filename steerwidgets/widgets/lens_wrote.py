@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.widgets.heat_columns import exact
+from steerwidgets.widgets.heatmap.columns import exact
 
 if TYPE_CHECKING:
-    from steerwidgets.attribution import Attribution
+    from steerwidgets.lens.attribution import Attribution
 
 _PARTS: Final = 10
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from steerwidgets.interventions import OPS
 from steerwidgets.steer import Direction
-from steerwidgets.widgets import describe
+from steerwidgets.steering.ops import OPS
+from steerwidgets.widgets.recipe_editor import describe
 
 
 class OpNames:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from steerwidgets.prompts import Token
+from steerwidgets.transformer.prompts import Token
 
 _WORD: Final = re.compile(r"(?:ax*'x*(?=a)|0x*[',]x*(?=0)|[a0_]x*)+| +|hx*|.x*", re.DOTALL)
 """Words over kinds of characters: the rules of Unicode's Annex 29 (WB4 to WB13), without its dictionaries."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.comparison import first_difference
-from steerwidgets.widgets.describe import finite, tokens_json
+from steerwidgets.generation.comparison import first_difference
+from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
 
 if TYPE_CHECKING:
-    from steerwidgets.generation import Step
+    from steerwidgets.generation.rows import Step
     from steerwidgets.model import LanguageModel
 
 BATCH_SECONDS: Final = 0.05

@@ -19,7 +19,7 @@ import torch
 import steerwidgets as sw
 from steerwidgets.corpus import building
 from steerwidgets.corpus.gathering import Gathering
-from steerwidgets.reading import _EnoughRead, left_padded
+from steerwidgets.transformer.residuals import _EnoughRead, left_padded
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from labels import made, vocabulary
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.widgets.feature_finder import FeatureFinder
-from steerwidgets.widgets.feature_shelf import FeatureShelf
+from steerwidgets.widgets.recipe_editor.finder import FeatureFinder
+from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
 PAGE, REACH_MS, REACH_KB = 100, 50, 20
 

@@ -17,9 +17,9 @@ import torch
 from timing import timed
 
 import steerwidgets as sw
-from steerwidgets.generation import Plan, generate_rows
-from steerwidgets.recipe import Recipe
-from steerwidgets.sampling import Sampling
+from steerwidgets.generation.rows import Plan, generate_rows
+from steerwidgets.generation.sampling import Sampling
+from steerwidgets.steering.recipe import Recipe
 
 PROMPT = "Tell me about your weekend."
 STATIC = Path(sw.__file__).parent / "static"

@@ -16,8 +16,8 @@ import torch
 from timing import timed
 
 import steerwidgets as sw
-from steerwidgets.activations import strongest
-from steerwidgets.prompts import Token
+from steerwidgets.dictionaries.activations import strongest
+from steerwidgets.transformer.prompts import Token
 
 D_MODEL = 2304
 WIDTHS = {"16k": 16_384, "65k": 65_536, "262k": 262_144}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from embedded.concepts.steering_cavs import is_on_concept
 
 import steerwidgets as sw
-from steerwidgets.demo.make_cavs import is_on_concept
-from steerwidgets.training.directions import auroc
+from steerwidgets.dictionaries.cav.directions import auroc
 
 DEMO = Path(sw.__file__).parent / "demo"
 SITE = sw.Site(15)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import steerwidgets as sw
-from steerwidgets.demo.sae import FEATURES_FILE, SAE_FILE, read_packed, write_packed
+from steerwidgets.dictionaries.sae.packed import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 
 REPORT = json.loads(SAE_FILE.with_name("sae_report.json").read_text(encoding="utf-8"))
 HELDOUT = load_file(SAE_FILE.with_name("sae_heldout.safetensors"))
@@ -25,7 +25,7 @@ def sae():
 @pytest.fixture(scope="module")
 def read(embedded, sae):
     """Residuals of the held-out rows that are shipped, which tokens count, and the rows."""
-    from steerwidgets.training.sae_metrics import read_counted
+    from embedded.sae.metrics import read_counted
 
     rows = HELDOUT["tokens"].long()
     h, keep = read_counted(embedded.engine, sae.site, rows, HELDOUT["mask"])
@@ -56,7 +56,7 @@ def test_what_it_is(sae):
 
 @pytest.mark.embedded
 def test_reconstructs_held_out_text_as_reported(sae, read):
-    from steerwidgets.training.sae_metrics import reconstruction
+    from embedded.sae.metrics import reconstruction
 
     h, _, _ = read
     found, said = reconstruction(sae, [h], h.mean(0)), REPORT["shipped_rows"]
@@ -69,7 +69,7 @@ def test_reconstructs_held_out_text_as_reported(sae, read):
 
 @pytest.mark.embedded
 def test_recovers_the_loss_as_reported(embedded, sae, read):
-    from steerwidgets.training.sae_metrics import losses
+    from embedded.sae.metrics import losses
 
     h, keep, rows = read
     found, said = losses(embedded.engine, sae, rows, keep, h.mean(0)), REPORT["shipped_rows"]
@@ -82,7 +82,7 @@ def test_recovers_the_loss_as_reported(embedded, sae, read):
 @pytest.mark.embedded
 def test_figures_agree_with_the_formulas(embedded, sae, read):
     """One row, with the definitions written out: the hook, the reconstruction and the loss are plain tensors."""
-    from steerwidgets.training.sae_metrics import losses
+    from embedded.sae.metrics import losses
 
     _, keep, rows = read
     weights = sae.tensors()

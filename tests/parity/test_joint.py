@@ -8,7 +8,7 @@ from support import naive
 from support.both import PROMPT, Pair, at, forward, recipe, vector
 
 import steerwidgets as sw
-from steerwidgets import interventions
+from steerwidgets.steering import ops
 
 SITE = sw.Site(1)
 
@@ -41,7 +41,7 @@ def test_the_designs_example():
     torch.testing.assert_close(both @ h, torch.tensor([1.0, 1.37]))
     summed = h - (h @ first) * first - (h @ second) * second
     torch.testing.assert_close(both @ summed, torch.tensor([-0.685, -0.5]))
-    joint = h + interventions.solve_projections(-(both @ h), both)
+    joint = h + ops.solve_projections(-(both @ h), both)
     torch.testing.assert_close(both @ joint, torch.zeros(2), atol=1e-6, rtol=0)
     assert joint[2] == 5, "nothing outside the span moves"
 

@@ -146,7 +146,7 @@ def test_the_whole_logits_never_exist():
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    from steerwidgets.lens_cells import CHUNK_BYTES
+    from steerwidgets.lens.cells import CHUNK_BYTES
 
     lm = sw.LanguageModel(models.make("llama", vocab_size=60_000), toks.byte_level())
     largest = 0

@@ -6,7 +6,7 @@ from support import naive
 from support.both import PROMPT, Pair, at, forward, recipe, vector
 
 import steerwidgets as sw
-from steerwidgets.generation import Plan, generate_rows
+from steerwidgets.generation.rows import Plan, generate_rows
 
 CLOSE = {"atol": 3e-4, "rtol": 1e-4}
 SPECIAL = {0, 6}

@@ -13,7 +13,7 @@ from support.mfa import make_state
 from support.models import D_MODEL, FAMILIES, blocks_of
 
 import steerwidgets as sw
-from steerwidgets.architecture import CompiledModelError
+from steerwidgets.transformer.architecture import CompiledModelError
 
 CLOSE = {"atol": 3e-4, "rtol": 1e-4}
 THREE = ("llama", "gemma2", "gpt2")

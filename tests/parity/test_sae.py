@@ -12,7 +12,7 @@ from support.both import PROMPT, forward
 from support.models import D_MODEL
 
 import steerwidgets as sw
-from steerwidgets.generation import Plan, generate_rows
+from steerwidgets.generation.rows import Plan, generate_rows
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -175,7 +175,7 @@ def test_reading_leaves_output_hidden_states_working(fresh):
 
 
 def test_reading_several_texts_pads_on_the_left(lm):
-    from steerwidgets.reading import read_residuals
+    from steerwidgets.transformer.residuals import read_residuals
 
     rows = [PROMPT, (5, 6), (0, 9, 33, 44)]
     site = sw.Site(2)

@@ -9,7 +9,7 @@ from support.tutorials import CLOSE, LOGITS, block_output, greedy, logits, templ
 from transformers import GenerationConfig
 
 import steerwidgets as sw
-from steerwidgets.sampling import gumbel_noise
+from steerwidgets.generation.sampling import gumbel_noise
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -81,7 +81,7 @@ def dataset(lm, hooked, texts):
 
 @pytest.fixture(scope="module")
 def points(lm, texts):
-    from steerwidgets.training.mfa_corpus import collect
+    from steerwidgets.dictionaries.mfa.collect import collect
 
     return collect(lm.engine, texts, sw.Site(LAYER), bos=True)
 

@@ -13,7 +13,7 @@ from support.tutorials import LOGITS, greedy, logits, templated
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 import steerwidgets as sw
-from steerwidgets.sampling import processed_logits
+from steerwidgets.generation.sampling import processed_logits
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -9,7 +9,7 @@ import torch
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
-from steerwidgets.labels import Labels
+from steerwidgets.labels.labels import Labels
 from support import sae
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from steerwidgets.export import script_json
+from steerwidgets.widgets.export import script_json
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> \u2028\u2029 &lt; {css} {{x}} \\u003c ]]> '\" \x00\x1b 🙂"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import steerwidgets as sw
-from steerwidgets.prompts import Token
-from steerwidgets.widgets.heat_text import HeatText
+from steerwidgets.transformer.prompts import Token
 from steerwidgets.widgets.segments import pooled
+from steerwidgets.widgets.tokens import HeatText
 
 
 def pieces(tokens, granularity):

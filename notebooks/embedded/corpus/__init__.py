@@ -1,0 +1,1 @@
+"""The texts that the embedded dictionaries were trained on."""

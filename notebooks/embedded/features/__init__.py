@@ -1,0 +1,1 @@
+"""What the features do on the corpus: examples, histograms, neighbours."""

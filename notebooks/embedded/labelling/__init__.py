@@ -1,0 +1,1 @@
+"""Labels of the features: sheets for readers, tests, scores, steering."""

@@ -1,0 +1,1 @@
+"""The sparse autoencoder: layer, activations, training, report."""

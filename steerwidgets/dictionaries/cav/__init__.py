@@ -1,0 +1,1 @@
+"""Concept vectors: directions that texts, files or other tools give."""

@@ -1,0 +1,370 @@
+"""Concept activation vectors: one labelled direction for each concept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
+
+from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
+from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.reports import CAVReport
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.dictionaries.tensor_files import load_plain
+from steerwidgets.steer import Feature
+from steerwidgets.transformer.sites import Site, Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.cav.fit import FitOptions, LayerFits
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.transformer.prompts import PromptLike
+
+_TENSOR = "vectors"
+_HEADER = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
+
+
+class CAV(Dictionary):
+    """A set of concept activation vectors (Kim et al. 2018), read as `h·v` and steered by adding `α·v`.
+
+    Args:
+        vectors: [concept, d_model], kept as they are (not normalised).
+        labels: of the rows, in any form of `LabelsLike`, or none.
+        layer: the block, counted from 0.
+        stream: the stream of that block.
+        suggested: for each row, an op and its numbers that were seen to work, or None.
+        max_activations: for each row, the largest `h·v` over `max_activation_of`, or None.
+        max_activation_of: the corpus of the maxima and its size.
+        provenance: where the vectors come from.
+
+    Raises:
+        ValueError: shapes and labels do not fit, or a row is zero or not finite.
+    """
+
+    kind: ClassVar[str] = "CAV"
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        labels: LabelsLike | None = None,
+        *,
+        layer: int,
+        stream: Stream = "resid_post",
+        suggested: Sequence[tuple[str, Mapping[str, float]] | None] | None = None,
+        max_activations: Sequence[float | None] | None = None,
+        max_activation_of: str | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        import torch
+
+        self.vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32, copy=True)
+        if self.vectors.ndim != 2 or 0 in self.vectors.shape:
+            raise ValueError(
+                f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
+            )
+        self.labels = labels
+        bad = (~torch.isfinite(self.vectors)).any(-1) | ~self.vectors.any(-1)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            named = self.labels[row] if self.labels else self.unlabelled(row)
+            raise ValueError(f"The vector of {named!r} (row {row}) is zero or holds NaN or infinite values.")
+        self.site = Site(layer, stream)
+        self.provenance = dict(provenance or {})
+        self._suggested = _for_each_row("suggested", suggested, self.size)
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
+        self.report: CAVReport | None = None
+
+    @property
+    def size(self) -> int:
+        """How many concepts there are."""
+        return len(self.vectors)
+
+    def weights(self) -> Iterable[Tensor]:
+        """The vectors."""
+        return (self.vectors,)
+
+    def encode(self, h: Tensor) -> Tensor:
+        """`h·v` for every concept, float32 [..., size]."""
+        refuse_other_width(self, h)
+        return h.float() @ self.vectors.to(h.device).T
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site."""
+        return int(self.vectors.shape[1])
+
+    def vector(self, index: int) -> Tensor:
+        """The stored direction of a concept, float32 [d_model]."""
+        return self.vectors[index]
+
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The stored directions of some concepts, float32 [concept, d_model]."""
+        return self.vectors[start:stop]
+
+    def feature(self, index: int) -> Feature:
+        """The concept at an index."""
+        return Feature(
+            **self._entry(index),
+            suggested=self._suggested[index],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file that `CAV.load` reads: the vectors, and all else as JSON in its header."""
+        from safetensors.torch import save_file
+
+        header = {
+            "labels": self.labels,
+            "layer": self.site.layer,
+            "stream": self.site.stream,
+            "suggested": self._suggested,
+            "provenance": self.provenance,
+        }
+        tensors, texts = {_TENSOR: self.vectors.contiguous()}, {"cav": json.dumps(header, ensure_ascii=False)}
+        if self.statistics is not None:
+            of_features, texts["statistics"] = self.statistics.entries()
+            tensors |= of_features
+        if self.report is not None:
+            texts["report"] = self.report.to_json()
+        save_file(tensors, Path(path), texts)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        layer: int | None = None,
+        stream: Stream | None = None,
+        labels: LabelsLike | None = None,
+    ) -> CAV:
+        """Read CAVs from a safetensors file of `save`, a `.pt` file that holds `{"cavs", "labels"}`, or a GGUF file.
+
+        A GGUF control vector (repeng, llama.cpp) is one concept with a direction for each of several blocks; the one
+        of `layer` is taken, and labelled with the file's name. No code in the file is run.
+
+        Args:
+            path: the file.
+            layer: the block; needed for `.pt` files, which do not say, and GGUF files, which hold several.
+            stream: the stream, `resid_post` where neither this nor the file says.
+            labels: as for `CAV`; by default those in the file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is none of the three, or the layer is missing or not in it.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start.startswith(b"GGUF") or path.suffix == ".gguf":
+            return _loaded_from_gguf(cls, path, layer, labels)
+        is_safetensors = start[8:] == b"{" or path.suffix == ".safetensors"
+        vectors, header = _read_safetensors(path) if is_safetensors else _read_pt(path)
+        block = header.pop("layer", None) if layer is None else layer
+        if block is None:
+            raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
+        header |= {"layer": block} if stream is None else {"layer": block, "stream": stream}
+        statistics, report = header.pop("statistics", None), header.pop("report", None)
+        said = header.pop("labels")
+        loaded = cls(vectors, said if labels is None else labels, **header)
+        loaded.statistics, loaded.report = statistics or loaded.statistics, report
+        loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=block, stream=stream, labels=labels)
+        return loaded
+
+    @classmethod
+    def load_layers(cls, path: str | Path) -> dict[int, CAV]:
+        """Read a GGUF control vector with all of its blocks: for each block, CAVs of one concept.
+
+        `sum((cavs[0].add(a) for cavs in CAV.load_layers("happy.gguf").values()), sw.Recipe())` steers as repeng does.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not a GGUF control vector.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
+        return {layer: _loaded_from_gguf(cls, path, layer) for layer in read_control_vector(path).directions}
+
+    def to_gguf(self, path: str | Path, concept: int | str = 0, *, model_hint: str = "") -> None:
+        """Write one concept as a GGUF control vector, which repeng and llama.cpp read.
+
+        For a concept with a direction in each of several blocks, see `control_vectors.export_control_vector`.
+
+        Args:
+            path: the file to write.
+            concept: its index or label.
+            model_hint: the model's type as its config says, `llama` or `gemma2`; readers show it and no more.
+
+        Raises:
+            ValueError: the vectors do not live in `resid_post`, the only stream that the format knows.
+        """
+        if self.site.stream != "resid_post":
+            raise ValueError(f"A GGUF control vector acts on resid_post, but these CAVs live at {self.site}.")
+        write_control_vector(path, {self.site.layer: self[concept].vector}, model_hint)
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> CAV:
+        """The directions of a pyvene intervention, read as `h·v`; nothing of it is run.
+
+        The rows of a `proj.weight`, the axis of a rotation of rank 1 (DAS), or the constant that an
+        `AdditionIntervention` or `SubtractionIntervention` adds or takes away, which `suggested` then tells. What a
+        LoReFT intervention writes depends on a learned source, so it is refused.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `CAV`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no directions, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
+        from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        rows, times = pyvene_weights.directions(found)
+        suggested = None if times is None else [("add", {"alpha": times})]
+        made = cls(rows, labels, layer=site.layer, stream=site.stream, suggested=suggested, provenance=found.provenance)
+        made.source_code = found.source_code("CAV", site, labels)
+        return made
+
+    @overload
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layer: int,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> CAV: ...
+
+    @overload
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layers: Literal["all"] | Sequence[int],
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> LayerFits: ...
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        texts: Sequence[PromptLike],
+        labels: Sequence[str | int],
+        *,
+        layer: int | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> CAV | LayerFits:
+        """One vector for each label, from texts; see `training.cav.fit` for the options.
+
+        Args:
+            lm: the model that reads the texts.
+            texts: strings (read raw), messages or token ids.
+            labels: one for each text.
+            layer: the block to fit at; the result is a `CAV`.
+            layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.
+            stream: the stream of those blocks.
+            options: `names`, `method`, `unit`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`,
+                `on_progress`, `stop`.
+        """
+        from steerwidgets.dictionaries.cav.fit import fit, fit_layers
+
+        if (layer is None) == (layers is None):
+            raise ValueError("CAV.fit needs either layer= (one block) or layers= (several, or 'all').")
+        if layer is not None:
+            return fit(lm.engine, texts, labels, Site(layer, stream), **options)
+        blocks = range(lm.architecture.layers) if layers == "all" else [int(each) for each in layers or ()]
+        return fit_layers(lm.engine, texts, labels, [Site(each, stream) for each in blocks], **options)
+
+    @classmethod
+    def demo(cls, *, layer: int = 15) -> CAV:
+        """The concepts shipped for the embedded model at one block; those that steer come first."""
+        from steerwidgets.dictionaries.cav.files import load_demo_cavs
+
+        return load_demo_cavs(layer)
+
+
+def _for_each_row(name: str, values: Sequence[Any] | None, rows: int) -> tuple[Any, ...]:
+    if values is None:
+        return (None,) * rows
+    if len(values) != rows:
+        raise ValueError(f"{name} has one entry for each of the {rows} concepts, but {len(values)} were given.")
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)
+
+
+def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if "cav" not in metadata or _TENSOR not in file.keys():  # noqa: SIM118 - not a mapping
+                raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
+            header = _header(path, metadata["cav"])
+            if "statistics" in metadata:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
+            if "report" in metadata:
+                header["report"] = CAVReport.from_json(metadata["report"])
+            return file.get_tensor(_TENSOR), header
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
+
+
+def _header(path: Path, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The header of {path.name} is not JSON ({error}); make the file again.") from None
+    if not isinstance(header, dict) or "labels" not in header:
+        raise ValueError(f"The header of {path.name} names no labels; make the file again with CAV.save.")
+    unknown = sorted(set(header) - _HEADER)
+    if unknown:
+        raise ValueError(f"The header of {path.name} holds {', '.join(unknown)}, which this version does not know.")
+    return header
+
+
+def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None, labels: LabelsLike | None = None) -> CAV:
+    found = read_control_vector(path)
+    if layer is None and len(found.directions) == 1:
+        layer = next(iter(found.directions))
+    if layer is None or layer not in found.directions:
+        held = ", ".join(map(str, found.directions))
+        asked = "pass one of them as layer=" if layer is None else f"layer={layer} is not among them"
+        raise ValueError(f"{path.name} holds directions for the blocks {held}; {asked}.")
+    provenance = {"format": "GGUF control vector"}
+    if found.model_hint:
+        provenance["model type"] = found.model_hint
+    named = [path.stem] if labels is None else labels
+    loaded = cls(found.directions[layer][None], named, layer=layer, provenance=provenance)
+    loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=layer, labels=labels)
+    return loaded
+
+
+def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    value = load_plain(path, '{"cavs": tensor, "labels": list of str}')
+    if not isinstance(value, dict) or not {"cavs", "labels"} <= set(value):
+        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f'A CAV file holds {{"cavs", "labels"}}, but {path.name} holds {found}.')
+    return value["cavs"], {"labels": [str(label) for label in value["labels"]]}

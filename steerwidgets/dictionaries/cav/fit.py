@@ -1,0 +1,348 @@
+"""Concept directions from texts: activations pooled over each text, then one direction for each label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+
+from steerwidgets.dictionaries.cav.cav import CAV
+from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
+from steerwidgets.provenance import model_provenance
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.prompts import Prompt
+from steerwidgets.transformer.residuals import Residuals, read_residuals
+
+if TYPE_CHECKING:
+    import threading
+
+    from torch import Tensor
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.sites import Site
+
+_BATCH = 16
+
+Pool = Literal["mean", "last", "max"]
+
+
+class FitOptions(TypedDict, total=False):
+    """The options of `fit`, each with its default.
+
+    Attributes:
+        names: what labels that are numbers stand for, as {0: "alt.atheism", …} or a list; by default the numbers.
+        method: `svm` (linear, no intercept), `logistic` (no intercept), `mean_difference` (of the label's texts and the
+            rest) or `pca` (first principal component about the midpoint of the two).
+        unit: whether each direction is made of unit norm; otherwise a difference in means is in the residual's units.
+        pool: a text's vector: the `mean` over its tokens, the `last` one, or the largest of each number (`max`).
+        skip: leave out this many tokens at the beginning, BOS included, and nothing else; by default special and
+            template tokens and attention sinks are left out.
+        max_tokens: cut each text after this many tokens, BOS included.
+        held_out: the share of each label's texts that is kept for accuracy and AUROC; 0 fits on all of them.
+        batch_size: texts that are read at once.
+        seed: of the split and the solvers.
+        on_progress: called with texts read and texts in all.
+        stop: set it to end within one batch of texts, or after the block that is being fitted.
+    """
+
+    names: Mapping[int, str] | Sequence[str] | None
+    method: Method
+    unit: bool
+    pool: Pool
+    skip: int | None
+    max_tokens: int | None
+    held_out: float
+    batch_size: int
+    seed: int
+    on_progress: Callable[[int, int], None] | None
+    stop: threading.Event | None
+
+
+class LayerFits(Mapping[int, CAV]):
+    """CAVs of the same texts at several blocks."""
+
+    def __init__(self, fits: Mapping[int, CAV]) -> None:
+        self._fits = dict(fits)
+
+    def __getitem__(self, layer: int) -> CAV:
+        return self._fits[layer]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._fits)
+
+    def __len__(self) -> int:
+        return len(self._fits)
+
+    @property
+    def auroc(self) -> dict[int, float]:
+        """The mean held-out AUROC at each block."""
+        return {layer: cav.report.auroc for layer, cav in self._fits.items() if cav.report is not None}
+
+    @property
+    def best(self) -> CAV:
+        """The CAVs of the block with the highest mean held-out AUROC, the earlier of two that are equal.
+
+        Raises:
+            ValueError: nothing was held out, so there is nothing to choose by.
+        """
+        found = {layer: value for layer, value in self.auroc.items() if not math.isnan(value)}
+        if not found:
+            raise ValueError("No text was held out, so no block is known to be the best; fit with held_out=0.2.")
+        return self._fits[max(found, key=lambda layer: found[layer])]
+
+
+def fit(
+    engine: Engine, texts: Sequence[PromptLike], labels: Sequence[str | int], site: Site, **options: Unpack[FitOptions]
+) -> CAV:
+    """One direction for each label at one site; see `FitOptions`.
+
+    `max_tokens=129, skip=65, held_out=0` is what the notebook "Sparse Autoencoders for model steering" (Jørgensen)
+    does: BOS and 64 tokens left out, the next 64 averaged, `LinearSVC(fit_intercept=False)`, unit norm.
+
+    Raises:
+        ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
+        ImportError: `svm` and `logistic` need scikit-learn.
+        RuntimeError: it was stopped.
+    """
+    return next(iter(fit_layers(engine, texts, labels, [site], **options).values()))
+
+
+def fit_layers(
+    engine: Engine,
+    texts: Sequence[PromptLike],
+    labels: Sequence[str | int],
+    sites: Sequence[Site],
+    *,
+    names: Mapping[int, str] | Sequence[str] | None = None,
+    method: Method = "svm",
+    unit: bool = True,
+    pool: Pool = "mean",
+    skip: int | None = None,
+    max_tokens: int | None = None,
+    held_out: float = 0.2,
+    batch_size: int = _BATCH,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> LayerFits:
+    """The same at several sites, for which every text is read once; stopped, those that are fitted by then.
+
+    Raises:
+        ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
+        ImportError: `svm` and `logistic` need scikit-learn.
+        RuntimeError: it was stopped before anything was fitted.
+    """
+    _check_options(method, pool, skip, max_tokens, held_out)
+    if method in DECIDE_AT_ZERO:
+        _require_scikit_learn(method)
+    texts = list(texts)
+    found, targets = _numbered(labels, len(texts))
+    concepts = [str(label) for label in found] if names is None else _named(found, names)
+    if not sites:
+        raise ValueError("No block was given to fit at.")
+    encoded = [cut(_encoded(engine, text), max_tokens) for text in texts]
+    vectors = _read(engine, encoded, sites, pool, skip, batch_size, on_progress, stop)
+    is_test = _split(targets, len(concepts), held_out, seed)
+    made: dict[int, CAV] = {}
+    for site in sites:
+        if stop is not None and stop.is_set():
+            break
+        rows, report = fit_directions(vectors[site], targets, is_test, concepts, method, seed, unit=unit)
+        provenance = {
+            "model": engine.architecture.name,
+            "made by": "CAV.fit",
+            "method": f"{method}, {pool} over tokens",
+            "texts": f"{report.fitted} fitted, {report.dropped} dropped",
+            "held out": f"accuracy {report.accuracy:.3f}, AUROC {report.auroc:.3f}" if report.scores else "none",
+            "dtype": model_provenance(engine)["dtype"],
+        }
+        made[site.layer] = CAV(rows, concepts, layer=site.layer, stream=site.stream, provenance=provenance)
+        made[site.layer].report = report
+    if not made:
+        raise RuntimeError("The fit was stopped before anything was learned.")
+    return LayerFits(made)
+
+
+def pooled(engine: Engine, texts: Sequence[Prompt], site: Site, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """One vector for each text: its own words' residuals at a site, pooled.
+
+    Padding, special and template tokens and attention sinks are left out.
+
+    Args:
+        engine: the model.
+        texts: the texts as token ids.
+        site: where to read.
+        pool: takes float32 [token, d_model] to [d_model].
+
+    Returns:
+        float32 [text, d_model].
+
+    Raises:
+        ValueError: a text has no token of its own words left.
+    """
+    import torch
+
+    rows: list[Tensor] = []
+    for batch in _batches(texts):
+        with engine.lock:
+            residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], [site])
+        for text, h, keep in zip(batch, residuals.values[site], own_words(residuals, site, batch), strict=True):
+            words = h[keep]
+            if not len(words):
+                raise ValueError(f"A text of {len(text)} tokens has no word left to read; give a longer one.")
+            rows.append(pool(words))
+    return torch.stack(rows)
+
+
+def mean_difference(engine: Engine, positive: Sequence[Prompt], negative: Sequence[Prompt], site: Site) -> Tensor:
+    """Mean over the texts with a concept minus mean over the texts without (DiffMean; Marks and Tegmark 2023).
+
+    Each text is first averaged over its own words, so that long texts count no more than short ones.
+
+    Returns:
+        float32 [d_model], not normalised.
+    """
+    mean: Callable[[Any], Any] = lambda words: words.mean(0)
+    return pooled(engine, positive, site, mean).mean(0) - pooled(engine, negative, site, mean).mean(0)
+
+
+def _batches(texts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+    return (texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH))
+
+
+def own_words(residuals: Residuals, site: Site, texts: Sequence[Prompt]) -> Tensor:
+    """Bool [text, position]: no padding, no special or template tokens, no attention sinks."""
+    import torch
+
+    counted = residuals.counted(site)
+    own = torch.zeros_like(counted)
+    for row, text in enumerate(texts):
+        own[row, -len(text) :] = torch.tensor([not (a or b) for a, b in zip(text.special, text.template, strict=True)])
+    return counted & own
+
+
+def _check_options(method: str, pool: str, skip: int | None, max_tokens: int | None, held_out: float) -> None:
+    for name, value, known in (("method", method, get_args(Method)), ("pool", pool, get_args(Pool))):
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}, but {value!r} was given.")
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out is a share of the texts from 0 to below 1, but {held_out!r} was given.")
+    if skip is not None and skip < 0:
+        raise ValueError(f"skip counts tokens from 0 up, but {skip!r} was given.")
+    if max_tokens is not None and max_tokens <= (skip or 0):
+        raise ValueError(f"max_tokens={max_tokens} leaves no token after skip={skip or 0}; make it larger.")
+
+
+def _require_scikit_learn(method: str) -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise ImportError(
+            f"method={method!r} needs scikit-learn: pip install 'steerwidgets[concepts]', or take "
+            'method="mean_difference".'
+        ) from None
+
+
+def _numbered(labels: Sequence[str | int], texts: int) -> tuple[list[str | int], Tensor]:
+    """The distinct labels in order, numbers as numbers, and the place of each text's: int [text]."""
+    import torch
+
+    labels = [label.item() if hasattr(label, "item") else label for label in labels]
+    if len(labels) != texts:
+        raise ValueError(f"CAV.fit takes one label for each text, but it got {texts} texts and {len(labels)} labels.")
+    is_number = all(isinstance(label, int) for label in labels)
+    distinct = sorted(set(labels), key=None if is_number else str)
+    if len(distinct) < 2:
+        raise ValueError(f"CAV.fit tells labels apart, so it needs at least two, but {len(distinct)} was given.")
+    place = {label: i for i, label in enumerate(distinct)}
+    return distinct, torch.tensor([place[label] for label in labels])
+
+
+def _named(labels: Sequence[str | int], names: Mapping[int, str] | Sequence[str]) -> list[str]:
+    """What labels that are numbers stand for."""
+    by_number = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
+    for label in labels:
+        if label not in by_number:
+            raise ValueError(
+                f"names says what labels that are numbers stand for, but it holds nothing for {label!r}; "
+                f'give it as {{{label!r}: "…"}}, or leave names out.'
+            )
+    found = [str(by_number[label]) for label in labels if isinstance(label, int)]
+    if len(set(found)) < len(labels):
+        raise ValueError(f"names gives two labels the same name; name each of them apart: {', '.join(found)}.")
+    return found
+
+
+def _encoded(engine: Engine, text: PromptLike) -> Prompt:
+    return prompts.encode(engine.tokenizer, text, chat=False)
+
+
+def cut(text: Prompt, count: int | None) -> Prompt:
+    """The first tokens of a text."""
+    if count is None or len(text) <= count:
+        return text
+    return Prompt(text.token_ids[:count], text.special[:count], text.template[:count], text.chat)
+
+
+def _read(
+    engine: Engine,
+    texts: Sequence[Prompt],
+    sites: Sequence[Site],
+    pool: Pool,
+    skip: int | None,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None,
+    stop: threading.Event | None,
+) -> dict[Site, Tensor]:
+    """Pooled vectors of every text at every site, float32 [text, d_model]; NaN where no token is left.
+
+    Texts of like length are read together, so that little of a batch is padding.
+    """
+    import torch
+
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    for start in range(0, len(order), batch_size):
+        if stop is not None and stop.is_set():
+            raise RuntimeError(f"The fit was stopped after {start} of {len(texts)} texts, before anything was learned.")
+        batch = [texts[i] for i in order[start : start + batch_size]]
+        with engine.lock:
+            residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], sites)
+        for site in sites:
+            kept = own_words(residuals, site, batch) if skip is None else residuals.absolute >= skip
+            found[site].append(_pool(residuals.values[site], kept, pool))
+        if on_progress is not None:
+            on_progress(start + len(batch), len(texts))
+    back = torch.tensor(order).argsort()
+    return {site: torch.cat(parts)[back] for site, parts in found.items()}
+
+
+def _pool(h: Tensor, kept: Tensor, pool: Pool) -> Tensor:
+    """[text, position, d_model] and bool [text, position] to [text, d_model]; NaN where nothing is kept."""
+    import torch
+
+    counts = kept.sum(-1, keepdim=True)
+    if pool == "mean":
+        # 0/0 is NaN: a text with nothing to read is dropped later, as the reference does.
+        return torch.where(kept[..., None], h, 0.0).sum(1) / counts
+    if pool == "max":
+        values = torch.where(kept[..., None], h, -torch.inf).amax(1)
+    else:
+        place = torch.arange(h.shape[1]) * kept
+        values = h[torch.arange(len(h)), place.argmax(-1)]
+    return torch.where(counts > 0, values, torch.nan)
+
+
+def _split(targets: Tensor, classes: int, held_out: float, seed: int) -> Tensor:
+    """Bool [text], the texts that are held out: the same share of every label, by a seeded shuffle."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    is_test = torch.zeros(len(targets), dtype=torch.bool)
+    for label in range(classes):
+        rows = (targets == label).nonzero()[:, 0]
+        shuffled = rows[torch.randperm(len(rows), generator=generator)]
+        wanted = min(max(round(held_out * len(rows)), 1), len(rows) - 1) if held_out else 0
+        is_test[shuffled[:wanted]] = True
+    return is_test

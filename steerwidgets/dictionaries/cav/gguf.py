@@ -1,0 +1,142 @@
+"""GGUF control vectors, the file format of repeng and llama.cpp: one direction for each of several blocks.
+
+`direction.{k}` is added to the output of block k, counted from 0: repeng reads it off `hidden_states[k + 1]` and puts
+it on `layers[k]`; llama.cpp adds it to `l_out` of block k, at every position, and refuses a file with `direction.0`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.steer import Steer
+from steerwidgets.steering.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ARCHITECTURE: Final = "controlvector"
+_PREFIX: Final = "direction."
+
+
+@dataclass(frozen=True)
+class ControlVector:
+    """What a file holds.
+
+    Attributes:
+        directions: for each block, counted from 0, float32 [d_model].
+        model_hint: the type of the model that it was made for, as `llama`; empty where the file does not say.
+    """
+
+    directions: Mapping[int, Tensor]
+    model_hint: str
+
+
+def read_control_vector(path: str | Path) -> ControlVector:
+    """Read a GGUF control vector.
+
+    Raises:
+        ValueError: the file is damaged, or another sort of GGUF file.
+    """
+    from gguf import GGUFReader
+
+    path = Path(path)
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, IndexError, KeyError, OSError, OverflowError, MemoryError) as error:
+        reason = str(error).strip() or type(error).__name__
+        raise ValueError(f"{path.name} is not a whole GGUF file ({reason}); download or make it again.") from None
+    architecture = _text(reader, "general.architecture")
+    if architecture != _ARCHITECTURE:
+        raise ValueError(
+            f"{path.name} is a GGUF file of the architecture {architecture or 'unknown'!r}, not a control vector."
+        )
+    directions = dict(sorted(_direction(path, tensor) for tensor in reader.tensors if tensor.name.startswith(_PREFIX)))
+    if not directions:
+        raise ValueError(f"{path.name} is a control vector without any direction.")
+    return ControlVector(directions, _text(reader, f"{_ARCHITECTURE}.model_hint"))
+
+
+def write_control_vector(path: str | Path, directions: Mapping[int, Tensor], model_hint: str = "") -> None:
+    """Write a GGUF control vector, in float32 as llama.cpp demands.
+
+    Args:
+        path: the file.
+        directions: for each block, counted from 0, [d_model].
+        model_hint: the model's type as its config says, `llama` or `gemma2`.
+    """
+    from gguf import GGUFWriter
+
+    if 0 in directions:
+        warnings.warn(
+            "llama.cpp refuses a control vector that acts on block 0 (repeng reads it); leave that block out for it.",
+            stacklevel=3,
+        )
+    writer = GGUFWriter(Path(path), _ARCHITECTURE)
+    writer.add_string(f"{_ARCHITECTURE}.model_hint", model_hint)
+    writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(directions))
+    for block, direction in sorted(directions.items()):
+        writer.add_tensor(f"{_PREFIX}{block}", direction.detach().float().cpu().contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def export_control_vector(
+    path: str | Path, recipe: Recipe | Steer | Iterable[Steer], *, model_hint: str = ""
+) -> ControlVector:
+    """Write a recipe of `add` steers as a GGUF control vector: `α·v` of each, summed where they share a block.
+
+    At strength 1 repeng and llama.cpp then do what the recipe does.
+
+    Args:
+        path: the file.
+        recipe: adds of directions of any kind, all at `resid_post` and at all positions.
+        model_hint: the model's type as its config says.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: a steer is something else, which the format has no place for.
+    """
+    directions: dict[int, Any] = {}
+    steers = Recipe.of(recipe)
+    for steer in steers:
+        site, where = steer.feature.site, steer.positions
+        is_plain = steer.op == "add" and steer.control is None
+        if not is_plain or site.stream != "resid_post" or where.where != "all" or not where.special:
+            raise ValueError(
+                f"A GGUF control vector adds to resid_post at all positions, and {steer!r} at {site} does something "
+                "else; leave it out."
+            )
+        directions[site.layer] = directions.get(site.layer, 0.0) + (steer.parameters["alpha"] or 0.0) * (
+            steer.feature.vector
+        )
+    if not directions:
+        raise ValueError("The recipe is empty, so there is no control vector to write.")
+    write_control_vector(path, directions, model_hint)
+    return ControlVector(directions, model_hint)
+
+
+def _text(reader: Any, name: str) -> str:
+    found = reader.get_field(name)
+    return bytes(found.parts[-1]).decode("utf-8", errors="replace") if found is not None else ""
+
+
+def _direction(path: Path, tensor: Any) -> tuple[int, Tensor]:
+    import numpy as np
+    import torch
+    from gguf.quants import dequantize
+
+    block = tensor.name.removeprefix(_PREFIX)
+    if not block.isdecimal() or len(tensor.shape) != 1:
+        raise ValueError(
+            f"{path.name} holds {tensor.name!r} of shape {tensor.shape.tolist()}; a control vector has one vector for "
+            "each block, as direction.12."
+        )
+    return int(block), torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))

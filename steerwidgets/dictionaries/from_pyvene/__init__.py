@@ -1,0 +1,1 @@
+"""What pyvene's interventions learned, read without running them."""

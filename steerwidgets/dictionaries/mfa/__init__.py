@@ -1,0 +1,1 @@
+"""Mixtures of factor analysers: regions of activation space, each with a centroid and loadings."""

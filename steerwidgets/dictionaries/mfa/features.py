@@ -1,0 +1,245 @@
+"""What an MFA steers with: one of its components, or the whole mixture weighted by responsibility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.steer import Feature, Steer
+from steerwidgets.steering import ops
+from steerwidgets.steering.ops import Op
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.mfa.mfa import MFA
+    from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Points
+
+Z = Mapping[int, float] | Sequence[float]
+"""A move along the loadings: a number for some of them by index, or one for each."""
+
+ZOfEach = Mapping[int, Z] | Sequence[Sequence[float]]
+"""A move for some components by index, or one for each."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MFAFeature(Feature):
+    """A component of an MFA.
+
+    Its direction, which has cosines and read-outs and can be added, is `μ_k` minus the mean of the whole mixture: what
+    sets the component apart, and not what all residuals share. Its activation is its responsibility, 0 to 1.
+    """
+
+    mfa: MFA = field(kw_only=True)
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """`pull`, and the ops of a direction that every feature takes."""
+        return ops.mfa_ops(self.mfa.rank)
+
+    @property
+    def full_strength(self) -> None:
+        """Not known: a responsibility is no length."""
+
+    def activation(self, h: Tensor) -> Tensor:
+        """The component's responsibility: float32 [...] of h [..., d_model]."""
+        return self.mfa.responsibilities(h)[..., self.index]
+
+    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
+        """The change of an op, as for every direction."""
+        if op != "pull":
+            return super().change(op, parameters, h)
+        mu, loadings = self._centroid_on(h.device)
+        a, z = _numbers(parameters)
+        return ops.mfa_pull(self.mfa.seen(h), mu, a, loadings @ loadings.new_tensor(z))
+
+    def pull(self, a: float, z: Z | None = None, **by_name: float) -> Steer:
+        """Move towards the centroid, then along the loadings: `h + a·(μ_k − h) + W_k·z`.
+
+        Args:
+            a: the share of the way, 0 to 1; it does not scale the second move.
+            z: a number for some loadings, as `{0: 20, 8: -10}`, or one for each; in units of the loadings, rotated
+                where the MFA's rotation is on. These are neither the coordinates of a plot nor `E[z|x,k]`.
+            by_name: the same as recipes write it: `z0=20, z8=-10`.
+
+        Raises:
+            ValueError: there is no such loading, `z` has a wrong length, or a number is not finite.
+        """
+        return _pull(self, self.mfa.rank, a, z, by_name)
+
+    def contexts(self, points: Points, **settings: Any) -> tuple[Context, ...]:
+        """The points that it explains best, as `MFA.contexts` finds them."""
+        return self.mfa.contexts(points, [self.index], **settings)[self.index]
+
+    def points(self, points: Points, **settings: Any) -> ComponentPoints:
+        """The points that belong to it, with their coordinates, as `MFA.component_points` finds them."""
+        return self.mfa.component_points(points, self.index, **settings)
+
+    def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
+        """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `mfa_plot.scatter`."""
+        return self.points(points).plot(dims, **settings)
+
+    def _centroid_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        placed: dict[torch.device, tuple[Tensor, Tensor]] = self.__dict__.setdefault("_centroids", {})
+        if device not in placed:
+            placed[device] = self.mfa.centroids[self.index].to(device), self.mfa.loadings(self.index).to(device)
+        return placed[device]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MFAMixture(Feature):
+    """All components of an MFA at once, each weighted by its responsibility: the reference's `k=None`.
+
+    Its index is None, as `mfa[None]`; or those components that have numbers of their own for their loadings, as in
+    `mfa[3, 20]`. Its activation is `ln p(h)`, how well the mixture explains a residual.
+    """
+
+    index: Any = None  # a recipe finds it by this, as it finds features by numbers
+    mfa: MFA = field(kw_only=True)
+
+    @classmethod
+    def of(cls, mfa: MFA, components: Iterable[int] = ()) -> MFAMixture:
+        """The mixture of an MFA, with numbers of their own for some components or for none."""
+        chosen = tuple(sorted({mfa.check_component(k) for k in components}))
+        return cls(
+            or_loading(mfa.mean, mfa, 0),
+            mfa.site,
+            "mixture" + (f", z of {', '.join(map(str, chosen))}" if chosen else ""),
+            dictionary=mfa.fingerprint,
+            dictionary_kind=mfa.kind,
+            index=chosen or None,
+            made_for=mfa.made_for,
+            mfa=mfa,
+        )
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """The components with numbers of their own; empty where one `z` serves all."""
+        return self.index or ()
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """`pull` alone."""
+        return ops.mfa_mixture_ops(self.mfa.rank, self.components)
+
+    def activation(self, h: Tensor) -> Tensor:
+        """`ln p(h)`: float32 [...] of h [..., d_model]."""
+        return self.mfa.log_likelihood(h)
+
+    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:  # noqa: ARG002 - one op
+        """The change of `pull`; responsibilities are read from `h` before any change, as in the reference."""
+        a, z = _numbers(parameters)
+        centroids = self.mfa.centroids.to(h.device)
+        shares = self.mfa.responsibilities(h)
+        moves = self._moves(z, h.device)
+        if not self.components or moves is None:
+            return ops.mfa_pull_mixture(self.mfa.seen(h), shares, centroids, a, moves)
+        change = ops.mfa_pull_mixture(self.mfa.seen(h), shares, centroids, a, None)
+        return change + shares[..., list(self.components)] @ moves
+
+    def pull(self, a: float, z: Z | ZOfEach | None = None, **by_name: float) -> Steer:
+        """`h + a·(Σ r_k μ_k − h) + Σ r_k W_k·z_k`.
+
+        Args:
+            a: the share of the way, 0 to 1; it does not scale the second move.
+            z: one move that all components make, as for a component; or one for each, as `{20: {0: 20, 8: -10}, 3:
+                {1: 5}}` or as numbers [component, loading]. (The reference also takes one for each position, which a
+                recipe has no place for.)
+            by_name: the same as recipes write it: `z0=20`, or `z20_0=20` on the mixture `mfa[20,]`.
+
+        Raises:
+            ValueError: there is no such loading, `z` has a wrong length, or a number is not finite.
+            IndexError: there is no such component.
+        """
+        of_each = _of_each(z, self.mfa)
+        if of_each is None:
+            return _pull(self, self.mfa.rank, a, z, by_name)  # type: ignore[arg-type]  # it is not one for each
+        named = {
+            f"z{k}_{name[1:]}": value
+            for k, own in of_each.items()
+            for name, value in _by_name(own, self.mfa.rank).items()
+        }
+        return Steer(MFAMixture.of(self.mfa, of_each), "pull", {"a": a, **named, **by_name})
+
+    def _moves(self, z: Sequence[float], device: torch.device) -> Tensor | None:
+        """`W_k·z` of every component, or `W_k·z_k` of those that have their own; None where nothing moves.
+
+        The last ones are kept, since every step of a run asks for the same.
+        """
+        if not any(z):
+            return None
+        kept: dict[tuple[Any, ...], Tensor] = self.__dict__.setdefault("_kept", {})
+        if (tuple(z), device) not in kept:
+            kept.clear()
+            kept[tuple(z), device] = self._moved(z).to(device)
+        return kept[tuple(z), device]
+
+    def _moved(self, z: Sequence[float]) -> Tensor:
+        import torch
+
+        if not self.components:
+            return self.mfa.moves(z)
+        of_each = torch.tensor(z).view(len(self.components), self.mfa.rank)
+        return torch.stack([self.mfa.loadings(k) @ own for k, own in zip(self.components, of_each, strict=True)])
+
+
+def or_loading(vector: Tensor, mfa: MFA, component: int) -> Tensor:
+    """A vector; where it is all zeros, a loading, since a direction has to point somewhere."""
+    return vector if bool(vector.any()) else mfa.loadings(component)[:, 0]
+
+
+def _pull(feature: Feature, rank: int, a: float, z: Z | None, by_name: Mapping[str, float]) -> Steer:
+    return Steer(feature, "pull", {"a": a, **_by_name(z, rank), **by_name})
+
+
+def _of_each(z: Any, mfa: MFA) -> dict[int, Z] | None:
+    """The moves of single components, those that move nothing left out; None where `z` is one move for all."""
+    if isinstance(z, Mapping):
+        own = {k: move for k, move in z.items() if isinstance(move, Mapping | Sequence) or hasattr(move, "__len__")}
+        if own and len(own) < len(z):
+            raise ValueError(
+                "z is {loading: number} for all components, or {component: {loading: number}} for some, but some of "
+                f"each were given: {dict(z)!r}."
+            )
+        return own or None
+    values = z.tolist() if hasattr(z, "tolist") else z
+    if not isinstance(values, Sequence) or not values or not all(isinstance(row, Sequence) for row in values):
+        return None
+    if len(values) != mfa.size:
+        raise ValueError(
+            f"z is one row of numbers for each of the {mfa.size} components, but {len(values)} rows were given; rows "
+            "for single positions have no place in a recipe."
+        )
+    return {k: row for k, row in enumerate(values) if any(row)} or {0: values[0]}
+
+
+def _by_name(z: Z | None, rank: int) -> dict[str, float]:
+    if z is None:
+        return {}
+    pairs: Iterable[tuple[Any, Any]]
+    if isinstance(z, Mapping):
+        pairs = z.items()
+    else:
+        values = z.tolist() if hasattr(z, "tolist") else z
+        if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != rank:
+            size = f"{len(values)} were given" if isinstance(values, Sequence) else f"{values!r} was given"
+            raise ValueError(
+                f"z is one number for each of the {rank} loadings, or {{loading: number}} for some, but {size}."
+            )
+        pairs = enumerate(values)
+    named = {}
+    for dimension, value in pairs:
+        if isinstance(dimension, bool) or not isinstance(dimension, int) or not 0 <= dimension < rank:
+            raise ValueError(
+                f"This MFA has loadings 0 to {rank - 1}, but z gives a number for {dimension!r}; choose among those."
+            )
+        named[f"z{dimension}"] = value
+    return named
+
+
+def _numbers(parameters: Mapping[str, float | None]) -> tuple[float, list[float]]:
+    a, *z = (value or 0.0 for value in parameters.values())
+    return a, z

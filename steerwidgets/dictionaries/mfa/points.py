@@ -1,0 +1,272 @@
+"""The points that an MFA describes: residuals of texts, which token each stands for, and which component explains it.
+
+Three things are called z elsewhere, and are three things here. `pull(a, z)` moves along the loadings `W_k` as they
+are. `MFA.expected_latent` is `E[z|x,k]`, what the model infers: shrunk by the noise, and counted from the centroid.
+`coordinates` are what the reference plots: least squares of the residual itself, uncentred, on the loadings at unit
+length.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.prompts import Token
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.mfa.mfa import MFA
+    from steerwidgets.transformer.sites import Site
+
+Score = Literal["likelihood", "responsibility"]
+
+_NUMBERS: Final = 2**24
+"""Numbers that an intermediate result may hold: 64 MB in float32."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Residuals of the tokens of some texts; padding, special tokens and mostly attention sinks left out.
+
+    Attributes:
+        residuals: float32 [n, d_model], as the model has them.
+        site: where they were read.
+        text: int [n], which text each comes from.
+        position: int [n], which token of that text it is.
+        texts: the texts as token ids.
+        tokenizer: the tokenizer.
+        bos: whether a BOS was put before every text, as TransformerLens does.
+        not_finite: how many rows were dropped for NaN or infinite values.
+        sinks: whether attention sinks are among them.
+    """
+
+    residuals: Tensor
+    site: Site
+    text: Tensor
+    position: Tensor
+    texts: tuple[tuple[int, ...], ...]
+    tokenizer: Any
+    bos: bool = False
+    not_finite: int = 0
+    sinks: bool = False
+
+    def __len__(self) -> int:
+        return len(self.residuals)
+
+    def tokens(self, rows: Sequence[int]) -> list[Token]:
+        """The tokens of some points as a person reads them."""
+        return prompts.tokens(self.tokenizer, [self.texts[int(self.text[i])][int(self.position[i])] for i in rows])
+
+    def context(self, row: int, score: float, window: int) -> Context:
+        """A point with up to `window` tokens before it."""
+        text, position = int(self.text[row]), int(self.position[row])
+        ids = self.texts[text][max(0, position - window) : position + 1]
+        before = str(self.tokenizer.decode(list(ids[:-1]), clean_up_tokenization_spaces=False))
+        return Context(row, text, position, self.tokens([row])[0], before, score)
+
+
+@dataclass(frozen=True)
+class Context:
+    """A point as a reader of a component sees it: a token and what stands before it.
+
+    Attributes:
+        row: the point.
+        text: the text's number.
+        position: the token's.
+        token: the token.
+        before: the text that leads up to it.
+        score: `ln p(x|k)`, or the responsibility.
+    """
+
+    row: int
+    text: int
+    position: int
+    token: Token
+    before: str
+    score: float
+
+    def __str__(self) -> str:
+        return self.before + self.token.text
+
+
+@dataclass(frozen=True)
+class ComponentPoints:
+    """The points that belong to a component, in the coordinates of its loadings.
+
+    Attributes:
+        component: which.
+        rows: int [n], which points.
+        coordinates: float32 [n, rank], least squares on the unit loadings, uncentred.
+        centroid: float32 [rank], the centroid's.
+        energy: float32 [n], the squared length of the part of the point that the loadings span.
+        share: float32 [n], that of the whole squared length.
+        tokens: the points' tokens.
+    """
+
+    component: int
+    rows: Tensor
+    coordinates: Tensor
+    centroid: Tensor
+    energy: Tensor
+    share: Tensor
+    tokens: tuple[Token, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def plot(self, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
+        """A scatter plot in two or three dimensions, or of principal axes, with tokens; see `mfa_plot.scatter`.
+
+        `plot((0, 8))`, `plot((0, 1, 2))`, `plot(pca=True)`, `plot(pca=3)`; `max_labels` and `ax` as there.
+
+        Raises:
+            ValueError: there is no such dimension, or there are too few points.
+            ModuleNotFoundError: matplotlib is missing.
+        """
+        from steerwidgets.dictionaries.mfa.plot import scatter
+
+        return scatter(self, dims, **settings)
+
+    def axes(self, *loadings: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Some of the coordinates, for a plot: `axes(0, 8)` gives [n, 2], `axes(0, 1, 2)` gives [n, 3].
+
+        Raises:
+            ValueError: there is no such loading.
+        """
+        rank = self.coordinates.shape[1]
+        for loading in loadings:
+            if not 0 <= loading < rank:
+                raise ValueError(
+                    f"Component {self.component} has loadings 0 to {rank - 1}, but {loading} was asked for."
+                )
+        chosen: np.ndarray[Any, np.dtype[np.float32]] = self.coordinates[:, list(loadings)].numpy()
+        return chosen
+
+    def pca(self, n: int = 2) -> PrincipalAxes:
+        """The coordinates along their own directions of largest variance, for a plot in two or three dimensions.
+
+        The loadings need not be orthogonal, and variance is spread over them; this shows most of it.
+
+        Raises:
+            ValueError: there are fewer than two points, or not that many axes.
+        """
+        import torch
+
+        rank = self.coordinates.shape[1]
+        if not 1 <= n <= rank:
+            raise ValueError(f"Component {self.component} has {rank} loadings, so 1 to {rank} axes, but {n} was given.")
+        if len(self) < 2:
+            raise ValueError(
+                f"Component {self.component} has {len(self)} point, and axes of variance need two or more."
+            )
+        mean = self.coordinates.double().mean(0)
+        centred = self.coordinates.double() - mean
+        _, singular, axes = torch.linalg.svd(centred, full_matrices=False)
+        # An axis has no sign of its own: its largest entry is made positive, so that plots come out the same.
+        signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+        axes = (axes * signs)[:n]
+        variance = singular.square()
+        explained = (variance / variance.sum().clamp_min(1e-30))[:n]
+        centroid = (self.centroid.double() - mean) @ axes.T
+        found = ((centred @ axes.T), axes, explained, centroid)
+        return PrincipalAxes(*(each.float().numpy() for each in found))
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """Points along their directions of largest variance.
+
+    Attributes:
+        coordinates: float32 [n, axis].
+        axes: float32 [axis, rank], in coordinates of the loadings.
+        explained: float32 [axis], the share of the variance.
+        centroid: float32 [axis], the component's centroid.
+    """
+
+    coordinates: np.ndarray[Any, np.dtype[np.float32]]
+    axes: np.ndarray[Any, np.dtype[np.float32]]
+    explained: np.ndarray[Any, np.dtype[np.float32]]
+    centroid: np.ndarray[Any, np.dtype[np.float32]]
+
+
+def contexts(
+    mfa: MFA,
+    points: Points,
+    components: Sequence[int] | None,
+    *,
+    by: Score,
+    sample: int,
+    pool: int,
+    seed: int,
+    window: int,
+) -> dict[int, tuple[Context, ...]]:
+    """Points sampled among those that score highest for each component; see `MFA.contexts`."""
+    if by not in ("likelihood", "responsibility"):
+        raise ValueError(f"Contexts are found by likelihood or responsibility, but {by!r} was given.")
+    wanted = [mfa.check_component(k) for k in (range(mfa.size) if components is None else components)]
+    score = mfa.log_likelihoods if by == "likelihood" else mfa.responsibilities
+    draw = random.Random(seed)
+    found = {}
+    for k, (values, rows) in zip(wanted, _best(mfa, points, wanted, score, pool), strict=True):
+        chosen = draw.sample(range(len(rows)), k=min(sample, len(rows)))
+        found[k] = tuple(points.context(int(rows[i]), float(values[i]), window) for i in chosen)
+    return found
+
+
+def component_points(
+    mfa: MFA, points: Points, component: int, min_responsibility: float | None, most: int
+) -> ComponentPoints:
+    """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
+    import torch
+
+    k = mfa.check_component(component)
+    rows, start = [torch.zeros(0, dtype=torch.long)], 0
+    for chunk in _chunks(mfa, points):
+        shares = mfa.responsibilities(chunk)
+        mine = shares.argmax(-1) == k if min_responsibility is None else shares[:, k] >= min_responsibility
+        rows.append(start + mine.nonzero()[:, 0])
+        start += len(chunk)
+    found = torch.cat(rows)[:most]
+    x = mfa.seen(points.residuals[found])
+    coordinates = mfa.coordinates(x, k)
+    energy = (coordinates.double() @ mfa.unit_loadings(k).T).square().sum(-1)
+    share = energy / x.double().square().sum(-1).clamp_min(1e-6)
+    centroid = mfa.coordinates(mfa.centroids[k], k)
+    tokens = tuple(points.tokens(found.tolist()))
+    return ComponentPoints(k, found, coordinates, centroid, energy.float(), share.float(), tokens)
+
+
+def _best(
+    mfa: MFA, points: Points, components: Sequence[int], score: Callable[[Tensor], Tensor], pool: int
+) -> list[tuple[Tensor, Tensor]]:
+    """For each component, the scores and rows of the points that score highest, from the highest down."""
+    import torch
+
+    values = torch.zeros(len(components), 0)
+    rows = torch.zeros(len(components), 0, dtype=torch.long)
+    start = 0
+    for chunk in _chunks(mfa, points):
+        new = score(chunk)[:, list(components)].T
+        here = (start + torch.arange(len(chunk))).expand(len(components), -1)
+        start += len(chunk)
+        values, order = torch.cat([values, new], 1).sort(dim=1, descending=True, stable=True)
+        rows = torch.cat([rows, here], 1).gather(1, order)
+        values, rows = values[:, :pool], rows[:, :pool]
+    return list(zip(values, rows, strict=True))
+
+
+def _chunks(mfa: MFA, points: Points) -> Iterator[Tensor]:
+    import torch
+
+    if points.residuals.shape[1] != mfa.d_model:
+        raise ValueError(
+            f"This MFA describes {mfa.d_model} numbers at {mfa.site}, but the points have "
+            f"{points.residuals.shape[1]} at {points.site}."
+        )
+    return iter(torch.split(points.residuals, max(1, _NUMBERS // (mfa.size * mfa.rank))))

@@ -1,0 +1,186 @@
+"""What a mixture of factor analysers says of residuals: likelihoods, responsibilities, latents, coordinates."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from steerwidgets.dictionaries import mfa_density
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.mfa.file import Checkpoint
+    from steerwidgets.dictionaries.mfa_density import Terms
+    from steerwidgets.transformer.sites import Site
+
+_LOADED: Final = 64
+"""Components whose loadings are looked at at once."""
+
+
+class MixtureReading:
+    """The reading side of an MFA.
+
+    Attributes:
+        checkpoint: its tensors.
+        site: the place that it describes.
+        centred: whether a residual's mean over d_model is taken off first.
+        centroids: `μ`, float32 [component, d_model].
+    """
+
+    checkpoint: Checkpoint
+    site: Site
+    centred: bool
+    centroids: Tensor
+    _placed: dict[torch.device, Terms]
+
+    @property
+    def size(self) -> int:
+        """How many components there are."""
+        return self.checkpoint.components
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site."""
+        return self.checkpoint.d_model
+
+    @property
+    def rank(self) -> int:
+        """How many loadings each component has."""
+        return self.checkpoint.rank
+
+    @property
+    def mixing(self) -> Tensor:
+        """`π`, float32 [component]."""
+        return self.checkpoint.log_mixing().exp().float()
+
+    @functools.cached_property
+    def mean(self) -> Tensor:
+        """The mean of the whole mixture, `Σ π_k μ_k`, float32 [d_model]."""
+        return self.mixing @ self.centroids
+
+    def loadings(self, component: int) -> Tensor:
+        """`W_k`, rotated where a rotation is on, float32 [d_model, rank]."""
+        k = self.check_component(component)
+        return self.checkpoint.loadings(slice(k, k + 1), rotated=True)[0].float()
+
+    def covariance(self, component: int) -> Tensor:
+        """`W_k W_kᵀ + Ψ_k`, float32 [d_model, d_model]."""
+        k = self.check_component(component)
+        loadings = self.checkpoint.loadings(slice(k, k + 1), rotated=False)[0]
+        noise = self.checkpoint.noise()
+        return (loadings @ loadings.T + noise[k if len(noise) > 1 else 0].diag()).float()
+
+    def seen(self, h: Tensor) -> Tensor:
+        """A residual as the mixture sees it: float32, without its mean where `centred`."""
+        h = h.float()
+        return h - h.mean(-1, keepdim=True) if self.centred else h
+
+    def log_likelihoods(self, h: Tensor) -> Tensor:
+        """`ln p(h|k)` of every component: float32 [..., component] of h [..., d_model]."""
+        return self._by_rows(h, mfa_density.log_densities)
+
+    def log_likelihood(self, h: Tensor) -> Tensor:
+        """`ln p(h)`: float32 [...] of h [..., d_model]."""
+        return (self.log_likelihoods(h) + self._log_mixing.to(h.device)).logsumexp(-1)
+
+    def responsibilities(self, h: Tensor, *, tau: float = 1.0) -> Tensor:
+        """`softmax((ln p(h|k) + ln π_k) / tau)`: float32 [..., component] of h [..., d_model]."""
+        if not tau > 0:
+            raise ValueError(f"The temperature tau of responsibilities is above 0, but {tau!r} was given.")
+        return ((self.log_likelihoods(h) + self._log_mixing.to(h.device)) / tau).softmax(-1)
+
+    def expected_latent(self, h: Tensor, component: int) -> Tensor:
+        """`E[z|h,k]`, in rotated coordinates where a rotation is on: float32 [..., rank] of h [..., d_model]."""
+        k = self.check_component(component)
+        terms = self._terms_on(h.device).of(k)
+        latent = self._by_rows(h, lambda x, _: mfa_density.latents(x, terms)[:, 0])
+        rotation = self.checkpoint.score_rotation(k)
+        return latent if rotation is None else latent @ rotation.to(h.device, latent.dtype)
+
+    def latent_covariance(self, component: int) -> Tensor:
+        """`Cov[z|h,k]`, the same for every h, float32 [rank, rank]."""
+        import torch
+
+        k = self.check_component(component)
+        covariance = torch.cholesky_inverse(self._terms.cholesky[k].double())
+        rotation = self.checkpoint.score_rotation(k)
+        return (covariance if rotation is None else rotation.T @ covariance @ rotation).float()
+
+    def reconstruct(self, h: Tensor) -> Tensor:
+        """`Σ r_k (μ_k + W_k E[z|h,k])`: float32, of h's shape."""
+        return self._by_rows(h, self._reconstructed)
+
+    def coordinates(self, h: Tensor, component: int) -> Tensor:
+        """Least squares on the component's unit loadings, uncentred: float32 [..., rank] of h [..., d_model].
+
+        What the reference plots; neither `expected_latent` nor the `z` of `pull`.
+        """
+        unit = self.unit_loadings(component).to(h.device)
+        solver = (unit.T @ unit).pinverse() @ unit.T
+        return self._by_rows(h, lambda x, _: (x.double() @ solver.T).float())
+
+    def moves(self, z: Sequence[float]) -> Tensor:
+        """`W_k·z` of every component, float32 [component, d_model]."""
+        import torch
+
+        chunks = (slice(start, start + _LOADED) for start in range(0, self.size, _LOADED))
+        loadings = (self.checkpoint.loadings(chunk, rotated=True) for chunk in chunks)
+        return torch.cat([(each @ each.new_tensor(z)).float() for each in loadings])
+
+    def unit_loadings(self, component: int) -> Tensor:
+        """The loadings of a component at unit length, float64 [d_model, rank]."""
+        loadings = self.loadings(component).double()
+        unit: Tensor = loadings / loadings.norm(dim=0).clamp_min(1e-8)
+        return unit
+
+    def check_component(self, k: int) -> int:
+        """The index itself.
+
+        Raises:
+            IndexError: there is no such component.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < self.size:
+            raise IndexError(f"This MFA has components 0 to {self.size - 1}, but {k!r} was asked for.")
+        return k
+
+    @functools.cached_property
+    def _terms(self) -> Terms:
+        loadings: Callable[[slice], Tensor] = lambda which: self.checkpoint.loadings(which, rotated=False)
+        noise = self.checkpoint.noise()
+        return mfa_density.prepare_once(self.checkpoint.state["mu"], loadings, noise, self.mean)
+
+    def _terms_on(self, device: torch.device) -> Terms:
+        if device not in self._placed:
+            self._placed[device] = self._terms.to(device)
+        return self._placed[device]
+
+    @functools.cached_property
+    def _log_mixing(self) -> Tensor:
+        return self.checkpoint.log_mixing().float()
+
+    def _by_rows(self, h: Tensor, of: Callable[[Tensor, Terms], Tensor]) -> Tensor:
+        """What a function of points [n, d_model] gives, for points of any shape, a few at a time."""
+        import torch
+
+        if h.shape[-1:] != (self.d_model,):
+            raise ValueError(
+                f"This MFA describes {self.d_model} numbers at {self.site}, but got shape {list(h.shape)}."
+            )
+        terms = self._terms_on(h.device)
+        flat = self.seen(h).reshape(-1, self.d_model)
+        out = torch.cat([of(chunk, terms) for chunk in mfa_density.row_chunks(flat, terms)])
+        return out.reshape(*h.shape[:-1], *out.shape[1:])
+
+    def _reconstructed(self, x: Tensor, terms: Terms) -> Tensor:
+        densities = mfa_density.log_densities(x, terms) + self._log_mixing.to(x.device)
+        shares = densities.softmax(-1)
+        latents = mfa_density.latents(x, terms) * shares[..., None]
+        out = shares @ self.centroids.to(x.device)
+        for start in range(0, self.size, _LOADED):
+            chunk = slice(start, start + _LOADED)
+            loadings = self.checkpoint.loadings(chunk, rotated=False).float().to(x.device)
+            out = out + latents[:, chunk].flatten(1) @ loadings.transpose(1, 2).flatten(0, 1)
+        return out

@@ -1,0 +1,363 @@
+"""ReFT-r1 (AxBench, Wu et al. 2025): one matrix whose rows detect concepts and steer towards them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
+
+from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.reft.feature import ReFTFeature
+from steerwidgets.dictionaries.reft.files import layer_of, read_metadata, read_weight
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FILE as STATISTICS
+from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.transformer.sites import Site, Stream
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from steerwidgets.dictionaries.reft.fit import Example, FitOptions, ReFTReport
+    from steerwidgets.model import LanguageModel
+
+_CHUNK: Final = 128
+_MODELS: Final = {
+    "pyvene/gemma-reft-2b-it-res": "google/gemma-2-2b-it",
+    "pyvene/gemma-reft-9b-it-res": "google/gemma-2-9b-it",
+}
+
+
+@dataclass(frozen=True)
+class Firing:
+    """Which concepts fire at each token.
+
+    Attributes:
+        strongest: int [position], the concept with the largest activation.
+        values: float32 [position], that activation.
+        counts: int [position], how many concepts are above the threshold.
+    """
+
+    strongest: Tensor
+    values: Tensor
+    counts: Tensor
+
+
+class ReFT(Dictionary):
+    """A ReFT-r1 dictionary: each row detects a concept as `relu(h·w)` and steers by adding `α·w` or clamping.
+
+    Args:
+        weight: [concept, d_model], kept as it is: AxBench's rows are of unit norm only nearly.
+        layer: the block, counted from 0.
+        labels: of the rows, in any form of `LabelsLike`, or none.
+        stream: the stream of that block.
+        links: for each row, a web address, or None.
+        genres: for each row, the genres it was made from.
+        max_activations: for each row, the largest activation known, or None.
+        max_activation_of: where that was seen.
+        suggested: for each row, an op and its numbers that were seen to work, or None.
+        provenance: where the rows come from.
+
+    Raises:
+        ValueError: shapes do not fit, or a row is zero or not finite.
+    """
+
+    kind: ClassVar[str] = "ReFT"
+
+    def __init__(
+        self,
+        weight: Tensor,
+        *,
+        layer: int,
+        labels: LabelsLike | None = None,
+        stream: Stream = "resid_post",
+        links: Sequence[str | None] = (),
+        genres: Sequence[tuple[str, ...]] = (),
+        max_activations: Sequence[float | None] = (),
+        max_activation_of: str | None = None,
+        suggested: Sequence[tuple[str, Mapping[str, float]] | None] = (),
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        import torch
+
+        self.weight = torch.as_tensor(weight).detach().to("cpu", torch.float32, copy=True)
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise ValueError(f"A ReFT weight is [concept, d_model], but one of shape {list(weight.shape)} was given.")
+        of_rows = {"links": links, "genres": genres, "maxima": max_activations, "strengths": suggested}
+        for name, values in of_rows.items():
+            if len(values) not in (0, len(self.weight)):
+                raise ValueError(f"There are {len(self.weight)} concepts, but {len(values)} {name} were given.")
+        norms = self.weight.norm(dim=-1)
+        bad = ~torch.isfinite(norms) | (norms == 0)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(f"Row {row} of the ReFT weight is zero or holds NaN or infinite values.")
+        self.labels = labels
+        self.site = Site(layer, stream)
+        self.links = tuple(links)
+        self.genres = tuple(genres)
+        self.suggested = tuple(each and (each[0], dict(each[1])) for each in suggested)
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
+        self.provenance = dict(provenance or {})
+        self.report: ReFTReport | None = None
+        self._placed: dict[torch.device, Tensor] = {}
+
+    @property
+    def size(self) -> int:
+        """How many concepts there are."""
+        return len(self.weight)
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site."""
+        return int(self.weight.shape[1])
+
+    def vector(self, index: int) -> Tensor:
+        """The stored direction of a concept, float32 [d_model]."""
+        return self.weight[index]
+
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The stored directions of some concepts, float32 [concept, d_model]."""
+        return self.weight[start:stop]
+
+    def weights(self) -> Iterable[Tensor]:
+        """The matrix."""
+        return (self.weight,)
+
+    def feature(self, index: int) -> ReFTFeature:
+        """The concept at an index."""
+        return ReFTFeature(
+            **self._entry(index),
+            link=self.links[index] if self.links else None,
+            genres=self.genres[index] if self.genres else (),
+            suggested=self.suggested[index] if self.suggested else None,
+        )
+
+    def __getitem__(self, name: int | str) -> ReFTFeature:
+        """A concept by index or label."""
+        found = super().__getitem__(name)
+        assert isinstance(found, ReFTFeature)
+        return found
+
+    def encode(self, h: Tensor) -> Tensor:
+        """`relu(h·w)` for every concept, float32 [..., size]."""
+        refuse_other_width(self, h)
+        return (h.float() @ self._weight_on(h.device).T).relu()
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """`relu(h·w)` for some concepts, float32 [..., feature]."""
+        refuse_other_width(self, h)
+        return (h.float() @ self._weight_on(h.device)[self.checked(features)].T).relu()
+
+    def firing(self, h: Tensor, *, threshold: float = 1.0) -> Firing:
+        """Which concept is strongest at each token, and how many are above a threshold.
+
+        ReFT-r1 is not sparse: on Gemma 2 2B hundreds to thousands of 16k concepts are above 1. AxBench's tutorial
+        leaves position 0 out; do the same with `reft.firing(lm.read(text, reft, [0]).residual[1:])`.
+
+        Args:
+            h: float32 [position, d_model].
+            threshold: a concept counts where its activation is larger.
+        """
+        import torch
+
+        parts = []
+        for chunk in torch.split(h, _CHUNK):
+            values = self.encode(chunk)
+            top = values.max(dim=-1)
+            parts.append((top.indices, top.values, (values > threshold).sum(dim=-1)))
+        strongest, values, counts = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Firing(strongest, values, counts)
+
+    def _weight_on(self, device: torch.device) -> Tensor:
+        if device not in self._placed:
+            self._placed[device] = self.weight.to(device)
+        return self._placed[device]
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        layer: int | None = None,
+        stream: Stream = "resid_post",
+        labels: LabelsLike | None = None,
+    ) -> Self:
+        """Read a folder with `weight.pt` (or AxBench's `…_weight.pt`) and, where there is one, `metadata.jsonl`.
+
+        No code in the files is run.
+
+        Args:
+            folder: the folder; called `l20` it says the block itself.
+            layer: the block.
+            stream: the stream of that block.
+            labels: as for `ReFT`; by default those of `metadata.jsonl`.
+
+        Raises:
+            FileNotFoundError: there is no such folder, or no weight in it.
+            ValueError: a file is damaged or holds something else, or the block is not known.
+        """
+        folder = Path(folder)
+        found = [folder / "weight.pt"] if (folder / "weight.pt").is_file() else sorted(folder.glob("*_weight.pt"))
+        if len(found) != 1:
+            held = "no weight.pt" if not found else f"{len(found)} weights ({', '.join(path.name for path in found)})"
+            raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
+        metadata = folder / "metadata.jsonl"
+        loaded = cls._read(found[0], metadata if metadata.is_file() else None, layer_of(folder.name, layer), stream, {})
+        if (folder / STATISTICS).is_file():
+            loaded.statistics = FeatureStatistics.load(folder / STATISTICS)
+        if labels is not None:
+            loaded.labels = labels
+        loaded.source_code = call(f"sw.ReFT.load({str(folder)!r}", layer=loaded.site.layer, labels=labels)
+        return loaded
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repository: str,
+        folder: str,
+        *,
+        layer: int | None = None,
+        stream: Stream = "resid_post",
+        labels: LabelsLike | None = None,
+    ) -> Self:
+        """A published dictionary, as `ReFT.from_pretrained("pyvene/gemma-reft-2b-it-res", "l20")`.
+
+        Args:
+            repository: the Hugging Face repository.
+            folder: the folder in it; `l20` says the block itself.
+            layer: the block, where the folder's name does not say.
+            stream: the stream of that block.
+            labels: as for `ReFT`; by default those of `metadata.jsonl`.
+
+        Raises:
+            OSError: it can't be fetched: no network, no such file, or no access.
+            ValueError: what was fetched is damaged or holds something else.
+        """
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+
+        layer = layer_of(folder, layer)
+        try:
+            weight = huggingface_hub.hf_hub_download(repository, f"{folder}/weight.pt")
+            try:
+                metadata: Path | None = Path(huggingface_hub.hf_hub_download(repository, f"{folder}/metadata.jsonl"))
+            except EntryNotFoundError:
+                metadata = None
+        except (OSError, EntryNotFoundError, HFValidationError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise OSError(f"{folder}/weight.pt of {repository} can't be fetched from Hugging Face: {reason}") from error
+        provenance = {"source": f"{repository}/{folder}"}
+        if repository in _MODELS:
+            provenance["model"] = _MODELS[repository]
+        loaded = cls._read(Path(weight), metadata, layer, stream, provenance)
+        if labels is not None:
+            loaded.labels = labels
+        loaded.source_code = call(f"sw.ReFT.from_pretrained({repository!r}, {folder!r}", labels=labels)
+        return loaded
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> Self:
+        """The rows of `proj.weight` of a pyvene intervention, such as the `Encoder` and `Steer` of AxBench's tutorial.
+
+        The matrix's own shape counts, [concept, d_model]. The tutorial's classes are made with `embed_dim` and
+        `latent_dim` exchanged, so their `embed_dim` and `interchange_dim` hold the number of concepts, and neither is
+        looked at. A bias is left out, as AxBench does. Nothing is run, neither the intervention nor code in a file.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `ReFT`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no projection, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
+        from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        rows = pyvene_weights.projection(found)
+        made = cls(rows, layer=site.layer, stream=site.stream, labels=labels, provenance=found.provenance)
+        made.source_code = found.source_code("ReFT", site, labels)
+        return made
+
+    @classmethod
+    def _read(
+        cls, weight: Path, metadata: Path | None, layer: int, stream: Stream, provenance: Mapping[str, str]
+    ) -> Self:
+        tensor = read_weight(weight)
+        if metadata is None:
+            return cls(tensor, layer=layer, stream=stream, provenance=provenance)
+        rows = read_metadata(metadata, len(tensor))
+        return cls(
+            tensor,
+            layer=layer,
+            stream=stream,
+            labels=[row["label"] for row in rows],
+            links=[row["link"] for row in rows],
+            genres=[row["genres"] for row in rows],
+            max_activations=[row["max_activation"] for row in rows],
+            suggested=[row["suggested"] for row in rows],
+            provenance=provenance,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write `weight.pt` and `metadata.jsonl`, the files that `ReFT.load` and AxBench's tutorial read.
+
+        What is known of activations goes beside them, into statistics.safetensors.
+        The format has no place for the block: call the folder `l20` for block 20, or give `layer=` when loading.
+        """
+        import torch
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self.weight.clone(), folder / "weight.pt")
+        lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
+        (folder / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        if self.statistics is not None:
+            self.statistics.save(folder / STATISTICS)
+
+    def _metadata(self, index: int) -> dict[str, Any]:
+        concept = self.labels[index] if self.labels else ""
+        genres = list(self.genres[index]) if self.genres else []
+        row = {
+            "concept_id": index,
+            "concept": concept,
+            "ref": self.links[index] if self.links else None,
+            "concept_genres_map": {concept: genres},
+        }
+        maximum, suggested = self.maximum(index), self.suggested[index] if self.suggested else None
+        known = {"max_activation": maximum, "suggested": suggested and [suggested[0], dict(suggested[1])]}
+        return row | {name: value for name, value in known.items() if value is not None}
+
+    @classmethod
+    def demo(cls) -> ReFT:
+        """The concepts shipped for the embedded model."""
+        from steerwidgets.demo.reft import load_demo_reft
+
+        return load_demo_reft()
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        positives: Sequence[Example],
+        negatives: Sequence[Example],
+        *,
+        label: str,
+        layer: int,
+        stream: Stream = "resid_post",
+        **options: Unpack[FitOptions],
+    ) -> ReFT:
+        """Train one concept from examples with it and without it; see `training.reft.fit`."""
+        from steerwidgets.dictionaries.reft.fit import fit
+
+        return fit(lm.engine, positives, negatives, label=label, site=Site(layer, stream), **options)

@@ -1,0 +1,1 @@
+"""Sparse autoencoders, of every architecture and file of the field."""

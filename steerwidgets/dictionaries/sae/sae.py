@@ -1,0 +1,407 @@
+"""Sparse autoencoders: dictionaries of features that are read sparsely and steered by overwriting a latent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.sae import files as sae_formats
+from steerwidgets.dictionaries.sae import sae_lens as sae_bridge
+from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_norm
+from steerwidgets.dictionaries.sae.codec import Codec, DenseCodec
+from steerwidgets.dictionaries.sae.feature import SAEFeature
+from steerwidgets.dictionaries.source_code import call
+from steerwidgets.dictionaries.statistics import FILE as STATISTICS
+from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.transformer.sites import Site, Stream
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class SAE(Dictionary):
+    """A sparse autoencoder: `a = σ(W_encᵀ x + b_enc)`, `x̂ = W_decᵀ a + b_dec` (row vectors, as sae_lens stores them).
+
+    Architectures: standard (Bricken et al. 2023), JumpReLU (Rajamanoharan et al. 2024), TopK (Gao et al. 2024), and
+    BatchTopK and Matryoshka as they are saved, that is as JumpReLU (Bussmann et al. 2024 and 2025). Arithmetic is
+    float32 whatever dtype the weights are kept in. They stay where they are given, unless `to` moves them.
+
+    Args:
+        W_enc: [d_model, feature].
+        b_enc: [feature].
+        W_dec: [feature, d_model].
+        b_dec: [d_model].
+        activation: `relu`, `jumprelu`, `topk`; `batchtopk` stands for `jumprelu`, as which such SAEs are saved.
+        threshold: [feature] or one number for all, for JumpReLU.
+        k: how many features are active, for TopK.
+        layer: the block, counted from 0; or give `site`.
+        stream: the stream of that block, `resid_post` by default.
+        site: the place, instead of `layer` and `stream`.
+        apply_b_dec_to_input: whether `b_dec` is taken off the input (sae_lens does, Gemma Scope does not).
+        normalize_activations: `none`, `constant_norm_rescale`, `layer_norm`, or `expected_average_only_in`, which is
+            folded into the weights and needs `norm_scaling_factor`.
+        norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded into the weights already.
+        rescale_acts_by_decoder_norm: whether activations are in units of the decoder's norm.
+        center_input: whether the residual's mean is taken out first; for SAEs that were trained on TransformerLens
+            models with `center_writing_weights`, used on the Hugging Face model.
+        labels: one for each feature, {label: index}, {index: label}, a file of them, or a `Labels`; see `LabelsLike`.
+        max_activations: the largest activation of each feature, or {index: activation}.
+        max_activation_of: the corpus of the maxima and its size.
+        provenance: where it comes from.
+
+    Raises:
+        ValueError: shapes do not fit, a weight is not finite, or a setting is missing, unknown or contradicts another.
+    """
+
+    kind: ClassVar[str] = "SAE"
+    suggested: Mapping[int, tuple[str, Mapping[str, float]]] = MappingProxyType({})
+    """Ops and strengths that were seen to work, by feature."""
+
+    def __init__(
+        self,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        W_dec: Tensor,
+        b_dec: Tensor,
+        activation: str = "relu",
+        *,
+        threshold: Tensor | float | None = None,
+        k: int | None = None,
+        layer: int | None = None,
+        stream: Stream | None = None,
+        site: Site | None = None,
+        apply_b_dec_to_input: bool = True,
+        normalize_activations: str = "none",
+        norm_scaling_factor: float | None = None,
+        rescale_acts_by_decoder_norm: bool = False,
+        center_input: bool = False,
+        labels: LabelsLike | None = None,
+        max_activations: Sequence[float | None] | Mapping[int, float] | None = None,
+        max_activation_of: str | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        activation = "jumprelu" if activation == "batchtopk" else activation
+        tensors = checked_tensors(
+            {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}, activation, k
+        )
+        normalisation = fold_norm(tensors, normalize_activations, norm_scaling_factor, rescale_acts_by_decoder_norm)
+        codec = DenseCodec(
+            tensors["W_enc"],
+            tensors["b_enc"],
+            tensors["W_dec"],
+            tensors["b_dec"],
+            activation=activation,
+            threshold=tensors.get("threshold"),
+            k=k or 0,
+            apply_b_dec_to_input=apply_b_dec_to_input,
+            normalisation=normalisation,
+            rescale_by_decoder_norm=rescale_acts_by_decoder_norm,
+            center_input=center_input,
+        )
+        self._set_up(codec, sae_formats.given_site(site, layer, stream), labels, provenance, center_input=center_input)
+        self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
+        self.activation = activation
+
+    def _set_up(
+        self,
+        codec: Codec,
+        site: Site,
+        labels: LabelsLike | None,
+        provenance: Mapping[str, str] | None,
+        *,
+        center_input: bool,
+    ) -> None:
+        self._codec, self.site, self.center_input = codec, site, center_input
+        self.provenance = dict(provenance or {})
+        self._output_site: Site | None = None
+        self._read_only = codec.why_read_only if isinstance(codec, sae_bridge.SaeLensCodec) else ""
+        self.activation = codec.architecture if isinstance(codec, sae_bridge.SaeLensCodec) else ""
+        self.labels = labels
+
+    @property
+    def size(self) -> int:
+        """How many features there are."""
+        return self._codec.size
+
+    @property
+    def d_model(self) -> int:
+        """The width of the site."""
+        return self._codec.d_in
+
+    def vector(self, index: int) -> Tensor:
+        """`W_dec[index]`, float32 [d_model]."""
+        return self._codec.decoder_row(index)
+
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Some rows of `W_dec`, float32 [feature, d_model]."""
+        return self._codec.decoder_rows(start, self.size if stop is None else min(stop, self.size))
+
+    def feature(self, index: int) -> SAEFeature:
+        """The feature at an index."""
+        return SAEFeature(
+            **self._entry(index),
+            suggested=self.suggested.get(index),
+            codec=self._codec,
+            read_only=self._read_only,
+            output_site=self._output_site,
+        )
+
+    def encode(self, h: Tensor) -> Tensor:
+        """Every activation of a residual [..., d_model], float32 [..., size].
+
+        Raises:
+            ValueError: the residual has another width than the SAE.
+        """
+        self._codec.check_width(h)
+        return self._codec.encode(h.float())
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """Some activations, float32 [..., feature]: one encoder column for each, or the whole row for TopK and others.
+
+        Raises:
+            ValueError: the residual has another width than the SAE.
+            IndexError: there is no such feature.
+        """
+        self._codec.check_width(h)
+        return self._codec.some(h.float(), self.checked(features))
+
+    def decode(self, activations: Tensor, h: Tensor | None = None) -> Tensor:
+        """The reconstruction of a residual, float32 [..., d_model].
+
+        Args:
+            activations: [..., size].
+            h: [..., d_model], the residual that they come from; needed where the SAE normalises or centres its input.
+        """
+        return self._codec.decode(activations, h)
+
+    def error(self, h: Tensor) -> Tensor:
+        """What the SAE leaves unexplained of a residual: `h − decode(encode(h))`, float32 [..., d_model].
+
+        Raises:
+            ValueError: it is a transcoder, whose output is no reconstruction of its input.
+        """
+        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
+            raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
+        return h.float() - self.decode(self.encode(h), h)
+
+    def weights(self) -> Iterable[Tensor]:
+        """Its settings and tensors."""
+        import torch
+
+        settings = json.dumps(self._codec.settings(), sort_keys=True)
+        yield torch.tensor(list(settings.encode()), dtype=torch.uint8)
+        yield from self._codec.weights()
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that sae_lens and `SAE.load` read: cfg.json and sae_weights.safetensors.
+
+        What else is known goes beside them, into labels.json and statistics.safetensors.
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+        """
+        codec = self._dense("save")
+        sae_formats.write_folder(codec, self.site, self.labels, self.provenance.get("model"), Path(folder))
+        if self.statistics is not None:
+            self.statistics.save(Path(folder) / STATISTICS)
+
+    def export(self, folder: str | Path) -> None:
+        """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+        """
+        codec = self._dense("export")
+        sae_formats.write_folder(codec, self.site, (), self.provenance.get("model"), Path(folder))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, biases and thresholds under sae_lens' names: `W_enc` [d_model, feature], `W_dec` [feature, d_model].
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself.
+        """
+        return self._dense("ask").tensors()
+
+    def to(self, device: torch.device | str) -> SAE:
+        """Move the weights to a device: whole rows (TopK, search) are computed where they are.
+
+        Steering with ReLU and JumpReLU SAEs needs no such move: the columns that it uses are moved by themselves.
+
+        Raises:
+            ValueError: sae_lens computes this architecture itself.
+        """
+        self._dense("move").move(device)
+        return self
+
+    def _dense(self, verb: str) -> DenseCodec:
+        if not isinstance(self._codec, DenseCodec):
+            raise ValueError(f"sae_lens computes {self.activation!r} itself: {verb} the sae_lens object instead.")
+        return self._codec
+
+    @classmethod
+    def demo(cls) -> SAE:
+        """The SAE shipped for the embedded model."""
+        from steerwidgets.dictionaries.sae.packed import load_demo_sae
+
+        return load_demo_sae()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        layer: int | None = None,
+        stream: Stream | None = None,
+        site: Site | None = None,
+        labels: LabelsLike | None = None,
+        dtype: torch.dtype | None = None,
+        center_input: bool | None = None,
+        norm_scaling_factor: float | None = None,
+    ) -> SAE:
+        """Read a folder of sae_lens (cfg.json and sae_weights.safetensors) or Gemma Scope's params.npz.
+
+        Neither needs sae_lens, and no code in a file is run.
+
+        Args:
+            path: the folder, or the file.
+            layer: the block, where the files do not say or say otherwise.
+            stream: its stream, likewise.
+            site: the place, instead of the two.
+            labels: as for `SAE`; by default the folder's labels.json, where there is one.
+            dtype: what the weights are kept in; by default as in the file.
+            center_input: whether the residual's mean is taken out first; by default as the files say.
+            norm_scaling_factor: the factor of `expected_average_only_in`, which the files do not hold.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the files are damaged, of an unknown architecture, could run code, or do not say where to read.
+        """
+        path = Path(path)
+        cfg, tensors = sae_formats.read(path)
+        place = sae_formats.place_of(cfg, site, layer, stream)
+        found = path / sae_formats.LABELS
+        arguments = sae_formats.settings_of(cfg) | {
+            name: tensor if dtype is None else tensor.to(dtype) for name, tensor in tensors.items()
+        }
+        made = cls(
+            **arguments,
+            site=place,
+            labels=found if labels is None and found.is_file() else labels,
+            center_input=sae_formats.is_centred(cfg, place) if center_input is None else center_input,
+            norm_scaling_factor=norm_scaling_factor,
+            provenance=sae_bridge.provenance_of(cfg) | {"file": path.name},
+        )
+        if (path / STATISTICS).is_file():
+            made.statistics = FeatureStatistics.load(path / STATISTICS)
+        made.source_code = call(
+            f"sw.SAE.load({str(path)!r}, layer={place.layer}, stream={place.stream!r}",
+            labels=labels,
+            dtype=dtype,
+            center_input=center_input,
+            norm_scaling_factor=norm_scaling_factor,
+        )
+        return made
+
+    @classmethod
+    def from_pretrained(
+        cls, release: str, sae_id: str, *, labels: LabelsLike | None = None, dtype: str = "float32", **settings: Any
+    ) -> SAE:
+        """A pretrained SAE by its names in sae_lens' registry, as `("gemma-scope-2b-pt-res", "layer_20/…")`.
+
+        Args:
+            release: the release.
+            sae_id: the SAE's id in it.
+            labels: as for `SAE`.
+            dtype: what the weights are kept in, as sae_lens calls it; `bfloat16` halves the memory.
+            settings: as for `from_sae_lens`.
+
+        Raises:
+            ImportError: sae_lens is missing; the message says how to install it.
+            ValueError: there is no such release or id.
+        """
+        sae, found = sae_bridge.pretrained(release, sae_id, dtype)
+        made = cls.from_sae_lens(sae, labels=labels, **settings)
+        made.provenance = dict(made.provenance) | found
+        made.source_code = call(f"sw.SAE.from_pretrained({release!r}, {sae_id!r}", labels=labels, **settings)
+        return made
+
+    @classmethod
+    def from_pyvene(
+        cls, source: Any, *, layer: int | None = None, stream: Stream | None = None, labels: LabelsLike | None = None
+    ) -> SAE:
+        """The autoencoder of pyvene's `JumpReLUAutoencoderIntervention` or `AutoencoderIntervention`.
+
+        Args:
+            source: an IntervenableModel, an intervention, its state_dict, or the path of a saved folder or file.
+            layer: the block; chooses among several, and says it where the source does not.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
+            labels: as for `SAE`.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder, or no intervention in it.
+            TypeError: the source is none of these.
+            ValueError: it holds no autoencoder, a file is damaged or would run code, or its place is not clear.
+        """
+        from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
+        from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
+
+        found, site = pyvene_interventions.find(source, layer, stream)
+        made = cls(**pyvene_weights.autoencoder(found), site=site, labels=labels, provenance=found.provenance)
+        made.source_code = found.source_code("SAE", site, labels)
+        return made
+
+    @classmethod
+    def from_sae_lens(
+        cls,
+        sae: Any,
+        *,
+        layer: int | None = None,
+        stream: Stream | None = None,
+        site: Site | None = None,
+        labels: LabelsLike | None = None,
+        center_input: bool | None = None,
+        norm_scaling_factor: float | None = None,
+    ) -> SAE:
+        """An SAE object of sae_lens, its weights shared; one in training is taken as it would be saved.
+
+        Architectures that are not computed here compute themselves: gated, abstopk and matching pursuit SAEs read
+        and steer, transcoders and temporal SAEs read.
+
+        Args:
+            sae: the object.
+            layer: the block, where the object does not say or says otherwise.
+            stream: its stream, likewise.
+            site: the place, instead of the two.
+            labels: as for `SAE`.
+            center_input: whether the residual's mean is taken out first; by default as the object says.
+            norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
+
+        Raises:
+            TypeError: it is no SAE of sae_lens.
+            ValueError: a setting is unknown or missing.
+        """
+        cfg = sae_bridge.cfg_of(sae)
+        place = sae_formats.place_of(cfg, site, layer, stream)
+        center = sae_formats.is_centred(cfg, place) if center_input is None else center_input
+        provenance = sae_bridge.provenance_of(cfg)
+        if sae_formats.is_native(cfg):
+            arguments = sae_formats.settings_of(cfg) | sae_bridge.tensors_of(sae, cfg)
+            return cls(
+                **arguments,
+                site=place,
+                labels=labels,
+                center_input=center,
+                norm_scaling_factor=norm_scaling_factor,
+                provenance=provenance,
+            )
+        made = cls.__new__(cls)
+        codec = sae_bridge.SaeLensCodec(sae, center_input=center)
+        made._set_up(codec, place, labels, provenance, center_input=center)  # noqa: SLF001
+        made._output_site = sae_formats.output_site_of(cfg) if codec.is_transcoder else None  # noqa: SLF001
+        return made

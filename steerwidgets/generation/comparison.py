@@ -1,0 +1,117 @@
+"""Comparison: baseline and steered text of one prompt, and how far apart they are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from steerwidgets.engine import Engine
+from steerwidgets.generation.rows import Row
+from steerwidgets.generation.sampling import Sampling
+from steerwidgets.lens.generated_token import generated_lens
+from steerwidgets.lens.layer_lens import LayerLens
+from steerwidgets.steering.divergence import Scores, teacher_forced
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.run_cache import RunCache
+from steerwidgets.transformer.prompts import Prompt
+
+
+class Comparison:
+    """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
+
+    Attributes:
+        prompt: the prompt as the model got it.
+        recipe: what steered the second row.
+        sampling: the settings.
+        baseline: the row without steering.
+        steered: the row with it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Prompt,
+        recipe: Recipe,
+        sampling: Sampling,
+        rows: Sequence[Row],
+        cache: RunCache | None = None,
+    ) -> None:
+        self._engine = engine
+        self._cache = cache
+        self.prompt = prompt
+        self.recipe = recipe
+        self.sampling = sampling
+        self.baseline, self.steered = rows
+
+    @property
+    def divergence(self) -> int | None:
+        """The first step at which the texts differ; None where they are the same."""
+        return first_difference(self.baseline.token_ids, self.steered.token_ids)
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
+        return teacher_forced(self._engine, self.prompt, self.steered.token_ids, self.recipe)
+
+    @property
+    def kl(self) -> tuple[float, ...]:
+        """KL(steered ‖ unsteered) in nats at each token of the steered text."""
+        return self.scores.kl
+
+    @property
+    def surprise(self) -> tuple[float, ...]:
+        """-log p in nats of each token of the steered text under the unsteered model."""
+        return self.scores.surprise
+
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether the run's keys and values were kept, so that a token's lens needs no second read of the text."""
+        return self._cache is not None and self._cache.is_kept
+
+    def lens(
+        self,
+        step: int,
+        row: Literal["baseline", "steered"] = "steered",
+        *,
+        k: int = 10,
+        track: Sequence[int | str] = (),
+        drawn_from: bool = False,
+        **settings: Any,
+    ) -> LayerLens:
+        """The logit lens of one generated token, under what steered its row; one position.
+
+        Where the run was asked to keep its cache (`keep_cache=True`), one token goes through the model and the text
+        before it is not read again; otherwise the whole text is.
+
+        Args:
+            step: which generated token, from 0, or from the end with negative numbers.
+            row: which text.
+            k: how many of the likeliest tokens are kept.
+            track: tokens to follow.
+            drawn_from: the position before the token instead, whose last layer is what the token was drawn from; else
+                the token's own position, which speaks of the token after it.
+            settings: `stream` and `layers`, as for `lm.logit_lens`.
+
+        Raises:
+            ValueError: there is no such row or step, or a setting is out of range.
+        """
+        if row not in ("baseline", "steered"):
+            raise ValueError(f"A comparison has the rows baseline and steered; {row!r} was given.")
+        index = ("baseline", "steered").index(row)
+        text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
+        settings |= {"k": k, "track": track, "drawn_from": drawn_from}
+        return generated_lens(
+            self._engine, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
+        )
+
+    def __repr__(self) -> str:
+        return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"
+
+
+def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
+    """The first index at which two texts differ, the end of the shorter one included; None where they are the same."""
+    if tuple(first) == tuple(second):
+        return None
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))

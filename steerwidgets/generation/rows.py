@@ -1,0 +1,289 @@
+"""Baseline and steered rows in one batch, streamed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from steerwidgets.generation.sampling import CoupledSampler, Sampling
+from steerwidgets.steering.hooks import Steering, Watch, check_feature
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.run_cache import RunCache
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.layout import Layout
+from steerwidgets.transformer.residuals import left_padded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.steer import Direction
+    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.sites import Site
+
+Ended = Literal["eos", "length", "stopped"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One row to generate: a prompt and what steers it."""
+
+    prompt: Prompt
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of a run brought.
+
+    Attributes:
+        index: the step, from 0.
+        token_ids: each row's new token; None for a row that has ended.
+        watched: for each row, the watched features' values at the token of the step before, before any change; empty
+            at step 0 and where nothing is watched.
+    """
+
+    index: int
+    token_ids: tuple[int | None, ...]
+    watched: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One generated text.
+
+    Attributes:
+        token_ids: the generated ids, without the token that ended it.
+        text: their text.
+        tokens: the tokens as a person reads them.
+        ended: `eos` (the model ended it), `length` (the limit) or `stopped`.
+        watched: [token, feature] values at each token before any change; None where a stop came before the value.
+        plan: the prompt that it goes on from and the recipe that steered it.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    tokens: tuple[prompts.Token, ...]
+    ended: Ended
+    watched: tuple[tuple[float, ...] | None, ...]
+    plan: Plan = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Row({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
+
+
+class _Run:
+    """The state of one run: the stopping criterion that `generate` calls once for each step."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plans: Sequence[Plan],
+        sampling: Sampling,
+        watch: Sequence[Direction],
+        on_step: Callable[[Step], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._engine = engine
+        self._plans = tuple(plans)
+        self._sampling = sampling
+        self._watch = tuple(watch)
+        self._on_step = on_step
+        self._stop = stop
+        self._end_ids = engine.end_ids
+        known = engine.known(plan.prompt for plan in plans)
+        self.steering = Steering(engine.architecture, [plan.recipe for plan in plans], known, self._watches())
+        self._values: dict[Site, Tensor] = {}
+        self._steps = 0
+        self._ids: list[list[int]] = [[] for _ in plans]
+        self._watched: list[list[tuple[float, ...]]] = [[] for _ in plans]
+        self._ended: list[Ended | None] = [None] * len(plans)
+
+    def _watches(self) -> dict[Site, Watch]:
+        return {site: self._keep(site) for site in {feature.site for feature in self._watch}}
+
+    def _keep(self, site: Site) -> Watch:
+        def keep(stream: Tensor, _layout: Layout) -> None:
+            self._values[site] = stream[:, -1].detach()
+
+        return keep
+
+    def __call__(self, input_ids: Tensor, _scores: Any, **_: Any) -> Tensor:
+        """Take in the newest token of every row; bool [batch], which rows are done."""
+        import torch
+
+        newest = input_ids[:, -1].tolist()
+        watched = self._take_watched()
+        new: tuple[int | None, ...] = tuple(self._take(row, token) for row, token in enumerate(newest))
+        if self._on_step is not None:
+            with self.steering.paused():
+                self._on_step(Step(self._steps, new, watched))
+        self._steps += 1
+        if self._stop is not None and self._stop.is_set():
+            self._ended = [ended or "stopped" for ended in self._ended]
+        done = [ended is not None and not self._wants_value(row) for row, ended in enumerate(self._ended)]
+        return torch.tensor(done, device=input_ids.device)
+
+    def _take(self, row: int, token: int) -> int | None:
+        if self._ended[row] is not None:
+            return None
+        if token in self._end_ids:
+            self._ended[row] = "eos"
+            return None
+        self._ids[row].append(token)
+        if len(self._ids[row]) == self._sampling.max_new_tokens:
+            self._ended[row] = "length"
+        return token
+
+    def _take_watched(self) -> tuple[tuple[float, ...], ...]:
+        """The values at the token before the newest: that is what this step's forward pass has read."""
+        import torch
+
+        if not self._watch or self._steps == 0:
+            return ()
+        columns = [feature.activation(self._values[feature.site]) for feature in self._watch]
+        values = tuple(tuple(row) for row in torch.stack(columns, dim=-1).tolist())
+        for row, value in enumerate(values):
+            if len(self._watched[row]) < len(self._ids[row]):
+                self._watched[row].append(value)
+        return values
+
+    def _wants_value(self, row: int) -> bool:
+        """A row that reached its limit goes one step on, so that its last token is read too."""
+        return bool(self._watch) and self._ended[row] == "length" and len(self._watched[row]) < len(self._ids[row])
+
+    def rows(self) -> list[Row]:
+        """The rows as they stand."""
+        tokenizer = self._engine.tokenizer
+        made = []
+        for ids, watched, ended, plan in zip(self._ids, self._watched, self._ended, self._plans, strict=True):
+            text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+            filled = (*watched, *([None] * (len(ids) - len(watched) if self._watch else 0)))
+            tokens = tuple(prompts.tokens(tokenizer, ids))
+            made.append(Row(tuple(ids), text, tokens, ended or "stopped", filled, plan))
+        return made
+
+
+def generate_rows(
+    engine: Engine,
+    plans: Sequence[Plan],
+    sampling: Sampling,
+    *,
+    watch: Sequence[Direction] = (),
+    on_step: Callable[[Step], None] | None = None,
+    stop: threading.Event | None = None,
+    use_cache: bool = True,
+    keep: RunCache | None = None,
+) -> list[Row]:
+    """Generate every row in one batch through `model.generate`: one read of the weights serves all.
+
+    All rows share the noise of `(seed, step)`, so rows that differ only in their recipe differ by the steering alone.
+
+    Args:
+        engine: the model.
+        plans: prompt and recipe of each row.
+        sampling: the settings.
+        watch: features whose values are read at every generated token of every row, before any change.
+        on_step: called after every step, in this thread.
+        stop: set it to end the run within one token; what was generated is returned.
+        use_cache: whether the key-value cache is used; the tokens are the same but for near-ties.
+        keep: what holds on to the key-value cache after the run, so that single tokens can be read again.
+
+    Raises:
+        ValueError: a recipe or a watched feature does not fit the model.
+        CompiledModelError: the model is compiled.
+    """
+    import torch
+
+    _check_runnable(engine, plans, sampling, watch)
+    run = _Run(engine, plans, sampling, watch, on_step, stop)
+    ids, mask = left_padded([plan.prompt.token_ids for plan in plans], padding=0)
+    device = engine.architecture.input_device
+    lengths = torch.tensor([len(plan.prompt) for plan in plans])
+    sampler = CoupledSampler(sampling, lengths, ids.shape[1])
+    past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
+    with engine.lock, torch.no_grad(), run.steering:
+        engine.model.generate(
+            ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=_own_generation_config(sampling.max_new_tokens + 1, use_cache=use_cache),
+            logits_processor=[sampler],
+            stopping_criteria=[run],
+            **past,
+        )
+    rows = run.rows()
+    if keep is not None:
+        keep.close(run.steering, ids, mask, [row.token_ids for row in rows])
+    return rows
+
+
+def _check_runnable(engine: Engine, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:
+    if engine.model.training:
+        raise ValueError(
+            f"{engine.architecture.name} is in training mode, where dropout makes rows differ that are the same; "
+            "call model.eval() first."
+        )
+    for feature in watch:
+        check_feature(engine.architecture, feature)
+    longest, limit = max(len(plan.prompt) for plan in plans), engine.architecture.context_limit
+    if limit is not None and longest + sampling.max_new_tokens > limit:
+        raise ValueError(
+            f"The prompt's {longest} tokens and max_new_tokens={sampling.max_new_tokens} go beyond the {limit} "
+            f"positions that {engine.architecture.name} has learned; shorten the prompt or lower max_new_tokens."
+        )
+
+
+def _own_generation_config(max_new_tokens: int, *, use_cache: bool) -> Any:
+    """Generation settings that the model's own can't fill in.
+
+    `generate` merges every field that is None from `model.generation_config`, so that a model's repetition penalty or
+    suppressed tokens would act even here.
+    """
+    from transformers import GenerationConfig
+
+    class OwnGenerationConfig(GenerationConfig):
+        def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **values: Any) -> Any:
+            if defaults_only and allow_custom_entries:
+                return {}
+            return super().update(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+                defaults_only=defaults_only, allow_custom_entries=allow_custom_entries, **values
+            )
+
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False, "use_cache": use_cache}
+    return OwnGenerationConfig(**settings)  # type: ignore[no-untyped-call]
+
+
+def stream_rows(
+    engine: Engine, plans: Sequence[Plan], sampling: Sampling, *, watch: Sequence[Direction] = ()
+) -> Iterator[Step]:
+    """The steps of `generate_rows` one by one; leaving the loop stops the run within one token.
+
+    Raises:
+        ValueError: a recipe does not fit the model.
+        RuntimeError: this thread holds the model.
+    """
+    engine.refuse_held_lock()
+    steps: queue.SimpleQueue[Step | BaseException | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            generate_rows(engine, plans, sampling, watch=watch, on_step=steps.put, stop=stop)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the user iterates
+            steps.put(error)
+        else:
+            steps.put(None)
+
+    worker = threading.Thread(target=work, name="steerwidgets-stream", daemon=True)
+    worker.start()
+    try:
+        while (step := steps.get()) is not None:
+            if isinstance(step, BaseException):
+                raise step
+            yield step
+    finally:
+        stop.set()
+        worker.join()

@@ -1,0 +1,1 @@
+"""Whether a feature does what its label says."""

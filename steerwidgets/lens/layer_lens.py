@@ -1,0 +1,161 @@
+"""LayerLens: what the model would say next if each layer were its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from steerwidgets.lens_difference import LensDifference
+from steerwidgets.transformer.plain_text import quoted, table
+from steerwidgets.transformer.prompts import Prompt, Token
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.steering.recipe import Recipe
+
+_SHOWN: Final = 6
+"""Positions that a printed lens shows: the last ones."""
+
+
+class LensSource(Protocol):
+    """What a lens was made from, so that it can be made again with other tokens followed."""
+
+    def track(
+        self, lens: LayerLens, token_ids: Sequence[int | str], on_progress: Callable[[int, int], None] | None = None
+    ) -> LayerLens:
+        """The same lens with other tokens followed."""
+        ...
+
+    def tokens(self, token_ids: Sequence[int]) -> list[Token]:
+        """Tokens as a person reads them."""
+        ...
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LayerLens:
+    """What each layer's residual says about the next token (the logit lens of nostalgebraist, 2020).
+
+    The model's own final norm (its statistics taken afresh), unembed and soft cap are put on the stream of every layer;
+    of the last residual they give the model's own logits. Position `t` speaks of the token after it.
+
+    Attributes:
+        prompt: the text as token ids.
+        tokens: its tokens as a person reads them, all of them.
+        layers: the blocks read, counted from 0, ascending: the axis `layer` below.
+        stream: which stream of each block.
+        positions: the positions read, counted from 0: the axis `position` below.
+        recipe: what steered, or None.
+        token_ids: int32 [layer, position, k], the likeliest next tokens from first to last.
+        log_probs: float32 [layer, position, k], their log-probabilities in nats.
+        entropy: float32 [layer, position], of the layer's distribution, in nats.
+        kl: float32 [layer, position], KL(final ‖ layer) in nats, final being the model's own output.
+        tracked: ids of the tokens that are followed.
+        tracked_log_probs: float32 [layer, position, tracked].
+        tracked_ranks: int32 [layer, position, tracked]; 0 is the likeliest.
+        answers: int32 [position], the model's own likeliest next token.
+        baseline: the same text without the recipe, or None.
+        difference: this minus the baseline, or None.
+    """
+
+    prompt: Prompt
+    tokens: tuple[Token, ...]
+    layers: tuple[int, ...]
+    stream: str
+    positions: tuple[int, ...]
+    recipe: Recipe | None
+    token_ids: Tensor
+    log_probs: Tensor
+    entropy: Tensor
+    kl: Tensor
+    tracked: tuple[int, ...]
+    tracked_log_probs: Tensor
+    tracked_ranks: Tensor
+    answers: Tensor
+    baseline: LayerLens | None = None
+    difference: LensDifference | None = None
+    _source: LensSource | None = field(default=None, kw_only=True)
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities of `token_ids`: float32 [layer, position, k]."""
+        return self.log_probs.exp()
+
+    @property
+    def settled(self) -> Tensor:
+        """The layer from which on the model's own answer is the likeliest token: int32 [position].
+
+        A layer of `layers`; -1 where it is not the likeliest even in the last of them.
+        """
+        import torch
+
+        is_answer = self.token_ids[:, :, 0] == self.answers
+        # Counted from the end: how many layers in a row have the answer on top.
+        run = is_answer.flip(0).int().cumprod(0).sum(0)
+        layers = torch.tensor([*self.layers, -1], dtype=torch.int32)
+        return layers[torch.where(run > 0, len(self.layers) - run, len(self.layers))]
+
+    def enters(self, token_id: int, k: int) -> Tensor:
+        """The first layer at which a token is among the `k` likeliest: int32 [position], -1 where it never is.
+
+        Args:
+            token_id: the token; one that is neither tracked nor within reach of `token_ids` is read anew.
+            k: how many are looked at.
+
+        Raises:
+            ValueError: `k` is less than 1, or the id is outside the vocabulary.
+        """
+        import torch
+
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k counts the likeliest tokens that are looked at, 1 or more; {k!r} was given.")
+        if k <= self.token_ids.shape[-1]:
+            among = (self.token_ids[..., :k] == token_id).any(-1)
+        else:
+            lens = self if token_id in self.tracked else self.track([token_id])
+            among = lens.tracked_ranks[..., lens.tracked.index(token_id)] < k
+        layers = torch.tensor([*self.layers, -1], dtype=torch.int32)
+        return layers[torch.where(among.any(0), among.int().argmax(0), len(self.layers))]
+
+    def track(
+        self, token_ids: Sequence[int | str], *, on_progress: Callable[[int, int], None] | None = None
+    ) -> LayerLens:
+        """The same lens with other tokens followed.
+
+        The model is not run again where the residuals were kept (up to 256 MB of them); they are unembedded once more.
+
+        Args:
+            token_ids: ids, or strings that the tokenizer makes one token of.
+            on_progress: called with the cells done and all of them; what it raises ends the work.
+
+        Raises:
+            ValueError: an id is outside the vocabulary, or a string is not one token.
+        """
+        return self._from().track(self, token_ids, on_progress)
+
+    def _from(self) -> LensSource:
+        if self._source is None:
+            raise ValueError("This lens was made from arrays alone, so it can't be read again; call lm.logit_lens(…).")
+        return self._source
+
+    def __repr__(self) -> str:
+        shown = range(max(0, len(self.positions) - _SHOWN), len(self.positions))
+        headers = ["layer", *(f"{self.positions[t]}: {quoted(self.tokens[self.positions[t]])}" for t in shown)]
+        named = self._named([int(self.token_ids[layer, t, 0]) for layer in range(len(self.layers)) for t in shown])
+        rows = [
+            [layer, *(f"{named[i * len(shown) + j]} {self._percent(i, t)}" for j, t in enumerate(shown))]
+            for i, layer in reversed(list(enumerate(self.layers)))
+        ]
+        left_out = len(self.positions) - len(shown)
+        title = f"Likeliest next token at each layer's {self.stream}"
+        note = f"\n… and {left_out:,} positions before" if left_out else ""
+        return f"{title}{' under ' + repr(self.recipe) if self.recipe else ''}\n{table(headers, rows, most=100)}{note}"
+
+    def _percent(self, layer: int, position: int) -> str:
+        return f"{float(self.log_probs[layer, position, 0].exp()):.0%}"
+
+    def _named(self, ids: Sequence[int]) -> list[str]:
+        if self._source is None:
+            return [str(i) for i in ids]
+        return [quoted(token) for token in self._source.tokens(ids)]

@@ -1,0 +1,341 @@
+"""The logit lens: what the model would say next if each layer were its last, steered and unsteered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol, get_args
+
+from steerwidgets.lens.cells import DifferenceCells, Reduced, reduce_cells
+from steerwidgets.lens.layer_lens import LayerLens, LensSource
+from steerwidgets.lens.streams import Streams, read_text
+from steerwidgets.lens_difference import DirectPath, LensDifference, TokenChanges, direct_paths
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.prompts import Prompt, Token
+from steerwidgets.transformer.sites import Site, Stream
+from steerwidgets.transformer.unembed import Unembed
+
+if TYPE_CHECKING:
+    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.layout import Known
+
+KEPT_BYTES: Final = 256 * 2**20
+"""Residuals up to this size are kept with a lens, so that other tokens can be tracked without running the model."""
+LENS_STREAMS: Final[tuple[Stream, ...]] = ("resid_post", "resid_pre", "attn_out", "mlp_out")
+"""The streams that a lens reads."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a lens is asked to read.
+
+    Attributes:
+        k: tokens of each cell.
+        stream: which stream.
+        layers: the blocks, ascending.
+        positions: the positions, counted from 0.
+        tracked: ids of tokens to follow.
+    """
+
+    k: int
+    stream: Stream
+    layers: tuple[int, ...]
+    positions: tuple[int, ...]
+    tracked: tuple[int, ...]
+
+    @property
+    def sites(self) -> list[Site]:
+        """What has to be read of the model."""
+        return [Site(layer, self.stream) for layer in self.layers]
+
+
+def logit_lens(
+    engine: Engine,
+    prompt: Prompt,
+    recipe: Recipe | None,
+    known: Known,
+    *,
+    k: int = 10,
+    stream: Stream = "resid_post",
+    layers: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
+    track: Sequence[int | str] = (),
+    on_progress: Progress | None = None,
+) -> LayerLens:
+    """The logit lens of a text; with a recipe, steered and baseline read as two rows of one batch.
+
+    Args:
+        engine: the model.
+        prompt: the text.
+        recipe: what steers, or None.
+        known: what is known of the text: one prompt length, special ids, template positions of one row.
+        k: how many of the likeliest tokens are kept of each cell.
+        stream: one of `LENS_STREAMS`.
+        layers: which blocks; by default all.
+        positions: which positions, negative ones from the end; by default all.
+        track: ids of tokens to follow, or strings that the tokenizer makes one token of.
+        on_progress: called with the cells done and all of them; what it raises ends the work.
+
+    Raises:
+        ValueError: a setting is out of range, or the recipe does not fit the model.
+        CompiledModelError: the model is compiled.
+    """
+    request = checked(engine, len(prompt), k, stream, layers, positions, track)
+    _refuse_too_long(engine, prompt)
+    rows = (None, recipe) if recipe else (None,)
+    source = TextSource(engine, prompt, rows, known, request)
+    return source.lens(request.tracked, on_progress)
+
+
+def checked(
+    engine: Engine,
+    length: int,
+    k: int,
+    stream: str,
+    layers: Sequence[int] | None,
+    positions: Sequence[int] | None,
+    track: Sequence[int | str],
+) -> Request:
+    """A request whose numbers make sense.
+
+    Raises:
+        ValueError: one does not; the message says what may be asked for.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k counts the likeliest tokens of each cell, 1 or more; {k!r} was given.")
+    if stream not in LENS_STREAMS:
+        raise ValueError(f"A lens reads one of the streams {', '.join(LENS_STREAMS)}; {stream!r} was given.")
+    count = engine.architecture.layers
+    return Request(
+        k,
+        next(each for each in get_args(Stream) if each == stream),
+        indices(layers, count, "layers", f"{engine.architecture.name} has {count} blocks"),
+        text_indices(positions, length),
+        token_ids(engine, track),
+    )
+
+
+def token_ids(engine: Engine, given: Sequence[int | str]) -> tuple[int, ...]:
+    """Ids of tokens that a user names by id or by text.
+
+    Raises:
+        ValueError: an id is outside the vocabulary, or a string is not one token.
+    """
+    if isinstance(given, str):
+        given = (given,)
+    return tuple(dict.fromkeys(token_id(engine, each) for each in given))
+
+
+def token_id(engine: Engine, given: int | str) -> int:
+    """The id of a token that a user names by id or by text.
+
+    Raises:
+        ValueError: the id is outside the vocabulary, or the string is not one token.
+    """
+    if isinstance(given, str):
+        found = [int(i) for i in engine.tokenizer(given, add_special_tokens=False)["input_ids"]]
+        if len(found) != 1:
+            raise ValueError(
+                f"{given!r} is {len(found)} tokens to this tokenizer ({', '.join(map(str, found))}), and one is "
+                "followed at a time; give the id of one of them."
+            )
+        return found[0]
+    size = int(engine.architecture.config.vocab_size)
+    try:
+        number = int(given)
+    except (TypeError, ValueError):
+        raise ValueError(f"A token is named by its id or its text; {given!r} was given.") from None
+    if isinstance(given, bool) or number != given or not 0 <= number < size:
+        raise ValueError(f"The token id {given!r} is outside the vocabulary, which goes from 0 to {size - 1}.")
+    return number
+
+
+@dataclass(frozen=True, eq=False)
+class TextSource:
+    """A text that lenses are read of: runs the model once, and again only where its residuals were too large to keep.
+
+    Attributes:
+        engine: the model.
+        prompt: the text.
+        recipes: what steers each row: None, and the recipe where there is one.
+        known: what is known of the text.
+        request: what is read.
+        kept: residuals of an earlier run.
+    """
+
+    engine: Engine
+    prompt: Prompt
+    recipes: tuple[Recipe | None, ...]
+    known: Known
+    request: Request
+    kept: Kept | None = None
+
+    def lens(self, tracked: tuple[int, ...], on_progress: Progress | None = None) -> LayerLens:
+        """The lens, with these tokens followed."""
+        kept = self.kept or self._read()
+        source = replace(self, kept=kept) if kept.size <= KEPT_BYTES else self
+        return make_lens(source, kept, tracked, on_progress)
+
+    def track(self, lens: LayerLens, token_ids_: Sequence[int | str], on_progress: Progress | None = None) -> LayerLens:
+        """The same lens with other tokens followed."""
+        made = self.lens(token_ids(self.engine, token_ids_), on_progress)
+        # The baseline of a pair was read in one batch with the steered row.
+        return made.baseline if lens.recipe is None and made.baseline is not None else made
+
+    def tokens(self, ids: Sequence[int]) -> list[Token]:
+        """Tokens as a person reads them."""
+        return prompts.tokens(self.engine.tokenizer, ids)
+
+    def _read(self) -> Kept:
+        last = Site(self.engine.architecture.layers - 1)
+        wanted = [*self.request.sites, last]
+        columns = None if len(self.request.positions) == len(self.prompt) else self.request.positions
+        known = replace(self.known, template=self.known.template * len(self.recipes))
+        streams = read_text(self.engine, self.prompt.token_ids, self.recipes, known, wanted, columns)
+        return Kept(streams, fitted(self.engine, streams))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Residuals of a run, and the unembed that fits the model's own logits."""
+
+    streams: Streams
+    unembed: Unembed
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(each.numel() * each.element_size() for each in self.streams.values.values())
+
+
+def fitted(engine: Engine, streams: Streams) -> Unembed:
+    """The model's unembed, checked against its own logits the first time that a pass gives them."""
+    unembed = Unembed(engine.architecture)
+    if streams.logits is not None:
+        unembed.fit(streams.ends[0], streams.logits[0])
+    return unembed
+
+
+class Source(LensSource, Protocol):
+    """What a lens is made from, as `make_lens` needs it."""
+
+    @property
+    def engine(self) -> Engine:
+        """The model."""
+        ...
+
+    @property
+    def prompt(self) -> Prompt:
+        """The text."""
+        ...
+
+    @property
+    def recipes(self) -> tuple[Recipe | None, ...]:
+        """What steers each row."""
+        ...
+
+    @property
+    def request(self) -> Request:
+        """What is read."""
+        ...
+
+
+def make_lens(source: Source, kept: Kept, tracked: tuple[int, ...], on_progress: Progress | None) -> LayerLens:
+    """A lens from residuals: of one row, or of a baseline and a steered one."""
+    request, engine = source.request, source.engine
+    compare = len(source.recipes) > 1
+    streams, unembed = kept.streams, kept.unembed
+    last = Site(engine.architecture.layers - 1)
+    final = streams.values[last]
+    with engine.lock:
+        reduced = reduce_cells(
+            unembed,
+            [streams.values[site] for site in request.sites],
+            final,
+            k=request.k,
+            tracked=tracked,
+            compare=compare,
+            final_index=request.sites.index(last) if last in request.sites else None,
+            on_progress=on_progress,
+        )
+        injected = streams.injected if compare else ()
+        direct = direct_paths(engine.architecture, unembed, injected, final[-1], request.k, tracked)
+    tokens = tuple(prompts.tokens(engine.tokenizer, source.prompt.token_ids))
+    rows = [_row(source, tokens, reduced, row, tracked) for row in range(len(source.recipes))]
+    if reduced.difference is None:
+        return rows[0]
+    return replace(rows[-1], baseline=rows[0], difference=_difference(rows, reduced.difference, direct))
+
+
+def _row(source: Source, tokens: tuple[Token, ...], reduced: Reduced, row: int, tracked: tuple[int, ...]) -> LayerLens:
+    cells = reduced.cells
+    request: Request = source.request
+    return LayerLens(
+        prompt=source.prompt,
+        tokens=tokens,
+        layers=request.layers,
+        stream=request.stream,
+        positions=request.positions,
+        recipe=source.recipes[row],
+        token_ids=cells.token_ids[row],
+        log_probs=cells.log_probs[row],
+        entropy=cells.entropy[row],
+        kl=cells.kl[row],
+        tracked=tracked,
+        tracked_log_probs=cells.tracked_log_probs[row],
+        tracked_ranks=cells.tracked_ranks[row],
+        answers=reduced.answers[row],
+        _source=source,
+    )
+
+
+def _difference(rows: Sequence[LayerLens], cells: DifferenceCells, direct: tuple[DirectPath, ...]) -> LensDifference:
+    plain, steered = rows
+    return LensDifference(
+        rises=TokenChanges(cells.rise_ids, cells.rises),
+        falls=TokenChanges(cells.fall_ids, cells.falls),
+        promoted=TokenChanges(cells.promoted_ids, cells.promoted),
+        suppressed=TokenChanges(cells.suppressed_ids, cells.suppressed),
+        d_top=cells.d_top,
+        entropy=steered.entropy - plain.entropy,
+        kl=steered.kl - plain.kl,
+        tracked_log_probs=steered.tracked_log_probs - plain.tracked_log_probs,
+        tracked_ranks=steered.tracked_ranks - plain.tracked_ranks,
+        steered_sites=steered.recipe.sites if steered.recipe is not None else (),
+        direct=direct,
+    )
+
+
+def indices(given: Sequence[int] | None, count: int, name: str, why: str) -> tuple[int, ...]:
+    """Ascending indices from 0 of what a user counts from either end; all where nothing is given.
+
+    Raises:
+        ValueError: one is out of range, or none is given.
+    """
+    if given is None:
+        return tuple(range(count))
+    found = []
+    for each in given:
+        if isinstance(each, bool) or each != int(each) or not -count <= each < count:
+            raise ValueError(f"{name}= takes whole numbers from {-count} to {count - 1}, since {why}; got {each!r}.")
+        found.append(int(each) % count)
+    if not found:
+        raise ValueError(f"{name}= is empty; name at least one, or leave it out for all of them.")
+    return tuple(sorted(set(found)))
+
+
+def text_indices(positions: Sequence[int] | None, length: int) -> tuple[int, ...]:
+    """Ascending positions of a text of some length."""
+    return indices(positions, length, "positions", f"the text has {length} tokens")
+
+
+def _refuse_too_long(engine: Engine, prompt: Prompt) -> None:
+    limit = engine.architecture.context_limit
+    if limit is not None and len(prompt) > limit:
+        raise ValueError(
+            f"The text has {len(prompt)} tokens, and {engine.architecture.name} has learned {limit} positions; "
+            "shorten it."
+        )

@@ -1,0 +1,178 @@
+"""What a direction promotes through the unembed, and what a recipe does to the next token's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerwidgets.steer import Direction
+from steerwidgets.steering.divergence import next_token_logits
+from steerwidgets.transformer import prompts
+from steerwidgets.transformer.norms import gained
+from steerwidgets.transformer.plain_text import quoted, table
+from steerwidgets.transformer.prompts import Token
+from steerwidgets.transformer.unembed import without_bias
+from steerwidgets.transformer.written_to_residual import OF_RESIDUAL, written
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.prompts import Prompt
+
+TokenValues = tuple[tuple[Token, float], ...]
+
+
+@dataclass(frozen=True, repr=False)
+class TopLogits:
+    """The tokens that something promotes and suppresses most, each with its value."""
+
+    promoted: TokenValues
+    suppressed: TokenValues
+
+    def __repr__(self) -> str:
+        return _beside({"promoted": self.promoted, "suppressed": self.suppressed})
+
+
+@dataclass(frozen=True, repr=False)
+class LogitDifference:
+    """Steered minus unsteered logits of the token after a prompt.
+
+    Attributes:
+        raw: float32 [vocabulary].
+        centred: the same minus its mean, since a softmax ignores what all logits share.
+        promoted: the largest differences.
+        suppressed: the smallest.
+        changed: the largest by absolute value.
+        before: the likeliest tokens without steering, each with its probability.
+        after: the likeliest tokens with steering. A token can gain much and still be rare; these are not.
+    """
+
+    raw: Tensor
+    centred: Tensor
+    promoted: TokenValues
+    suppressed: TokenValues
+    changed: TokenValues
+    before: TokenValues
+    after: TokenValues
+
+    def __repr__(self) -> str:
+        logits = {"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed}
+        likely = _beside({"likely before": self.before, "likely after": self.after}, "probability")
+        return f"{_beside(logits)}\n\n{likely}"
+
+
+def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
+    """What a direction adds to the logits if it reaches the end of the residual stream as it is.
+
+    `W_U (g ⊙ v)` with the final norm's gain `g`, and `v` centred first where the norm is a LayerNorm. The norm's
+    division by the residual's own scale is left out, since no residual is given; so values rank tokens, and are not
+    logits.
+
+    A neuron stands for what it writes to the residual stream, and so do the heads' outputs and a transcoder's feature
+    (`steerwidgets.transformer.written_to_residual`).
+
+    Args:
+        engine: the model.
+        direction: a direction; its stored vector counts, so an MFA's component is `μ_k` minus the mixture's mean.
+        k: how many tokens of either kind.
+
+    Raises:
+        ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
+    """
+    [scores] = token_scores(engine, [direction])
+    top, bottom = scores.topk(k), (-scores).topk(k)
+    return TopLogits(_named(engine, top.indices, top.values), _named(engine, bottom.indices, -bottom.values))
+
+
+def token_scores(engine: Engine, directions: Sequence[Direction]) -> Tensor:
+    """What some directions add to every token's logit, all through the unembed at once; see `top_logits`.
+
+    Returns:
+        float32 [direction, vocabulary].
+
+    Raises:
+        ValueError: one has another width than its stream, or writes nothing to the residual stream.
+    """
+    import torch
+
+    architecture = engine.architecture
+    rows = []
+    for direction in (_as_written(architecture, each) for each in directions):
+        if len(direction.vector) != architecture.d_model:
+            raise ValueError(
+                f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of "
+                f"the residual stream ({architecture.d_model}) can be read through the unembed."
+            )
+        rows.append(direction.vector)
+    through = gained(architecture.final_norm, torch.stack(rows))
+    return without_bias(architecture.unembed, through).cpu()
+
+
+def _as_written(architecture: Architecture, direction: Direction) -> Direction:
+    """A direction as the residual stream gets it, of the widths that the model has; see `top_logits`.
+
+    Raises:
+        ValueError: it has another width than its stream, or writes nothing to the residual stream.
+    """
+    output = getattr(direction, "output", direction)
+    direction = output if isinstance(output, Direction) else direction
+    if direction.site.stream in OF_RESIDUAL:
+        return direction
+    width = architecture.width(direction.site)
+    if len(direction.vector) != width:
+        raise ValueError(
+            f"{direction.label!r} has {len(direction.vector)} numbers, but {direction.site} of {architecture.name} has "
+            f"{width}; it was made for another model."
+        )
+    found = written(architecture, direction.vector, direction.site)
+    if found is None:
+        raise ValueError(
+            f"{direction.label!r} lives at {direction.site}, which the MLP reads and nothing writes to the residual "
+            "stream, so it can't be read through the unembed."
+        )
+    return Direction(*found, direction.label)
+
+
+def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
+    """What a recipe does to the logits of the token after a prompt: both rows in one batch.
+
+    Args:
+        engine: the model.
+        prompt: the prompt.
+        recipe: what steers.
+        k: how many tokens of each kind.
+    """
+    plain, steered = next_token_logits(engine, prompt, [None, recipe])
+    raw = steered - plain
+    centred = raw - raw.mean()
+    up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
+    return LogitDifference(
+        raw,
+        centred,
+        _named(engine, up.indices, up.values),
+        _named(engine, down.indices, -down.values),
+        _named(engine, any_way.indices, centred[any_way.indices]),
+        *(_likely(engine, logits, k) for logits in (plain, steered)),
+    )
+
+
+def _likely(engine: Engine, logits: Tensor, k: int) -> TokenValues:
+    top = logits.softmax(-1).topk(k)
+    return _named(engine, top.indices, top.values)
+
+
+def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:
+    named = prompts.tokens(engine.tokenizer, indices.tolist())
+    return tuple(zip(named, values.tolist(), strict=True))
+
+
+def _beside(columns: dict[str, TokenValues], unit: str = "logit") -> str:
+    headers = [header for name in columns for header in (name, unit)]
+    rows = [
+        [cell for token, value in row for cell in (quoted(token), value)] for row in zip(*columns.values(), strict=True)
+    ]
+    return table(headers, rows)

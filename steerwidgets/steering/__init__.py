@@ -1,0 +1,1 @@
+"""Ops, positions and recipes, and the hooks that carry them out."""

@@ -1,0 +1,304 @@
+"""Puts a recipe on a model and takes it off again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.steering import ops
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
+from steerwidgets.transformer.layout import Known, Layout, LayoutTracker
+from steerwidgets.transformer.model_names import is_other_model, warn_once
+from steerwidgets.transformer.sites import Site
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+    from steerwidgets.steer import Direction, Steer
+
+_EARLY: Final = 64
+"""Where the prompt's length is unknown, this many positions are enough to know what an ordinary ‖h‖ is."""
+
+Watch = Callable[["Tensor", Layout], None]
+"""Called with a stream before any change, [batch, position, d_model], and where its tokens stand."""
+
+
+class SiteChange:
+    """The change that a recipe makes at one site; every steer computes it from the same `h`."""
+
+    def __init__(self, steers: Sequence[Steer]) -> None:
+        self._controls = [_Control(steer) for steer in steers if steer.control is not None]
+        steers = [steer for steer in steers if steer.control is None]
+        self._sums = [steer for steer in steers if not steer.spec.fixes_projection]
+        # A projection op that changes nothing must not hold its projection still while another one moves.
+        self._fixing = [steer for steer in steers if steer.spec.fixes_projection and not steer.is_identity]
+        self._solvers: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._sink_threshold: Tensor | None = None
+        self._early_norms: Tensor | None = None
+
+    def __call__(self, h: Tensor, layout: Layout) -> Tensor:
+        """The change, float32 [batch, position, d_model], of a residual of that shape."""
+        import torch
+
+        h = h.float()
+        change = torch.zeros_like(h)
+        for steer in self._sums:
+            mask = _mask(steer, layout)
+            if steer.spec.skips_sinks:
+                mask = mask & ~self._sinks(h, layout)
+            change = change + mask[..., None] * steer.feature.change(steer.op, steer.parameters, h)
+        for control in self._controls:
+            change = change + control(h, layout)
+        return change + self._projection_change(h, layout) if self._fixing else change
+
+    def _projection_change(self, h: Tensor, layout: Layout) -> Tensor:
+        import torch
+
+        unit, solver = self._solver_on(h.device)
+        projections = h @ unit.T
+        targets = [s.feature.target(s.op, s.parameters, projections[..., i]) for i, s in enumerate(self._fixing)]
+        residue = torch.stack(targets, dim=-1) - projections
+        masks = [_mask(steer, layout) for steer in self._fixing]
+        if len({steer.positions for steer in self._fixing}) == 1:
+            return masks[0][..., None] * (residue @ solver @ unit)
+        return ops.solve_projections(residue, unit, torch.stack(masks, dim=-1))
+
+    def _sinks(self, h: Tensor, layout: Layout) -> Tensor:
+        """Attention sinks, the same ones however the text is cut into forward passes."""
+        norms = h.norm(dim=-1)
+        by_row = self._threshold_of_prompt if layout.prompt_length is not None else self._threshold_so_far
+        return ops.attention_sinks(norms, layout.absolute, by_row(norms, layout))
+
+    def _threshold_of_prompt(self, norms: Tensor, layout: Layout) -> Tensor:
+        if self._sink_threshold is None or bool((layout.absolute == 0).any()):
+            is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
+            self._sink_threshold = ops.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
+        return self._sink_threshold
+
+    def _threshold_so_far(self, norms: Tensor, layout: Layout) -> Tensor:
+        import torch
+
+        if self._early_norms is None or bool((layout.absolute == 0).any()):
+            self._early_norms = norms.new_full((len(norms), _EARLY), torch.nan)
+        early = (layout.absolute >= 1) & (layout.absolute <= _EARLY)
+        row, column = early.nonzero(as_tuple=True)
+        self._early_norms[row, layout.absolute[row, column] - 1] = norms[row, column]
+        thresholds = ops.causal_sink_thresholds(self._early_norms)
+        return thresholds.gather(1, (layout.absolute - 1).clamp(0, _EARLY - 1))
+
+    def _solver_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The unit directions that are solved together [k, d_model] and their solver [k, k]."""
+        import torch
+
+        if device not in self._solvers:
+            unit = torch.stack([steer.feature.vector / steer.feature.vector.norm() for steer in self._fixing])
+            self._solvers[device] = (unit.to(device), ops.projection_solver(unit).to(device))
+        return self._solvers[device]
+
+
+class _Control:
+    """The change of one steer along a random direction; worked out alone, since it sets nothing that others share."""
+
+    def __init__(self, steer: Steer) -> None:
+        assert steer.control is not None
+        self._control = steer.control
+        self._feature = steer.feature
+        self._own = SiteChange([steer.own_direction()])
+        self._unit = steer.control.unit(steer.feature.vector)
+
+    def __call__(self, h: Tensor, layout: Layout) -> Tensor:
+        change = self._own(h, layout)
+        self._unit = self._unit.to(h.device)
+        return self._control.instead_of(change, self._feature.vector_on(h.device), self._unit)
+
+
+def _mask(steer: Steer, layout: Layout) -> Tensor:
+    return steer.positions.mask(layout.absolute, layout.prompt_length, layout.special)
+
+
+class Steering:
+    """A context in which a model is steered.
+
+    Only our own handles are ever removed, they are removed whatever happens, and forwards of other threads pass
+    through untouched.
+
+    Args:
+        architecture: the model's parts.
+        recipes: one recipe for every row of a batch, or a list with one for each row (None steers nothing).
+        known: prompt length, special ids and template positions.
+        watch: streams to look at before they are changed.
+
+    Raises:
+        ValueError: a recipe does not fit the model (no such block, another width, a read-only stream), or needs the
+            prompt's length and does not get it.
+        CompiledModelError: the model is compiled.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipes: Recipe | Sequence[Recipe | None],
+        known: Known | None = None,
+        watch: Mapping[Site, Watch] | None = None,
+    ) -> None:
+        self._architecture = architecture
+        self._known = known or Known()
+        self._watch = dict(watch or {})
+        self._rows = None if isinstance(recipes, Recipe) else len(recipes)
+        self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
+        self._handles: list[RemovableHandle] = []
+        self._paused = False
+        if self._changes or self._watch:
+            architecture.refuse_compiled()
+        for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
+            check_fits(architecture, recipe or Recipe(), self._known)
+
+    @property
+    def attached(self) -> bool:
+        """Whether its hooks are on the model."""
+        return bool(self._handles)
+
+    def __enter__(self) -> Self:
+        if self._handles:
+            raise RuntimeError("This steering is on the model already; leave it before you enter it again.")
+        sites = [*self._changes, *(site for site in self._watch if site not in self._changes)]
+        if not sites:
+            return self
+        try:
+            self._attach(sites)
+        except BaseException:
+            remove_all(self._handles)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        remove_all(self._handles)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While it lasts, forwards pass through unsteered and unwatched: for a user's code in the middle of a run."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def _attach(self, sites: Sequence[Site]) -> None:
+        thread = threading.get_ident()
+
+        def acts() -> bool:
+            # Hooks belong to one run, modules to everybody: forwards of other threads are not ours.
+            return not self._paused and threading.get_ident() == thread
+
+        tracker = LayoutTracker(self._architecture.base, self._known, acts)
+        self._handles.append(tracker.attach())
+        for site in sites:
+            edit = self._edit(site, tracker, acts)
+            self._handles.append(on_stream(self._architecture.hookpoint(site), edit))
+
+    def _edit(self, site: Site, tracker: LayoutTracker, acts: Callable[[], bool]) -> Callable[[Tensor], Tensor | None]:
+        watch = self._watch.get(site)
+        changes = self._changes.get(site, [])
+
+        def edit(stream: Tensor) -> Tensor | None:
+            if not acts():
+                return None
+            layout = tracker.at(stream)
+            if watch is not None:
+                watch(stream, layout)
+            return self._changed(stream, layout, changes) if changes else None
+
+        return edit
+
+    def _changed(self, stream: Tensor, layout: Layout, changes: Sequence[tuple[int, SiteChange]]) -> Tensor:
+        if self._rows is None:
+            return (stream.float() + changes[0][1](stream, layout)).to(stream.dtype)
+        if stream.shape[0] != self._rows:
+            raise ValueError(
+                f"{self._rows} recipes were given, one for each row, but the batch has {stream.shape[0]} rows."
+            )
+        steered = stream.clone()
+        for row, change in changes:
+            one = slice(row, row + 1)
+            h = stream[one]
+            steered[one] = (h.float() + change(h, layout.rows(one))).to(stream.dtype)
+        return steered
+
+
+def _changes_by_site(recipes: Sequence[Recipe | None]) -> dict[Site, list[tuple[int, SiteChange]]]:
+    changes: dict[Site, list[tuple[int, SiteChange]]] = {}
+    for row, recipe in enumerate(recipes):
+        for site in recipe.sites if recipe is not None else ():
+            steers = [steer for steer in recipe or () if steer.feature.site == site]
+            changes.setdefault(site, []).append((row, SiteChange(steers)))
+    return changes
+
+
+def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None:
+    """Check that a recipe can act on a model.
+
+    Raises:
+        ValueError: there is no such block or stream, the stream is read-only, the width is another, or the prompt's
+            length is needed and not known.
+    """
+    for steer in recipe:
+        feature = steer.feature
+        check_feature(architecture, feature)
+        if not architecture.hookpoint(feature.site).writable:
+            raise ValueError(
+                f"{feature.label!r} lives at {feature.site}, which can be read but not steered: {_why(feature.site)}."
+            )
+        if steer.positions.needs_prompt_length and known.prompt_length is None:
+            raise ValueError(
+                f'{feature.label!r} acts on "{steer.positions.where}", which needs the length of the prompt; '
+                "pass prompt_length= to lm.steer(…)."
+            )
+
+
+def _why(site: Site) -> str:
+    if site.stream == "resid_mid":
+        return (
+            "its change would not reach the residual; steer attn_out of the same block instead, which is the same "
+            "change"
+        )
+    return "no module of the model carries it; steer mlp_in or mlp_out of the same block instead"
+
+
+def check_feature(architecture: Architecture, feature: Direction) -> None:
+    """Check that a direction is as wide as the stream it lives in; warn where it was made for another model.
+
+    Raises:
+        ValueError: it is not, or the model has no such block or stream.
+    """
+    width = architecture.width(feature.site)
+    if len(feature.vector) != width:
+        raise ValueError(
+            f"{feature.label!r} has {len(feature.vector)} numbers, but {feature.site} of {architecture.name} has "
+            f"{width}; it was made for another model."
+        )
+    warn_of_other_model(architecture, feature)
+
+
+def other_model_note(architecture: Architecture, made: Dictionary | Direction) -> str:
+    """A sentence that names both models, where a dictionary or a feature of one was made for another; else empty."""
+    made_for = getattr(made, "made_for", None)
+    if made_for is None or not is_other_model(made_for, architecture.name):
+        return ""
+    kind = f"This {made.kind} dictionary at {made.site}"
+    return f"{kind} was made for {made_for}, but the model is {architecture.name}: its features may mean nothing here."
+
+
+def warn_of_other_model(architecture: Architecture, made: Dictionary | Direction) -> None:
+    """Warn of `other_model_note`, once for each dictionary and model."""
+    if note := other_model_note(architecture, made):
+        key = made.fingerprint if isinstance(made, Dictionary) else getattr(made, "dictionary", "")
+        warn_once(architecture.model, key, note)

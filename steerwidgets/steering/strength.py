@@ -1,0 +1,116 @@
+"""How strong a recipe is, measured on a text: ‖change‖/‖h‖, and the value asked beside the value reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerwidgets.steering.hooks import SiteChange, Steering, Watch
+from steerwidgets.steering.positions import Positions
+from steerwidgets.transformer.layout import Layout
+from steerwidgets.transformer.residuals import Residuals
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.engine import Engine
+    from steerwidgets.steer import Steer
+    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.sites import Site
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The strength of one steer on one text; attention sinks are left out, medians are over the positions it acts on.
+
+    Attributes:
+        ratio: median ‖change‖/‖h‖; None where it acts on no position of the text.
+        asked: median value that an op asks of the feature, in units of its activation or, for ops that fix a
+            projection, of `h·v̂`; None for ops that only add.
+        achieved: median value of a fresh read after the whole recipe; None likewise.
+        note: what a reader has to know about these numbers, or empty.
+    """
+
+    ratio: float | None
+    asked: float | None = None
+    achieved: float | None = None
+    note: str = ""
+
+
+def residuals_under(engine: Engine, prompt: Prompt, recipe: Recipe) -> Residuals:
+    """The streams that a recipe changes, as they enter each of its sites while it acts: before the change there.
+
+    What a steer at an earlier block does is in them; for a recipe of one site they are the unsteered streams.
+    """
+    import torch
+
+    values: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Watch:
+        return lambda stream, _layout: values.__setitem__(site, stream.detach().float().cpu())
+
+    ids = torch.tensor([prompt.token_ids], device=engine.architecture.input_device)
+    watch = {site: keep(site) for site in recipe.sites}
+    with engine.lock, torch.no_grad(), Steering(engine.architecture, recipe, engine.known([prompt]), watch):
+        engine.architecture.base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    return Residuals(values, torch.arange(len(prompt))[None])
+
+
+def readouts(recipe: Recipe, residuals: Residuals, prompt: Prompt) -> list[Readout]:
+    """The strength of every steer of a recipe.
+
+    Args:
+        recipe: the recipe.
+        residuals: the streams of one text as they enter the recipe's sites (`residuals_under`).
+        prompt: that text.
+    """
+    return [_readout(steer, recipe, residuals, prompt) for steer in recipe]
+
+
+def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt) -> Readout:
+    site = steer.feature.site
+    h = residuals.values[site]
+    stand_in = steer.positions.where == "generated"
+    # Nothing is generated yet: the prompt's own tokens stand in for what will be.
+    measured = steer.at(Positions("all", special=steer.positions.special)) if stand_in else steer
+    layout = _layout(residuals, prompt)
+    acts = measured.positions.mask(layout.absolute, layout.prompt_length, layout.special) & residuals.counted(site)
+    if not bool(acts.any()):
+        return Readout(None, note="acts on no token of this prompt")
+    change = SiteChange([measured])(h, layout)
+    ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
+    note = "measured on the prompt's tokens" if stand_in else ""
+    if steer.control is not None:
+        return Readout(ratio, note=" · ".join(filter(None, (f"random direction {steer.control.seed}", note))))
+    if not steer.spec.sets_value:
+        return Readout(ratio, note=note)
+    together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)
+    values = _asked_and_achieved(steer, h, change, together)
+    if values is None:
+        return Readout(ratio, note=note)
+    asked, achieved = (float(value[acts].median()) for value in values)
+    return Readout(ratio, asked, achieved, note)
+
+
+def _asked_and_achieved(steer: Steer, h: Tensor, alone: Tensor, together: Tensor) -> tuple[Tensor, Tensor] | None:
+    """What an op asks of the feature's value, and a fresh read after the whole recipe: float32 [..., position]."""
+    feature = steer.feature
+    if steer.spec.fixes_projection:
+        unit = feature.vector / feature.vector.norm()
+        return (h + alone) @ unit, together @ unit
+    asked = feature.asked(steer.op, steer.parameters, h)
+    return None if asked is None else (asked, feature.activation(together))
+
+
+def _at_site(recipe: Recipe, site: Site, measured: Steer, steer: Steer) -> Sequence[Steer]:
+    return [measured if other is steer else other for other in recipe if other.feature.site == site]
+
+
+def _layout(residuals: Residuals, prompt: Prompt) -> Layout:
+    import torch
+
+    absolute: Tensor = residuals.absolute
+    special = torch.tensor([[a or b for a, b in zip(prompt.special, prompt.template, strict=True)]])
+    return Layout(absolute, special, torch.tensor([len(prompt)]))

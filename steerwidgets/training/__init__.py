@@ -1,1 +1,0 @@
-"""Making dictionaries from texts."""

@@ -1,0 +1,1 @@
+"""A loaded model: its parts, its tokens, its residual streams. Nothing here knows of features."""

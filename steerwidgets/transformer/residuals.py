@@ -1,0 +1,127 @@
+"""Residuals of texts, read with our own hooks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.steering import ops
+from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
+from steerwidgets.transformer.layout import in_this_thread
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.sites import Site
+
+
+class _EnoughRead(BaseException):
+    """Ends a forward pass once the last stream that anybody asked for was read."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What was read of a batch of texts.
+
+    Attributes:
+        values: for each site, float32 [batch, position, width].
+        absolute: int [batch, position], -1 for padding (on the left).
+    """
+
+    values: dict[Site, Tensor]
+    absolute: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """Bool [batch, position], everything but padding."""
+        return self.absolute >= 0
+
+    def median_norms(self) -> dict[Site, float]:
+        """The median ‖h‖ of every site over the tokens that count; sites without any are left out."""
+        norms = {site: self.values[site].norm(dim=-1)[self.counted(site)] for site in self.values}
+        return {site: float(each.median()) for site, each in norms.items() if len(each)}
+
+    def counted(self, site: Site) -> Tensor:
+        """Bool [batch, position], the tokens that averages are taken over: no padding and no attention sinks."""
+        norms = self.values[site].norm(dim=-1)
+        threshold = ops.sink_threshold(norms, self.absolute > 0)
+        return self.real & ~ops.attention_sinks(norms, self.absolute, threshold)
+
+
+def counted_tokens(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
+    """The tokens of a text that count: no attention sinks, no special and no template tokens. Bool [position]."""
+    import torch
+
+    own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
+    return residuals.counted(site)[0] & torch.tensor(own)
+
+
+def left_padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of rows of different lengths, padded on the left.
+
+    Returns:
+        int [batch, position] and int [batch, position] (1 for tokens, 0 for padding).
+    """
+    import torch
+
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([[padding] * (longest - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], sites: Sequence[Site]) -> Residuals:
+    """The streams of some texts, in one forward pass that ends at the last block needed.
+
+    Args:
+        architecture: the model's parts.
+        rows: token ids of each text.
+        sites: what to read.
+
+    Raises:
+        ValueError: a site does not exist in the model.
+        CompiledModelError: the model is compiled.
+    """
+    import torch
+
+    architecture.refuse_compiled()
+    ids, mask = left_padded(rows, padding=0)
+    absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
+    values: dict[Site, Tensor] = {}
+    handles: list[RemovableHandle] = []
+    device = architecture.input_device
+    try:
+        for site in sites:
+            keep = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites))))
+            handles.append(on_stream(architecture.hookpoint(site), keep))
+        with torch.no_grad():
+            _run_until_read(
+                architecture.base,
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=absolute.clamp(min=0).to(device),
+                use_cache=False,
+            )
+    finally:
+        remove_all(handles)
+    return Residuals({site: values[site] for site in sites}, absolute)
+
+
+def _keep(site: Site, values: dict[Site, Tensor], wanted: int) -> Callable[[Tensor], None]:
+    def keep(stream: Tensor) -> None:
+        values[site] = stream.detach().float().cpu()
+        if len(values) == wanted:
+            raise _EnoughRead
+
+    return keep
+
+
+def _run_until_read(base: Any, **inputs: Any) -> None:
+    try:
+        base(**inputs)
+    except _EnoughRead:
+        return

@@ -1,0 +1,1 @@
+"""FeatureCard: the evidence of one feature."""

@@ -1,0 +1,1 @@
+"""TokenHeatmap: a text as its tokens, coloured by features."""

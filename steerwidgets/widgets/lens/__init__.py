@@ -1,0 +1,1 @@
+"""LogitLens: what every block would say next."""

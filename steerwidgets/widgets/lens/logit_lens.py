@@ -1,0 +1,398 @@
+"""LogitLens: what each block would say next at each token, with steering on top."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+
+import traitlets
+
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.whole_text import as_json
+from steerwidgets.widgets.base import Widget
+from steerwidgets.widgets.export import STATIC
+from steerwidgets.widgets.lens.asked import STREAMS, Asked, teller
+from steerwidgets.widgets.lens.wire import empty_traits, lens_traits
+from steerwidgets.widgets.lens_plain import plain, plain_vocabulary
+from steerwidgets.widgets.lens_requests import FOLLOWED, checked_column, checked_ids, found_tokens
+from steerwidgets.widgets.lens_token import GeneratedToken
+from steerwidgets.widgets.lens_wrote import wrote_json
+from steerwidgets.widgets.model_wait import held_for
+from steerwidgets.widgets.protocol import Handler, Request, described
+
+if TYPE_CHECKING:
+    from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.layer_lens import LayerLens
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.steer import Steer
+    from steerwidgets.transformer.prompts import PromptLike
+
+_ROWS: Final = 16
+"""Blocks that are shown to begin with."""
+
+
+class LogitLens(Widget):
+    """The logit lens in a notebook cell: blocks × tokens, and in each cell what that block would say next.
+
+    With a recipe the text is read twice in one batch, baseline and steered, and the grid shows either or what steering
+    changed. Hovering, pins, measures, rows and the saved page need no kernel.
+
+    Args:
+        lm: the model.
+        text: a string, messages or token ids; "" shows a box to write in.
+        recipe: what steers, or None.
+        k: how many of the likeliest tokens are kept of each cell.
+        stream: `resid_post`, `resid_pre`, `attn_out` or `mlp_out`, the stream of each block that is read.
+        chat: whether a string goes through the chat template.
+        track: up to six tokens to follow exactly, by id or by text.
+        dictionary: an SAE whose active features take the place of what its site holds, when a logit is attributed.
+        settings: `shows`, `measure`, `stride`, `span`, `pinned`, `chosen`, `within`, `trajectory`.
+
+    Attributes:
+        recipe: what steers; set it, observe it, link it, or let it `follow` a panel's.
+        shows: `baseline`, `steered` or `difference`.
+        measure: what colours the cells: `probability`, `log_probability`, `rank`, `entropy` or `kl`.
+        stride: a row for every so many blocks, from the deepest down; steered blocks always have one.
+        span: the first and the last block that have rows; empty for all.
+        pinned: the block and the position of the pinned cell, or empty.
+        chosen: the id of the token whose rank is shown, and which is marked where it first enters the top `within`.
+        trajectory: `probability` or `rank`, the axis of the chart.
+        layer_lens: the reading that is shown, as `lm.logit_lens` gives it; None before the first.
+        provenance: where the numbers come from.
+
+    Raises:
+        TypeError: there is no such setting.
+        ValueError: a setting is out of range, or the recipe does not fit the model.
+    """
+
+    _esm = STATIC / "logit_lens.js"
+    _css = STATIC / "logit_lens.css"
+    bundle: ClassVar[str] = "logit_lens"
+    title: ClassVar[str] = "logit lens"
+
+    recipe: Any = traitlets.Any(Recipe())
+    recipe.allow_none = False  # or None would go past the check, which makes a recipe of it
+
+    text = traitlets.Unicode().tag(sync=True)
+    chat = traitlets.Bool().tag(sync=True)
+    stream: Any = traitlets.Enum(list(STREAMS), "resid_post").tag(sync=True)
+    shows: Any = traitlets.Enum(["baseline", "steered", "difference"], "baseline").tag(sync=True)
+    measure: Any = traitlets.Enum(["probability", "log_probability", "rank", "entropy", "kl"], "probability").tag(
+        sync=True
+    )
+    stride: Any = traitlets.Int(1, min=1).tag(sync=True)
+    span: Any = traitlets.List(traitlets.Int()).tag(sync=True)
+    pinned: Any = traitlets.List(traitlets.Int()).tag(sync=True)
+    chosen: Any = traitlets.Int(None, allow_none=True).tag(sync=True)
+    within: Any = traitlets.Int(10, min=1).tag(sync=True)
+    trajectory: Any = traitlets.Enum(["probability", "rank"], "probability").tag(sync=True)
+
+    tokens = traitlets.Dict().tag(sync=True)
+    vocabulary = traitlets.Dict().tag(sync=True)
+    baseline = traitlets.Dict().tag(sync=True)
+    steered = traitlets.Dict().tag(sync=True)
+    difference = traitlets.Dict().tag(sync=True)
+    steering = traitlets.Dict().tag(sync=True)
+    tracked: Any = traitlets.List(traitlets.Int()).tag(sync=True)
+    found = traitlets.Dict().tag(sync=True)
+    wrote = traitlets.Dict().tag(sync=True)
+    facts = traitlets.Dict().tag(sync=True)
+    status = traitlets.Dict().tag(sync=True)
+    recipe_json = traitlets.Unicode().tag(sync=True)
+    provenance = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        text: PromptLike | GeneratedToken = "",
+        recipe: Recipe | Steer | Iterable[Steer] | None = None,
+        *,
+        k: int = 10,
+        stream: str = "resid_post",
+        chat: bool = False,
+        track: Sequence[int | str] = (),
+        dictionary: SAE | None = None,
+        **settings: Any,
+    ) -> None:
+        if stream not in STREAMS:
+            raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} was given.")
+        tracked = (track,) if isinstance(track, int | str) else tuple(track)
+        if len(tracked) > FOLLOWED:
+            raise ValueError(f"At most {FOLLOWED} tokens are followed at once, but {len(tracked)} were given.")
+        self.lm = lm
+        self._dictionary = dictionary
+        self._reading = threading.RLock()
+        self._panels: list[Callable[[], None]] = []
+        self._wish = 0
+        steers = text.recipe if isinstance(text, GeneratedToken) else Recipe.of(recipe)
+        self._asked = Asked(text, chat, stream, steers, k, tracked)
+        self.layer_lens: LayerLens | None = self._asked.read(lm)
+        steered = bool(len(self._asked.recipe))
+        rows = math.ceil(lm.architecture.layers / _ROWS)
+        super().__init__(
+            **{"stride": rows, "shows": "steered" if steered else "baseline"} | settings,
+            status={"state": "idle", "message": ""},
+            **self._shown(self._asked, self.layer_lens),
+        )
+        self.observe(self._set_recipe, names=["recipe"])
+        self.observe(self._set_stream, names=["stream"])
+
+    @classmethod
+    def of_token(
+        cls,
+        lm: LanguageModel,
+        comparison: Comparison,
+        step: int,
+        row: Literal["baseline", "steered"] = "steered",
+        **settings: Any,
+    ) -> Self:
+        """The lens of one token that a run generated, under what steered it: one column.
+
+        Where the run was asked to keep its cache (`lm.compare(…, keep_cache=True)`), one token goes through the model;
+        otherwise the whole text does. The other row's token at this step follows another text, so the two are not
+        compared.
+
+        Args:
+            lm: the model of the run.
+            comparison: the run.
+            step: which generated token, from 0, or from the end with negative numbers.
+            row: of which text.
+            settings: those of a lens; `pinned` counts the one column as position 0.
+
+        Raises:
+            ValueError: the run has no such row or step.
+        """
+        return cls(lm, GeneratedToken(comparison, step, row), **settings)
+
+    # What a user reads and sets
+
+    @property
+    def prompt(self) -> PromptLike | GeneratedToken:
+        """What is read: a string, messages, token ids, or a token of a run. Set it to read something else."""
+        return self._asked.prompt
+
+    @prompt.setter
+    def prompt(self, prompt: PromptLike | GeneratedToken) -> None:
+        self._read_anew(prompt=prompt)
+
+    def track(self, tokens: Sequence[int | str] | int | str) -> None:
+        """Follow up to six tokens exactly, through every block and column, in place of those followed so far.
+
+        Args:
+            tokens: ids, or texts that the tokenizer makes one token of.
+
+        Raises:
+            ValueError: there are too many, an id is outside the vocabulary, or a text is not one token.
+        """
+        several = (tokens,) if isinstance(tokens, int | str) else tuple(tokens)
+        if len(several) > FOLLOWED:
+            raise ValueError(f"At most {FOLLOWED} tokens are followed at once, but {len(several)} were given.")
+        self._follow_tokens(several)
+
+    def follow(self, panel: Any) -> Callable[[], None]:
+        """Steer by a panel's recipe, now and whenever it changes; the text is read again in the background.
+
+        Args:
+            panel: a SteeringPanel, a FeaturePicker, another lens: any widget with a `recipe`.
+
+        Returns:
+            What ends it.
+
+        Raises:
+            TypeError: the widget has no recipe.
+        """
+        names = [name for name in ("steers", "positions", "recipe") if panel.has_trait(name)]
+        if not hasattr(panel, "recipe") or not names:
+            raise TypeError(f"A lens follows a widget that has a recipe, but {type(panel).__name__} has none.")
+
+        def changed(_change: object) -> None:
+            self._wish += 1
+            wish = self._wish
+            self._worker.submit(lambda: self._take_over(panel, wish))
+
+        def end() -> None:
+            panel.unobserve(changed, names=names)
+            self._panels.remove(end)
+
+        panel.observe(changed, names=names)
+        self._panels.append(end)
+        self.recipe = panel.recipe
+        return end
+
+    def attribution(self, token: int | str, minus: int | str | None = None, *, position: int = -1) -> Attribution:
+        """What wrote a token's logit, or the difference of two, in the run that is shown.
+
+        Args:
+            token: whose logit, by id or by text.
+            minus: a token whose logit is taken off, likewise.
+            position: which position's next token; the last by default.
+
+        Raises:
+            ValueError: nothing is read yet, or a token or the position does not exist.
+        """
+        settings: dict[str, Any] = {"is_steered": self.shows != "baseline", "dictionary": self._dictionary}
+        return self._asked.attribution(self.lm, token, minus, position=position, **settings)
+
+    def to_json(self) -> str:
+        """The lens as it stands, as plain JSON: arrays as nested lists, tokens by id, provenance."""
+        with self._sync_lock:
+            state = self._state()
+        shown = {name: plain(value) for name, value in state.items()}
+        shown["vocabulary"] = plain_vocabulary(state["vocabulary"])
+        return as_json(shown)
+
+    def close(self) -> None:
+        """Stop what is running, follow no panel any longer, and take the widget off the page."""
+        for end in list(self.__dict__.get("_panels", ())):
+            end()
+        super().close()
+
+    # Requests of the front-end
+
+    def _handlers(self) -> Mapping[str, Handler]:
+        return {
+            **super()._handlers(),
+            "read": Handler(self._serve_read, slow=True),
+            "stream": Handler(self._serve_stream, slow=True),
+            "track": Handler(self._serve_track, slow=True),
+            "wrote": Handler(self._serve_wrote, slow=True),
+            "find": Handler(self._serve_find),
+        }
+
+    def _serve_read(self, request: Request) -> dict[str, Any]:
+        text = request.args.get("text")
+        if not isinstance(text, str) or not text:
+            raise ValueError("There is nothing to read: write a text first.")
+        self._read_anew(request, prompt=text, chat=bool(request.args.get("chat")))
+        return {}
+
+    def _serve_stream(self, request: Request) -> dict[str, Any]:
+        stream = request.args.get("stream")
+        if stream not in STREAMS:
+            raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} came.")
+        self._read_anew(request, stream=stream)
+        return {}
+
+    def _serve_track(self, request: Request) -> dict[str, Any]:
+        self._follow_tokens(tuple(checked_ids(request.args)), request)
+        return {}
+
+    def _serve_find(self, request: Request) -> dict[str, Any]:
+        query = request.args.get("query")
+        tokens = found_tokens(self.lm, query)
+        value = [{"id": token.id, "text": token.text, "fragment": token.fragment} for token in tokens]
+        self.publish(found={"query": query, "tokens": value})
+        return {}
+
+    def _serve_wrote(self, request: Request) -> dict[str, Any]:
+        asked, lens = self._asked, self.layer_lens
+        if lens is None:
+            raise ValueError("Nothing is read yet: write a text first.")
+        position, token, minus = checked_column(request.args, len(lens.positions))
+        run = "steered" if request.args.get("run") == "steered" and len(asked.recipe) else "baseline"
+        settings: dict[str, Any] = {"is_steered": run == "steered", "dictionary": self._dictionary}
+        with held_for(self.lm.lock, request):
+            found = asked.attribution(self.lm, token, minus, position=position, **settings)
+        if asked is self._asked:
+            self.publish(wrote=wrote_json(found, position, token, minus, run))
+        return {}
+
+    # From what is asked to traits
+
+    def _read_anew(self, request: Request | None = None, **changes: Any) -> None:
+        """Read with something changed, one reading at a time; what was shown stays until it is there."""
+        with self._reading:
+            asked = self._asked.but(**changes)
+            lens = self._run(asked, request)
+            self._publish(asked, lens)
+
+    def _follow_tokens(self, tokens: tuple[int | str, ...], request: Request | None = None) -> None:
+        with self._reading:
+            asked = replace(self._asked, tracked=tokens)
+            lens = self.layer_lens
+            if lens is not None:
+                lens = self._tracked(lens, asked, request)
+            self._publish(asked, lens)
+
+    def _tracked(self, lens: LayerLens, asked: Asked, request: Request | None) -> LayerLens:
+        if request is None:
+            return lens.track(asked.tracked)
+        with held_for(self.lm.lock, request):
+            return lens.track(asked.tracked, on_progress=teller(request))
+
+    def _run(self, asked: Asked, request: Request | None) -> LayerLens | None:
+        if request is None:
+            return asked.read(self.lm)
+        with held_for(self.lm.lock, request):
+            return asked.read(self.lm, teller(request))
+
+    def _publish(self, asked: Asked, lens: LayerLens | None) -> None:
+        with self._sync_lock, self.hold_sync():
+            is_other = self._asked.prompt != asked.prompt or self._asked.chat != asked.chat
+            self._asked, self.layer_lens = asked, lens
+            moved: dict[str, Any] = {"pinned": [], "wrote": {}} if is_other else {}
+            if self._asked.recipe != self.recipe:
+                moved["wrote"] = {}
+            first = not self.steered and bool(len(asked.recipe))
+            self.publish(**moved, **self._shown(asked, lens), status={"state": "idle", "message": ""})
+            if first:
+                self.publish(shows="steered")
+
+    def _shown(self, asked: Asked, lens: LayerLens | None) -> dict[str, Any]:
+        recipe = asked.recipe if len(asked.recipe) else None
+        following = asked.token.following if asked.token else None
+        traits = empty_traits() if lens is None else lens_traits(lens, recipe, self.lm.tokens, following)
+        return {
+            **traits,
+            "recipe": asked.recipe,
+            "recipe_json": asked.recipe.to_json() if recipe else "",
+            "text": asked.prompt if isinstance(asked.prompt, str) else "",
+            "chat": asked.chat,
+            "stream": asked.stream,
+            "facts": asked.facts(self.lm, lens),
+            "provenance": self.lm.provenance | asked.provenance,
+        }
+
+    # What is set from outside
+
+    @traitlets.validate("recipe")
+    def _check_recipe(self, proposal: Mapping[str, Any]) -> Recipe:
+        return Recipe.of(proposal["value"])
+
+    def _set_recipe(self, _change: object) -> None:
+        if self.recipe == self._asked.recipe:
+            return
+        before = self._asked.recipe
+        try:
+            self._read_anew(recipe=self.recipe)
+        except BaseException:
+            self.recipe = before
+            raise
+
+    def _set_stream(self, _change: object) -> None:
+        if self.stream == self._asked.stream:
+            return
+        if self.in_front_end_update:
+            self._worker.submit(lambda: self._read_anew(stream=self.stream))
+        else:
+            self._read_anew(stream=self.stream)
+
+    def _take_over(self, panel: Any, wish: int) -> None:
+        """Steer as a panel does now; of many changes only the last is read."""
+        if wish != self._wish:
+            return
+        try:
+            recipe = panel.recipe
+            if recipe != self._asked.recipe:
+                self.publish(status={"state": "running", "message": "Reading with the panel's recipe…"})
+                self._read_anew(recipe=recipe)
+        except Exception as error:  # noqa: BLE001 - whatever a panel holds, the lens stays alive
+            self._note_error("follow", error)
+            self.publish(
+                status={"state": "error", "message": f"The panel's recipe is not shown: {described(error)['message']}"}
+            )

@@ -1,0 +1,1 @@
+"""SteeringPanel: baseline and steered text side by side."""

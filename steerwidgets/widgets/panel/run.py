@@ -1,0 +1,144 @@
+"""One run of a steering panel: its checked inputs, its stream, its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.steer import Feature
+from steerwidgets.steering.recipe import Recipe
+from steerwidgets.widgets.recipe_editor import describe
+from steerwidgets.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.rows import Step
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.steer import Direction
+    from steerwidgets.widgets.protocol import Request
+    from steerwidgets.widgets.recipe_editor.inputs import Inputs
+
+
+class PanelRun:
+    """One run of the panel: streams its steps, and makes its result."""
+
+    def __init__(self, lm: LanguageModel, request: Request, inputs: Inputs) -> None:
+        self._lm = lm
+        self._inputs = inputs
+        self.request = request
+        self.transcript = Transcript(lm, rows=2, total=inputs.sampling.max_new_tokens)
+
+    def generate(self) -> Comparison:
+        """Run it in this thread, and stream it."""
+        inputs = self._inputs
+        self.request.progress(**self.transcript.progress("running"))
+        comparison = self._lm.compare(
+            inputs.prompt,
+            inputs.recipe,
+            chat=inputs.chat,
+            watch=[inputs.watched] if inputs.watched is not None else [],
+            on_step=self._on_step,
+            stop=self.request.cancelled,
+            keep_cache=True,
+            **inputs.sampling.to_json(),
+        )
+        self._send()
+        return comparison
+
+    def _on_step(self, step: Step) -> None:
+        self.transcript.take(step)
+        if self.transcript.is_due:
+            self._send()
+
+    def _send(self) -> None:
+        self.request.delta(**self.transcript.new())
+        self.request.progress(**self.transcript.progress("running"))
+
+    def result(self, comparison: Comparison, *, scored: bool) -> dict[str, Any]:
+        """What the panel shows of a run that ended."""
+        rows = [
+            describe.row_json("baseline", comparison.baseline),
+            describe.row_json("steered", comparison.steered),
+        ]
+        scores = comparison.scores if scored else None
+        return self._result(rows, comparison.divergence) | {
+            "kl": _whole(scores.kl) if scores else None,
+            "kl_floor": describe.finite(scores.kl_floor) if scores else None,
+            "surprise": _whole(scores.surprise) if scores else None,
+        }
+
+    def partial_comparison(self) -> Comparison:
+        """What a run that was interrupted left: its texts, without keys and values."""
+        from steerwidgets.generation.comparison import Comparison
+        from steerwidgets.generation.rows import Plan, Row
+
+        inputs, lm = self._inputs, self._lm
+        prompt = lm.encode(inputs.prompt, chat=inputs.chat)
+        rows = [
+            Row(
+                tuple(ids),
+                lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False),
+                tuple(lm.tokens(ids)),
+                "stopped",
+                (),
+                Plan(prompt, recipe),
+            )
+            for ids, recipe in zip(self.transcript.texts(), (Recipe(), inputs.recipe), strict=True)
+        ]
+        return Comparison(lm.engine, prompt, inputs.recipe, inputs.sampling, rows)
+
+    def partial_result(self) -> dict[str, Any]:
+        """What the panel shows of a run that was interrupted."""
+        decode = self._lm.tokenizer.decode
+        rows = [
+            {
+                "name": name,
+                "tokens": describe.tokens_json(self._lm.tokens(ids)),
+                "text": decode(ids, clean_up_tokenization_spaces=False),
+                "ended": "stopped",
+                "watched": [*values, *([None] * (len(ids) - len(values)))],
+            }
+            for name, ids, values in zip(
+                ("baseline", "steered"), self.transcript.texts(), self.transcript.watched(), strict=True
+            )
+        ]
+        return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
+
+    def _result(self, rows: list[dict[str, Any]], divergence: int | None) -> dict[str, Any]:
+        inputs = self._inputs
+        return {
+            "rows": rows,
+            "divergence": divergence,
+            "watched": _domain(inputs.watched, rows),
+            "settings": dict(inputs.shown["settings"]),
+            "prompt": inputs.prompt,
+            "chat": inputs.chat,
+            "recipe": inputs.recipe.to_json(),
+            "steers": list(inputs.shown["steers"]),
+            "positions": dict(inputs.shown["positions"]),
+            "tokens_per_second": self.transcript.tokens_per_second,
+            "seconds": self.transcript.seconds,
+        }
+
+
+def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The scale that colours the tokens, and what its end is; the front-end chooses alike while they stream.
+
+    The feature's 99.5th percentile over its corpus where known, else its maximum there, else the largest value here.
+    """
+    if feature is None:
+        return None
+    own = {"key": feature.key, "label": feature.label}
+    if isinstance(feature, Feature):
+        corpus = feature.max_activation_of or "its corpus"
+        for end, name in ((feature.p995_activation, "99.5th percentile"), (feature.max_activation, "maximum")):
+            if end and end > 0:
+                return own | {"domain": end, "domain_source": f"{name} over {corpus}"}
+    values = [abs(value) for row in rows for value in row["watched"] if value is not None]
+    return own | {"domain": max(values, default=1.0) or 1.0, "domain_source": "largest in these texts"}
+
+
+def _whole(values: Sequence[float]) -> list[float] | None:
+    """Scores as JSON can hold them; None where steering overflowed and they mean nothing."""
+    return list(values) if all(map(math.isfinite, values)) else None

@@ -1,0 +1,131 @@
+"""Features, ops, tokens and runs as the plain values that the front-end reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.steer import Feature
+from steerwidgets.steering.ops import Op
+from steerwidgets.widgets.slider_reach import slider_reach
+
+if TYPE_CHECKING:
+    from steerwidgets.generation.rows import Row
+    from steerwidgets.model import LanguageModel
+    from steerwidgets.steer import Direction
+    from steerwidgets.steering.strength import Readout
+    from steerwidgets.transformer.prompts import Prompt, Token
+
+
+def model_json(lm: LanguageModel) -> dict[str, Any]:
+    """What the header says of the model."""
+    found = lm.provenance
+    return {
+        "name": lm.name,
+        "blocks": lm.architecture.layers,
+        "d_model": lm.architecture.d_model,
+        "device": found["device"],
+        "dtype": found["dtype"],
+        "has_chat_template": lm.has_chat_template,
+    }
+
+
+def feature_json(feature: Direction, median_norm: float | None = None) -> dict[str, Any]:
+    """One row of the feature list; `median_norm` is the median ‖h‖ at its site, where it was read."""
+    value: dict[str, Any] = {
+        "key": feature.key,
+        "kind": feature.kind,
+        "layer": feature.site.layer,
+        "stream": feature.site.stream,
+        "label": feature.label,
+        "norm": feature.norm,
+        "ops": list(feature.ops),
+        "index": None,
+        "max_activation": None,
+        "max_activation_of": None,
+        "p995_activation": None,
+        "label_source": "",
+        "full": feature.full_strength,
+        "reach": finite(slider_reach(feature, median_norm)),
+        "suggested": None,
+    }
+    if isinstance(feature, Feature):
+        suggested = feature.suggested
+        value |= {
+            "index": feature.index,
+            "max_activation": feature.max_activation,
+            "max_activation_of": feature.max_activation_of,
+            "p995_activation": feature.p995_activation,
+            "label_source": feature.label_source,
+            "suggested": suggested and {"op": suggested[0], "params": dict(suggested[1])},
+        }
+    return value
+
+
+def ops_json(ops: Mapping[str, Op]) -> dict[str, Any]:
+    """Ops with their formulas and numbers."""
+    return {name: _op_json(op) for name, op in ops.items()}
+
+
+def _op_json(op: Op) -> dict[str, Any]:
+    parameters = [
+        {
+            "name": p.name,
+            "symbol": p.symbol,
+            "unit": p.unit,
+            "default": p.default,
+            "min": p.low,
+            "max": p.high,
+            "step": p.step,
+            "optional": p.optional,
+            "raw": p.raw,
+        }
+        for p in op.parameters
+    ]
+    identity = dict(op.identity) if op.identity is not None else None
+    return {
+        "name": op.name,
+        "formula": op.formula,
+        "summary": op.summary,
+        "parameters": parameters,
+        "identity": identity,
+    }
+
+
+def tokens_json(tokens: Iterable[Token]) -> list[dict[str, Any]]:
+    """Tokens with exact text."""
+    return [asdict(token) for token in tokens]
+
+
+def prompt_json(tokens: Sequence[Token], prompt: Prompt, sinks: Sequence[bool]) -> list[dict[str, Any]]:
+    """The tokens of a prompt with what they are; position 0 is a sink even where nothing was read yet."""
+    flags = zip(tokens, prompt.special, prompt.template, sinks, strict=True)
+    return [
+        {**asdict(token), "special": special, "template": template, "sink": sink}
+        for token, special, template, sink in flags
+    ]
+
+
+def row_json(name: str, row: Row) -> dict[str, Any]:
+    """One generated text; the first watched feature's values go with it."""
+    watched = [None if values is None else finite(values[0]) for values in row.watched]
+    return {
+        "name": name,
+        "tokens": tokens_json(row.tokens),
+        "text": row.text,
+        "ended": row.ended,
+        "watched": watched,
+    }
+
+
+def readout_json(readout: Readout, note: str = "") -> dict[str, Any]:
+    """The strength of one steer, with a note beside its own."""
+    numbers = {name: finite(getattr(readout, name)) for name in ("ratio", "asked", "achieved")}
+    return {**numbers, "note": " · ".join(filter(None, (readout.note, note)))}
+
+
+def finite(value: float | None) -> float | None:
+    """A number as JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None

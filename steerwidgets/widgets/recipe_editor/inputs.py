@@ -1,0 +1,89 @@
+"""What the front-end wrote, checked: every mistake is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.generation.sampling import Sampling
+from steerwidgets.steer import Direction, Steer
+from steerwidgets.steering.positions import Positions
+from steerwidgets.steering.random_direction import RandomDirection
+from steerwidgets.steering.recipe import Recipe
+
+if TYPE_CHECKING:
+    from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run depends on.
+
+    Attributes:
+        watched: the feature whose activation colours the tokens.
+        shown: the panel's own traits as they were, for a result that says what was asked.
+    """
+
+    prompt: str
+    chat: bool
+    sampling: Sampling
+    recipe: Recipe
+    watched: Direction | None
+    shown: Mapping[str, Any]
+
+
+def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
+    """The inputs of a run.
+
+    Raises:
+        ValueError: one of them is not what it should be.
+    """
+    prompt = _expect("prompt", values["prompt"], str, "a text")
+    if not prompt.strip():
+        raise ValueError("The prompt is empty; write something to put to the model.")
+    chat = _expect("chat", values["chat"], bool, "true or false")
+    settings = _expect("settings", values["settings"], Mapping, "an object of sampling settings")
+    recipe = recipe_of(values["steers"], values["positions"], features)
+    key = _expect("watched", values["watched"], str, "the key of a feature, or empty")
+    watched = features.find(key) if key else next((steer.feature for steer in recipe), None)
+    return Inputs(prompt, chat, Sampling.of(settings), recipe, watched, values)
+
+
+def recipe_of(steers: Any, positions: Any, features: FeatureShelf) -> Recipe:
+    """The recipe of the steers that are switched on.
+
+    Raises:
+        ValueError: a steer or the positions are not what they should be, or the steers contradict each other.
+    """
+    entries = [_expect("a steer", steer, Mapping, "an object") for steer in _list("steers", steers)]
+    shared = _expect("positions", positions, Mapping, "an object")
+    return Recipe(tuple(_steer(entry, shared, features) for entry in entries if entry.get("enabled", True)))
+
+
+def _steer(entry: Mapping[str, Any], shared: Mapping[str, Any], features: FeatureShelf) -> Steer:
+    key = _expect("a steer's key", entry.get("key"), str, "the key of a feature")
+    op = _expect("a steer's op", entry.get("op"), str, "the name of an op")
+    numbers = _expect("a steer's params", entry.get("params", {}), Mapping, "an object of numbers")
+    own = entry.get("positions", {}) if shared.get("where") == "mixed" else shared
+    control = RandomDirection.from_json(entry.get("control"))
+    return Steer(features.find(key), features.op_names.op(op), numbers, _positions(own), control)
+
+
+def _positions(value: Any) -> Positions:
+    where = _expect("positions", value, Mapping, "an object")
+    _list("positions.indices", where.get("indices", ()))
+    _expect("positions.where", where.get("where", "all"), str, "a word such as all")
+    return Positions.from_json(where)
+
+
+def _list(name: str, value: Any) -> Sequence[Any]:
+    items: Sequence[Any] = _expect(name, value, (list, tuple), "a list")
+    return items
+
+
+def _expect(name: str, value: Any, kind: Any, expected: str) -> Any:
+    if not isinstance(value, kind):
+        given = "nothing" if value is None else f"{type(value).__name__} {value!r}"
+        raise ValueError(f"{name[0].upper()}{name[1:]} has to be {expected}, but {given[:80]} came.")
+    return value

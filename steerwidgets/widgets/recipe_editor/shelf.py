@@ -1,0 +1,81 @@
+"""The features that a widget can steer with: dictionaries, single directions, and those of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.steer import Direction, Feature
+from steerwidgets.transformer.sites import Site
+from steerwidgets.widgets.op_names import OpNames
+
+
+class FeatureShelf:
+    """Finds features by key, and says of them what a page shows.
+
+    Attributes:
+        norms: the median ‖h‖ of sites that were read, for how far their features' sliders go.
+
+    Raises:
+        TypeError: an item is no dictionary and no direction.
+    """
+
+    def __init__(self, features: Dictionary | Direction | Sequence[Dictionary | Direction]) -> None:
+        items = [features] if isinstance(features, Dictionary | Direction) else list(features)
+        for item in items:
+            if not isinstance(item, Dictionary | Direction):
+                raise TypeError(
+                    f"A panel steers with dictionaries and directions, but {type(item).__name__} was given; "
+                    "make one of it, as in sw.CAV(vectors, labels, layer=15)."
+                )
+        self.op_names = OpNames()
+        self.norms: dict[Site, float] = {}
+        self.dictionaries = [item for item in items if isinstance(item, Dictionary)]
+        self._singles: dict[str, Direction] = {}
+        for item in items:
+            if isinstance(item, Direction):
+                self.remember(item)
+
+    def remember(self, feature: Direction) -> None:
+        """Keep a feature that may belong to none of the dictionaries."""
+        self._singles[feature.key] = feature
+
+    def find(self, key: str) -> Direction:
+        """The feature of a key.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if key in self._singles:
+            return self._singles[key]
+        fingerprint, _, index = key.rpartition("/")
+        for dictionary in self.dictionaries:
+            if dictionary.fingerprint == fingerprint and index.isdecimal() and int(index) < len(dictionary):
+                return dictionary[int(index)]
+        raise ValueError(f"This panel has no feature {key!r}; it belongs to a dictionary that was not given to it.")
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a feature of that key."""
+        try:
+            self.find(key)
+        except ValueError:
+            return False
+        return True
+
+    def json(self, feature: Direction) -> dict[str, Any]:
+        """A feature as the front-end reads it."""
+        return self.op_names.feature_json(feature, self.norms.get(feature.site))
+
+    def provenance(self) -> dict[str, str]:
+        """What the dictionaries say of themselves."""
+        return {f"dictionary {i + 1}": f"{d!r} {dict(d.provenance)}" for i, d in enumerate(self.dictionaries)}
+
+    def usual_site(self) -> Site | None:
+        """A site to look at where the recipe is empty; None where there is no feature at all."""
+        homes = [d.site for d in self.dictionaries if len(d)] + [f.site for f in self.free()]
+        return homes[0] if homes else None
+
+    def free(self) -> list[Direction]:
+        """Directions that no dictionary lists."""
+        return [f for f in self._singles.values() if not isinstance(f, Feature)]

@@ -1,0 +1,188 @@
+"""The features of one dictionary as arrays, so that a million of them are filtered and sorted without being made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from steerwidgets.labels.labels import Count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from steerwidgets.dictionaries.base import Dictionary
+    from steerwidgets.dictionaries.evidence import FeatureEvidence
+    from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.steer import Direction
+
+_BARS: Final = 12
+_TALLEST: Final = 64
+
+
+class DictionarySource:
+    """A dictionary as a search sees it.
+
+    Attributes:
+        dictionary: the dictionary.
+        fingerprint: its name on the wire.
+    """
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self.dictionary = dictionary
+        self.fingerprint = dictionary.fingerprint
+        self._labelled: tuple[tuple[str, ...], NDArray[np.bool_]] | None = None
+        self._bars: dict[int, list[int] | None] = {}
+        self._bars_of: FeatureEvidence | None = None
+
+    def __len__(self) -> int:
+        return self.dictionary.size
+
+    def __getitem__(self, index: int) -> Direction:
+        return self.dictionary.feature(index)
+
+    def index_of(self, key: str) -> int | None:
+        """The feature of a key; None where it is of another dictionary."""
+        fingerprint, _, index = key.rpartition("/")
+        return int(index) if fingerprint == self.fingerprint and index.isdecimal() else None
+
+    def matches(self, query: str) -> Iterator[int]:
+        """The features whose labels hold the words of a query, the best first."""
+        return self.dictionary.matches(query)
+
+    def count(self, query: str) -> Count:
+        """How many there are."""
+        return self.dictionary.count(query)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What its arrays are made from: as long as these are the same objects, so are the arrays."""
+        return self.dictionary.statistics, self.dictionary.labels, self.own_labels
+
+    @property
+    def own_labels(self) -> tuple[int, ...]:
+        """The features that the user labelled."""
+        return tuple(self.dictionary.own_labels())
+
+    def known(self, name: str) -> NDArray[np.float32] | None:
+        """A number of every feature over the corpus, NaN where it is not known; None where none is."""
+        statistics: FeatureStatistics | None = self.dictionary.statistics
+        found = None if statistics is None else getattr(statistics, name)
+        return None if found is None else found.numpy()
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """Which features have a label."""
+        texts = self.dictionary.labels
+        if self._labelled is None or self._labelled[0] is not texts:
+            flags = np.fromiter(map(bool, texts), np.bool_, len(texts)) if texts else np.zeros(len(self), np.bool_)
+            self._labelled = texts, flags
+        own = self.own_labels
+        if not own:
+            return self._labelled[1]
+        found = self._labelled[1].copy()
+        found[list(own)] = True
+        return found
+
+    def bars(self, index: int) -> list[int] | None:
+        """A feature's histogram in twelve bars of log counts, 0 to 64; None where nothing is known."""
+        data = self.dictionary.feature_data
+        if data is not self._bars_of:
+            self._bars, self._bars_of = {}, data
+        if index not in self._bars:
+            self._bars[index] = None if data is None else bars(_counts(data, index))
+        return self._bars[index]
+
+    def facts(self) -> dict[str, Any]:
+        """What a list of dictionaries says of it."""
+        dictionary = self.dictionary
+        return {
+            "fingerprint": self.fingerprint,
+            "kind": dictionary.kind,
+            "layer": dictionary.site.layer,
+            "stream": dictionary.site.stream,
+            "name": _name(dictionary),
+            "size": dictionary.size,
+            "labelled": int(self.labelled().sum()),
+            "has_density": self.known("density") is not None,
+            "has_histogram": dictionary.feature_data is not None,
+        }
+
+
+class LooseSource:
+    """Directions that no dictionary lists, as a search sees them: few, labelled, and with nothing known of them."""
+
+    fingerprint: Final = ""
+    dictionary: Final = None
+
+    def __init__(self, directions: Sequence[Direction]) -> None:
+        self._directions = tuple(directions)
+
+    def __len__(self) -> int:
+        return len(self._directions)
+
+    def __getitem__(self, index: int) -> Direction:
+        return self._directions[index]
+
+    def __iter__(self) -> Iterator[Direction]:
+        return iter(self._directions)
+
+    def index_of(self, key: str) -> int | None:
+        """The direction of a key; None where it is not among them."""
+        return next((index for index, each in enumerate(self._directions) if each.key == key), None)
+
+    def matches(self, query: str) -> Iterator[int]:
+        """Those whose label or kind holds every word of a query."""
+        words = query.casefold().split()
+        texts = (f"{each.label} {each.kind}".casefold() for each in self._directions)
+        return (index for index, text in enumerate(texts) if all(word in text for word in words))
+
+    def count(self, query: str) -> Count:
+        """How many there are."""
+        return Count(sum(1 for _ in self.matches(query)))
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """The directions."""
+        return self._directions
+
+    def known(self, name: str) -> None:  # noqa: ARG002
+        """Nothing."""
+        return
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """All of them: a direction has the label that its maker gave it."""
+        return np.ones(len(self), np.bool_)
+
+    def bars(self, index: int) -> None:  # noqa: ARG002
+        """None."""
+        return
+
+
+Source = DictionarySource | LooseSource
+
+
+def bars(counts: Sequence[int] | NDArray[Any]) -> list[int] | None:
+    """Counts of equal bins as twelve bars of log(1 + count), the tallest 64; None where it never fires."""
+    counted = np.asarray(counts, np.float64)
+    if not counted.any():
+        return None
+    edges = np.linspace(0, len(counted), min(_BARS, len(counted)) + 1).round().astype(int)
+    merged = np.log1p(np.add.reduceat(counted, edges[:-1]))
+    heights: list[int] = np.ceil(merged / merged.max() * _TALLEST).astype(int).tolist()
+    return heights
+
+
+def _counts(data: FeatureEvidence, index: int) -> Any:
+    """A feature's counts without its examples, where these are kept apart."""
+    alone = getattr(data, "counts", None)
+    return alone(index) if callable(alone) else data[index].counts
+
+
+def _name(dictionary: Dictionary) -> str:
+    """What it is called in a list: the release that it is from, or its kind and site, the usual stream left out."""
+    said = dictionary.provenance
+    release = " ".join(filter(None, (said.get("release"), said.get("sae_id"))))
+    site = dictionary.site
+    stream = "" if site.stream == "resid_post" else f" {site.stream}"
+    return release or f"{dictionary.kind} {site.layer}{stream}"
