@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from steerwidgets.corpus.settings import Settings
 
@@ -23,22 +23,13 @@ if TYPE_CHECKING:
     from steerwidgets.corpus.index import CorpusIndex
     from steerwidgets.corpus.progress import OnProgress
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 __all__ = ["build", "merge", "open"]
 
 
-class HasEngine(Protocol):
-    """A `LanguageModel`, as far as a corpus needs it."""
-
-    @property
-    def engine(self) -> Engine:
-        """The model with its tokenizer."""
-        ...
-
-
 def build(
-    lm: HasEngine,
+    lm: LoadedModel,
     dictionaries: Dictionary | Sequence[Dictionary],
     texts: Iterable[Any],
     path: str | Path,
@@ -109,7 +100,7 @@ def build(
     from steerwidgets.dictionaries.base import Dictionary
 
     given = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
-    on_cpu = lm.engine.architecture.input_device.type == "cpu"
+    on_cpu = lm.architecture.input_device.type == "cpu"
     settings = Settings(
         examples=examples,
         quantiles=quantiles,
@@ -125,7 +116,7 @@ def build(
     told = Bar() if on_progress is None else on_progress
     with contextlib.closing(told) if isinstance(told, Bar) else contextlib.nullcontext():
         return run(
-            lm.engine,
+            lm,
             given,
             texts,
             Path(path),
@@ -163,6 +154,6 @@ def merge(paths: Sequence[str | Path], path: str | Path) -> CorpusIndex:
         FileNotFoundError: there is no index at one of the paths.
         ValueError: they are of different models, dictionaries or settings, hold the same run twice, or are damaged.
     """
-    from steerwidgets.corpus.merging import merge as run
+    from steerwidgets.corpus.parts import merge as run
 
     return run(paths, Path(path))

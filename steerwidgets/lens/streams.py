@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.hooks import RemovableHandle
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.loaded import LoadedModel
 
 _ON_DEVICE: Final = 2**30
 """Residuals of more bytes wait in the machine's own memory, and go back to the device chunk by chunk."""
@@ -63,16 +63,16 @@ class StreamReader:
     """Hooks that keep some positions of some streams during one forward pass.
 
     Args:
-        engine: the model.
+        lm: the model.
         sites: what to keep.
         columns: which positions of the pass; all where None.
         changed: the sites that the last row's recipe changes.
     """
 
     def __init__(
-        self, engine: Engine, sites: Sequence[Site], columns: Sequence[int] | None, changed: Sequence[Site] = ()
+        self, lm: LoadedModel, sites: Sequence[Site], columns: Sequence[int] | None, changed: Sequence[Site] = ()
     ) -> None:
-        self._engine = engine
+        self._lm = lm
         self._sites = list(dict.fromkeys(sites))
         self._columns = None if columns is None else list(columns)
         self._changed = tuple(changed)
@@ -97,7 +97,7 @@ class StreamReader:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """While it lasts, streams are kept; enter it inside the `Steering`, so that its changes are seen."""
-        architecture, thread = self._engine.architecture, threading.get_ident()
+        architecture, thread = self._lm.architecture, threading.get_ident()
         handles: list[RemovableHandle] = []
         wanted = [(site, self._keeper(index)) for index, site in enumerate(self._sites)]
         wanted += [(site, self._keep_after(site)) for site in self._changed]
@@ -113,13 +113,13 @@ class StreamReader:
         """One forward pass; where the unembed was never checked, with the model's own logits at its last position."""
         import torch
 
-        model: Any = self._engine.model
-        is_checked = Unembed(self._engine.architecture).is_fitted
+        model: Any = self._lm.model
+        is_checked = Unembed(self._lm.architecture).is_fitted
         with torch.no_grad(), self.attached():
             if not is_checked and "logits_to_keep" in inspect.signature(model.forward).parameters:
                 self._logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()
             else:
-                self._engine.architecture.base(**inputs)
+                self._lm.architecture.base(**inputs)
 
     def streams(self) -> Streams:
         """What was kept."""
@@ -160,7 +160,7 @@ class StreamReader:
 
 
 def read_text(
-    engine: Engine,
+    lm: LoadedModel,
     ids: Sequence[int],
     recipes: Sequence[Recipe | None],
     known: Known,
@@ -170,7 +170,7 @@ def read_text(
     """Some streams of a text in one forward pass, one row for each recipe; the last one's changes are kept, too.
 
     Args:
-        engine: the model.
+        lm: the model.
         ids: the text.
         recipes: what steers each row; None steers nothing.
         known: prompt lengths, special ids and template positions of the rows.
@@ -183,10 +183,10 @@ def read_text(
     """
     import torch
 
-    architecture, last = engine.architecture, recipes[-1]
+    architecture, last = lm.architecture, recipes[-1]
     architecture.refuse_compiled()
-    reader = StreamReader(engine, sites, columns, last.sites if last is not None else ())
+    reader = StreamReader(lm, sites, columns, last.sites if last is not None else ())
     rows = torch.tensor([list(ids)] * len(recipes), device=architecture.input_device)
-    with engine.lock, Steering(architecture, list(recipes), known, reader.watch):
+    with lm.lock, Steering(architecture, list(recipes), known, reader.watch):
         reader.run({"input_ids": rows, "attention_mask": torch.ones_like(rows), "use_cache": False})
     return reader.streams()

@@ -18,9 +18,9 @@ from steerwidgets.transformer.written_to_residual import OF_RESIDUAL, written
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
 
 TokenValues = tuple[tuple[Token, float], ...]
@@ -65,7 +65,7 @@ class LogitDifference:
         return f"{_beside(logits)}\n\n{likely}"
 
 
-def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
+def top_logits(lm: LoadedModel, direction: Direction, k: int) -> TopLogits:
     """What a direction adds to the logits if it reaches the end of the residual stream as it is.
 
     `W_U (g ⊙ v)` with the final norm's gain `g`, and `v` centred first where the norm is a LayerNorm. The norm's
@@ -76,19 +76,19 @@ def top_logits(engine: Engine, direction: Direction, k: int) -> TopLogits:
     (`steerwidgets.transformer.written_to_residual`).
 
     Args:
-        engine: the model.
+        lm: the model.
         direction: a direction; its stored vector counts, so an MFA's component is `μ_k` minus the mixture's mean.
         k: how many tokens of either kind.
 
     Raises:
         ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
     """
-    [scores] = token_scores(engine, [direction])
+    [scores] = token_scores(lm, [direction])
     top, bottom = scores.topk(k), (-scores).topk(k)
-    return TopLogits(_named(engine, top.indices, top.values), _named(engine, bottom.indices, -bottom.values))
+    return TopLogits(_named(lm, top.indices, top.values), _named(lm, bottom.indices, -bottom.values))
 
 
-def token_scores(engine: Engine, directions: Sequence[Direction]) -> Tensor:
+def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
     """What some directions add to every token's logit, all through the unembed at once; see `top_logits`.
 
     Returns:
@@ -99,7 +99,7 @@ def token_scores(engine: Engine, directions: Sequence[Direction]) -> Tensor:
     """
     import torch
 
-    architecture = engine.architecture
+    architecture = lm.architecture
     rows = []
     for direction in (_as_written(architecture, each) for each in directions):
         if len(direction.vector) != architecture.d_model:
@@ -137,36 +137,36 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
     return Direction(*found, direction.label)
 
 
-def logit_difference(engine: Engine, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
+def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
     """What a recipe does to the logits of the token after a prompt: both rows in one batch.
 
     Args:
-        engine: the model.
+        lm: the model.
         prompt: the prompt.
         recipe: what steers.
         k: how many tokens of each kind.
     """
-    plain, steered = next_token_logits(engine, prompt, [None, recipe])
+    plain, steered = next_token_logits(lm, prompt, [None, recipe])
     raw = steered - plain
     centred = raw - raw.mean()
     up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
     return LogitDifference(
         raw,
         centred,
-        _named(engine, up.indices, up.values),
-        _named(engine, down.indices, -down.values),
-        _named(engine, any_way.indices, centred[any_way.indices]),
-        *(_likely(engine, logits, k) for logits in (plain, steered)),
+        _named(lm, up.indices, up.values),
+        _named(lm, down.indices, -down.values),
+        _named(lm, any_way.indices, centred[any_way.indices]),
+        *(_likely(lm, logits, k) for logits in (plain, steered)),
     )
 
 
-def _likely(engine: Engine, logits: Tensor, k: int) -> TokenValues:
+def _likely(lm: LoadedModel, logits: Tensor, k: int) -> TokenValues:
     top = logits.softmax(-1).topk(k)
-    return _named(engine, top.indices, top.values)
+    return _named(lm, top.indices, top.values)
 
 
-def _named(engine: Engine, indices: Tensor, values: Tensor) -> TokenValues:
-    named = prompts.tokens(engine.tokenizer, indices.tolist())
+def _named(lm: LoadedModel, indices: Tensor, values: Tensor) -> TokenValues:
+    named = prompts.tokens(lm.tokenizer, indices.tolist())
     return tuple(zip(named, values.tolist(), strict=True))
 
 

@@ -12,8 +12,8 @@ from steerwidgets.steering.hooks import Steering
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
 
 
@@ -32,14 +32,14 @@ class Scores:
     kl_floor: float
 
 
-def teacher_forced(engine: Engine, prompt: Prompt, generated: Sequence[int], recipe: Recipe) -> Scores:
+def teacher_forced(lm: LoadedModel, prompt: Prompt, generated: Sequence[int], recipe: Recipe) -> Scores:
     """Read a text once more with and without steering, its own tokens as the prefix of every step.
 
     Once two texts part, their steps have different prefixes; reading the same tokens both ways keeps them comparable.
     The rows are unsteered, steered, and unsteered again (the floor). Temperature and top-k play no part.
 
     Args:
-        engine: the model.
+        lm: the model.
         prompt: the prompt of the text.
         generated: the ids that followed it.
         recipe: what steered it.
@@ -49,19 +49,19 @@ def teacher_forced(engine: Engine, prompt: Prompt, generated: Sequence[int], rec
     if not generated:
         return Scores((), (), 0.0)
     ids = torch.tensor([[*prompt.token_ids, *generated]]).expand(3, -1)
-    known = engine.known([prompt] * 3)
-    with engine.lock, torch.no_grad(), Steering(engine.architecture, [None, recipe, None], known):
-        logits = _last_logits(engine, ids, len(generated))
+    known = lm.known([prompt] * 3)
+    with lm.lock, torch.no_grad(), Steering(lm.architecture, [None, recipe, None], known):
+        logits = _last_logits(lm, ids, len(generated))
     plain, steered, again = (row.log_softmax(-1) for row in logits)
     surprise = -plain.gather(-1, torch.tensor(list(generated), device=plain.device)[:, None])[:, 0]
     return Scores(tuple(_kl(steered, plain).tolist()), tuple(surprise.tolist()), float(_kl(again, plain).max()))
 
 
-def surprises(engine: Engine, prompt: Prompt, texts: Sequence[Sequence[int]]) -> list[float]:
+def surprises(lm: LoadedModel, prompt: Prompt, texts: Sequence[Sequence[int]]) -> list[float]:
     """The mean of -log p of the tokens of several texts after one prompt, under the unsteered model.
 
     Args:
-        engine: the model.
+        lm: the model.
         prompt: what they followed.
         texts: their generated ids.
 
@@ -72,8 +72,8 @@ def surprises(engine: Engine, prompt: Prompt, texts: Sequence[Sequence[int]]) ->
 
     longest = max(map(len, texts), default=0)
     ids = torch.tensor([[*prompt.token_ids, *text, *[0] * (longest - len(text))] for text in texts])
-    with engine.lock, torch.no_grad():
-        logs = _last_logits(engine, ids, longest).log_softmax(-1) if longest else None
+    with lm.lock, torch.no_grad():
+        logs = _last_logits(lm, ids, longest).log_softmax(-1) if longest else None
     means = []
     for row, text in enumerate(texts):
         own = [] if logs is None else logs[row, range(len(text)), list(text)].tolist()
@@ -81,7 +81,7 @@ def surprises(engine: Engine, prompt: Prompt, texts: Sequence[Sequence[int]]) ->
     return means
 
 
-def next_token_logits(engine: Engine, prompt: Prompt, recipes: Sequence[Recipe | None]) -> Tensor:
+def next_token_logits(lm: LoadedModel, prompt: Prompt, recipes: Sequence[Recipe | None]) -> Tensor:
     """The logits of the token after a prompt, one row for each recipe, all in one batch.
 
     Returns:
@@ -90,25 +90,25 @@ def next_token_logits(engine: Engine, prompt: Prompt, recipes: Sequence[Recipe |
     import torch
 
     ids = torch.tensor([list(prompt.token_ids)]).expand(len(recipes), -1)
-    known = engine.known([prompt] * len(recipes))
-    with engine.lock, torch.no_grad(), Steering(engine.architecture, list(recipes), known):
-        return _run(engine, ids, keep=1)[:, -1].float().cpu()
+    known = lm.known([prompt] * len(recipes))
+    with lm.lock, torch.no_grad(), Steering(lm.architecture, list(recipes), known):
+        return _run(lm, ids, keep=1)[:, -1].float().cpu()
 
 
-def _last_logits(engine: Engine, ids: Tensor, count: int) -> Tensor:
+def _last_logits(lm: LoadedModel, ids: Tensor, count: int) -> Tensor:
     """The logits that the last `count` tokens were drawn from, float32 [row, count, vocabulary]."""
-    return _run(engine, ids, keep=count + 1)[:, -(count + 1) : -1].float()
+    return _run(lm, ids, keep=count + 1)[:, -(count + 1) : -1].float()
 
 
-def _run(engine: Engine, ids: Tensor, *, keep: int) -> Tensor:
+def _run(lm: LoadedModel, ids: Tensor, *, keep: int) -> Tensor:
     """The model's own logits of the last `keep` positions (of all, where it can't be asked for some)."""
     import torch
 
-    device = engine.architecture.input_device
-    takes_slice = "logits_to_keep" in inspect.signature(engine.model.forward).parameters
+    device = lm.architecture.input_device
+    takes_slice = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
     wanted = {"logits_to_keep": keep} if takes_slice else {}
     mask = torch.ones_like(ids).to(device)
-    logits: Tensor = engine.model(input_ids=ids.to(device), attention_mask=mask, use_cache=False, **wanted).logits
+    logits: Tensor = lm.model(input_ids=ids.to(device), attention_mask=mask, use_cache=False, **wanted).logits
     return logits
 
 

@@ -18,7 +18,7 @@ from steerwidgets.transformer.sites import Site
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from steerwidgets.steering.to_pyvene import HasEngine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 FORMAT: Final = "steerwidgets.recipe/1"
 
@@ -120,7 +120,7 @@ class Recipe:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
 
-    def to_pyvene(self, model: HasEngine | nn.Module) -> Any:
+    def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
         """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `pyvene_bridge`."""
         from steerwidgets.steering.to_pyvene import to_pyvene
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steering.hooks import Steering
+    from steerwidgets.transformer.loaded import LoadedModel
 
 KEPT_BYTES: Final = 256 * 2**20
 """Keys and values of more bytes are let go when the run ends; its tokens are then read with their whole text."""
@@ -24,9 +24,9 @@ class RunCache:
     masks see to the windows as in a run without it. Models with states other than keys and values keep nothing.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.past: Any = _new_cache() if _can_be_cut(engine) else None
+    def __init__(self, lm: LoadedModel) -> None:
+        self._lm = lm
+        self.past: Any = _new_cache() if _can_be_cut(lm) else None
         self._steering: Steering | None = None
         self._prompts: tuple[Tensor, Tensor] | None = None
         self._rows: list[list[int]] = []
@@ -75,7 +75,7 @@ class RunCache:
             raise RuntimeError("The run that this cache was made for has not ended.")
         ids, of_prompt = self._prompts
         length = ids.shape[1] + step
-        device = self._engine.architecture.input_device
+        device = self._lm.architecture.input_device
         past = _new_cache()
         for index, layer in enumerate(self.past.layers if length else ()):
             past.update(layer.keys[..., :length, :], layer.values[..., :length, :], index)
@@ -97,6 +97,6 @@ def _new_cache() -> Any:
     return DynamicCache()
 
 
-def _can_be_cut(engine: Engine) -> bool:
-    kinds = getattr(engine.architecture.config, "layer_types", None) or ()
-    return set(kinds) <= _PLAIN_LAYERS and not getattr(engine.model, "_is_stateful", False)
+def _can_be_cut(lm: LoadedModel) -> bool:
+    kinds = getattr(lm.architecture.config, "layer_types", None) or ()
+    return set(kinds) <= _PLAIN_LAYERS and not getattr(lm.model, "_is_stateful", False)

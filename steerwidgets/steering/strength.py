@@ -14,9 +14,9 @@ from steerwidgets.transformer.residuals import Residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
     from steerwidgets.steer import Steer
     from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site
 
@@ -39,7 +39,7 @@ class Readout:
     note: str = ""
 
 
-def residuals_under(engine: Engine, prompt: Prompt, recipe: Recipe) -> Residuals:
+def residuals_under(lm: LoadedModel, prompt: Prompt, recipe: Recipe) -> Residuals:
     """The streams that a recipe changes, as they enter each of its sites while it acts: before the change there.
 
     What a steer at an earlier block does is in them; for a recipe of one site they are the unsteered streams.
@@ -51,10 +51,10 @@ def residuals_under(engine: Engine, prompt: Prompt, recipe: Recipe) -> Residuals
     def keep(site: Site) -> Watch:
         return lambda stream, _layout: values.__setitem__(site, stream.detach().float().cpu())
 
-    ids = torch.tensor([prompt.token_ids], device=engine.architecture.input_device)
+    ids = torch.tensor([prompt.token_ids], device=lm.architecture.input_device)
     watch = {site: keep(site) for site in recipe.sites}
-    with engine.lock, torch.no_grad(), Steering(engine.architecture, recipe, engine.known([prompt]), watch):
-        engine.architecture.base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    with lm.lock, torch.no_grad(), Steering(lm.architecture, recipe, lm.known([prompt]), watch):
+        lm.architecture.base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     return Residuals(values, torch.arange(len(prompt))[None])
 
 

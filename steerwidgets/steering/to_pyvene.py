@@ -7,12 +7,12 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steerwidgets.engine import Engine, model_lock
 from steerwidgets.steering.hooks import SiteChange, check_fits
 from steerwidgets.transformer.architecture import Architecture, remove_all
 from steerwidgets.transformer.layout import Known, LayoutTracker
+from steerwidgets.transformer.loaded import LoadedModel, model_lock
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,16 +21,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.sites import Site
 
 
-class HasEngine(Protocol):
-    """A `LanguageModel`, as far as this module needs it."""
-
-    @property
-    def engine(self) -> Engine:
-        """The model with its parts."""
-        ...
-
-
-def to_pyvene(recipe: Recipe, model: HasEngine | nn.Module) -> Any:
+def to_pyvene(recipe: Recipe, model: LoadedModel | nn.Module) -> Any:
     """An IntervenableModel with one intervention for each site of a recipe, which do what our own hooks do.
 
     Its `forward` and `generate` are called as pyvene's are, and steer at every forward pass where the recipe says;
@@ -181,15 +172,14 @@ def _import_error(error: ImportError) -> ImportError:
 def _run(recipe: Recipe, model: Any) -> _Run:
     from torch import nn
 
-    engine = getattr(model, "engine", None)
-    if not isinstance(engine, Engine) and not isinstance(model, nn.Module):
+    if not isinstance(model, LoadedModel | nn.Module):
         raise TypeError(
             f"to_pyvene takes a LanguageModel or the Hugging Face model itself, but a {type(model).__name__} was given."
         )
     if not len(recipe):
         raise ValueError("The recipe is empty, so there is nothing that pyvene could do; add a steer to it.")
-    if isinstance(engine, Engine):
-        run = _Run(recipe, engine.architecture, engine.special_ids)
+    if isinstance(model, LoadedModel):
+        run = _Run(recipe, model.architecture, model.special_ids)
     else:
         run = _Run(recipe, Architecture(model), frozenset())
         for steer in recipe:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from unicodedata import east_asian_width
 
 from steerwidgets.transformer.prompts import Token
@@ -43,3 +45,50 @@ def _padded(text: str, width: int, numeric: bool) -> str:
 
 def _width(text: str) -> int:
     return sum(2 if east_asian_width(character) in "FW" else 1 for character in text)
+
+
+_POP, _POP_ISOLATE = "\u202c", "\u2069"
+_BEGIN: Final = dict.fromkeys("\u202a\u202b\u202d\u202e", _POP) | dict.fromkeys("\u2066\u2067\u2068", _POP_ISOLATE)
+
+
+def whole(value: Any) -> Any:
+    """JSON in which U+FFFD stands for every half of a character (lone surrogates); what is whole stays as it is."""
+    if isinstance(value, str):
+        return value if value.isascii() or _is_whole(value) else _whole(value)
+    if isinstance(value, Mapping):
+        return {whole(name): whole(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(each) for each in value]
+    return value
+
+
+def closed(text: str) -> str:
+    """A text that ends every turn of writing direction that it begins (Unicode's Annex 9, X1 to X8)."""
+    ends: list[str] = []
+    for character in text:
+        if character in _BEGIN:
+            ends.append(_BEGIN[character])
+        elif character == _POP_ISOLATE and character in ends:
+            while ends.pop() != character:
+                pass
+        elif ends and character == ends[-1]:
+            ends.pop()
+    return text + "".join(reversed(ends))
+
+
+def as_json(value: Any) -> str:
+    """JSON as text that every file can hold."""
+    return json.dumps(whole(value), ensure_ascii=False, allow_nan=False)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _whole(text: str) -> str:
+    """Two halves that belong together become their character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

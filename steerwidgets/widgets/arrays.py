@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -50,3 +51,22 @@ def decode_array(value: Mapping[str, Any]) -> NDArray[Any]:
     if flat.size != int(np.prod(shape, dtype=np.int64)):
         raise ValueError(f"An array of shape {list(shape)} was announced, but {flat.size} numbers came.")
     return flat.reshape(shape).astype(np.dtype(dtype))
+
+
+def pack(array: NDArray[Any]) -> dict[str, Any]:
+    """An array as JSON: `{data: base64, dtype, shape}`.
+
+    Raises:
+        ValueError: the dtype is not one that the front-end can read.
+    """
+    value = encode_array(array)
+    return {**value, "data": base64.b64encode(value["data"]).decode("ascii")}
+
+
+def unpack(value: Mapping[str, Any]) -> NDArray[Any]:
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: the value is not a packed array.
+    """
+    return decode_array({**value, "data": base64.b64decode(value["data"])})

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import anywidget
 
-from steerwidgets.whole_text import as_json, whole
+from steerwidgets.transformer.plain_text import as_json, whole
 from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 

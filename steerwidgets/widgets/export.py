@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.whole_text import whole
+from steerwidgets.transformer.plain_text import whole
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary

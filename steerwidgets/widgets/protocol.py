@@ -240,3 +240,27 @@ def described(error: BaseException) -> dict[str, str]:
     kind = "BadRequest" if isinstance(error, _MalformedError) else type(error).__name__
     expected = isinstance(error, ValueError | TypeError | KeyError | IndexError | OSError) and text
     return {"message": text if expected else f"{kind}: {text}".rstrip(": "), "kind": kind}
+
+
+@contextmanager
+def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a model's lock; while another run has it, the page is told.
+
+    Args:
+        lock: the model's.
+        request: for which.
+        on_wait: called once where there is another run, before the page is told.
+
+    Raises:
+        Cancelled: the request was cancelled meanwhile.
+    """
+    if not lock.acquire(blocking=False):
+        on_wait()
+        request.progress(state="waiting")
+        while not lock.acquire(timeout=0.05):
+            if request.cancelled.is_set():
+                raise Cancelled
+    try:
+        yield
+    finally:
+        lock.release()

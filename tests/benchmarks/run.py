@@ -51,7 +51,7 @@ def generation(lm: sw.LanguageModel, tokens: int, repeat: int) -> list[tuple[str
     sampling = Sampling(max_new_tokens=tokens)
 
     def run(*recipes: Recipe) -> Callable[[], object]:
-        return lambda: generate_rows(lm.engine, [Plan(encoded, recipe) for recipe in recipes], sampling)
+        return lambda: generate_rows(lm, [Plan(encoded, recipe) for recipe in recipes], sampling)
 
     def plain(rows: int) -> Callable[[], object]:
         settings = {"do_sample": True, "temperature": 0.7, "top_k": 50}

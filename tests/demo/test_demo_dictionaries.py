@@ -173,7 +173,7 @@ def test_held_out_likelihood_of_the_mixture(embedded):
     for row in HELD_OUT["rows"]:
         residuals = embedded.residuals(row["ids"], [SITE])
         keep = residuals.counted(SITE)[0] & torch.tensor(row["counted"], dtype=torch.bool)
-        keep &= ~torch.tensor([each in embedded.engine.special_ids for each in row["ids"]])
+        keep &= ~torch.tensor([each in embedded.special_ids for each in row["ids"]])
         keep[0] = False
         values.append(-mfa.log_likelihood(residuals.values[SITE][0][keep]))
     assert float(torch.cat(values).mean()) == pytest.approx(said["small_set"], abs=0.5)

@@ -26,7 +26,7 @@ def ocean(embedded):
     from steerwidgets.dictionaries.cav.fit import mean_difference
 
     texts = [[embedded.encode(text, chat=False) for text in each] for each in (OCEAN, PLAIN)]
-    vector = mean_difference(embedded.engine, *texts, SITE)
+    vector = mean_difference(embedded, *texts, SITE)
     return sw.Direction(vector / vector.norm(), SITE, "ocean")
 
 

@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steerwidgets.demo import model as demo
+from steerwidgets.demo.cache import DemoModelUnavailable, DemoSource
 from steerwidgets.demo.conversion import CHAT_TEMPLATE
 from steerwidgets.demo.model import demo_manifest, fetch_demo_model, load_demo_model
-from steerwidgets.demo.source import DemoModelUnavailable, DemoSource
 
 HIDDEN, HEADS, KV_HEADS, FFN, LAYERS = 64, 2, 1, 96, 2
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -28,7 +28,7 @@ def read(embedded, sae):
     from embedded.sae.metrics import read_counted
 
     rows = HELDOUT["tokens"].long()
-    h, keep = read_counted(embedded.engine, sae.site, rows, HELDOUT["mask"])
+    h, keep = read_counted(embedded, sae.site, rows, HELDOUT["mask"])
     return h, keep, rows
 
 
@@ -72,7 +72,7 @@ def test_recovers_the_loss_as_reported(embedded, sae, read):
     from embedded.sae.metrics import losses
 
     h, keep, rows = read
-    found, said = losses(embedded.engine, sae, rows, keep, h.mean(0)), REPORT["shipped_rows"]
+    found, said = losses(embedded, sae, rows, keep, h.mean(0)), REPORT["shipped_rows"]
     assert found.recovered == pytest.approx(said["loss_recovered"], abs=2e-3)
     for name, loss in said["loss"].items():
         assert getattr(found, name) == pytest.approx(loss, abs=5e-3), name
@@ -100,7 +100,7 @@ def test_figures_agree_with_the_formulas(embedded, sae, read):
         logits = embedded.model(row).logits[0, :-1]
     handle.remove()
     each = -torch.log_softmax(logits, -1)[torch.arange(len(logits)), row[0, 1:]]
-    found = losses(embedded.engine, sae, row, keep, torch.zeros(576))
+    found = losses(embedded, sae, row, keep, torch.zeros(576))
     assert found.spliced == pytest.approx(float(each[keep[0, :-1]].mean()), abs=1e-4)
 
 

@@ -99,7 +99,7 @@ def test_generation_token_for_token(lm):
     ids = list(PROMPT)
     for _ in range(6):
         token = int(hooked(lm.model, to_three, ids)[0][-1].argmax())
-        if token in lm.engine.end_ids:
+        if token in lm.end_ids:
             break
         ids.append(token)
     assert lm.compare(PROMPT, steers, temperature=0, max_new_tokens=6).steered.token_ids == tuple(ids[len(PROMPT) :])

@@ -172,7 +172,7 @@ def test_end_ids_come_from_every_source(fresh, source):
 
 def test_an_end_token_in_the_prompt_ends_nothing(llama):
     prompt = (*PROMPT[:4], 1, 1, *PROMPT[4:], 1)
-    expected = naive.greedy(llama.model, prompt, count=5, end=llama.engine.end_ids)
+    expected = naive.greedy(llama.model, prompt, count=5, end=llama.end_ids)
     assert llama.compare(prompt, None, temperature=0, max_new_tokens=5).baseline.token_ids == expected
 
 
@@ -252,7 +252,7 @@ def test_watched_values_are_fresh_reads_before_the_change(lm, where, use_cache):
     watched = [here.direction, sw.Direction(vector(6), sw.Site(2, "mlp_out")), sw.Direction(vector(8), sw.Site(1))]
     plans = [Plan(lm.encode(PROMPT), sw.Recipe()), Plan(lm.encode(PROMPT[:5]), steers), Plan(lm.encode([7]), steers)]
     sampling = sw.Sampling(temperature=0, max_new_tokens=5)
-    rows = generate_rows(lm.engine, plans, sampling, watch=watched, use_cache=use_cache)
+    rows = generate_rows(lm, plans, sampling, watch=watched, use_cache=use_cache)
     for plan, row, mine in zip(plans, rows, ((), changes, changes), strict=True):
         text = (*plan.prompt.token_ids, *row.token_ids)
         sites = [(1, "resid_post"), (2, "mlp_out")]

@@ -73,7 +73,7 @@ def test_whole_texts(llama, settings):
         scores = reference(naive.logits(llama.model, text)[-1].tolist(), counted, sampling)
         noise = gumbel_noise(9, step, len(scores)).tolist() if sampling.temperature else [0.0] * len(scores)
         token = max(range(len(scores)), key=lambda i: scores[i] + noise[i])
-        if token in llama.engine.end_ids:
+        if token in llama.end_ids:
             break
         text.append(token)
     out = llama.compare(PROMPT, None, max_new_tokens=6, seed=9, **settings)

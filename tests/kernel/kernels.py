@@ -38,7 +38,7 @@ from support import models, toks
 import steerwidgets as sw
 lm = sw.LanguageModel(models.make("llama", max_position_embeddings=8192), toks.byte_level())
 with torch.no_grad():
-    lm.model.get_output_embeddings().weight[sorted(lm.engine.special_ids)] = 0  # texts never end by themselves
+    lm.model.get_output_embeddings().weight[sorted(lm.special_ids)] = 0  # texts never end by themselves
 cavs = sw.CAV(torch.randn(2, 32, generator=torch.Generator().manual_seed(1)), ["the sea", "food"], layer=1)
 pace = lm.model.register_forward_pre_hook(lambda *_: time.sleep(0.01))  # a model of at most 100 tokens a second
 """

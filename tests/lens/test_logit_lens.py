@@ -81,7 +81,7 @@ def test_other_tokens_are_tracked_without_a_second_run(llama, monkeypatch):
         assert ours.tracked_ranks.tolist() == theirs.tracked_ranks.tolist()
     assert tracked.recipe is not None
     assert lens.baseline.track([7]).recipe is None
-    from steerwidgets.lens.top_logits import logit_lens
+    from steerwidgets.lens import logit_lens
 
     monkeypatch.setattr(logit_lens, "KEPT_BYTES", 10)
     large = llama.logit_lens(PROMPT)

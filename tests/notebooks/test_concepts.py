@@ -27,7 +27,7 @@ QUICK = Settings(epochs=2, batch_size=2, top_k=2, learning_rate=0.02, l1=0.05)
 
 def rows(lm):
     sides = ((SEA, True), (CODE, False))
-    return [example_row(lm.engine, text, 32, positive=positive) for texts, positive in sides for text in texts]
+    return [example_row(lm, text, 32, positive=positive) for texts, positive in sides for text in texts]
 
 
 def test_training_above_is_the_whole_training(llama):
@@ -36,8 +36,8 @@ def test_training_above_is_the_whole_training(llama):
     for row in found:
         read = llama.residuals(list(row.prompt.token_ids), [SITE])
         residuals[row.prompt.token_ids] = read.values[SITE][0]
-    whole = Trainer(llama.engine, SITE, found, QUICK)
-    above = TrainerAbove(llama.engine, SITE, found, QUICK, residuals, fast=False)
+    whole = Trainer(llama, SITE, found, QUICK)
+    above = TrainerAbove(llama, SITE, found, QUICK, residuals, fast=False)
     for expected, step in zip(whole.run(), above.run(), strict=True):
         assert step.lm_loss == pytest.approx(expected.lm_loss, abs=1e-4)
         assert step.l1_loss == pytest.approx(expected.l1_loss, abs=1e-3)

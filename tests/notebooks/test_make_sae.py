@@ -41,7 +41,7 @@ def corpus(tmp_path, monkeypatch):
 @pytest.fixture
 def parts(corpus, llama):
     for path, part, rows in activations.missing_parts(SITE):
-        activations._read_part(llama.engine, SITE, path, part, rows)
+        activations._read_part(llama, SITE, path, part, rows)
     return activations.parts_of(SITE)
 
 
@@ -126,7 +126,7 @@ def test_features_show_what_a_plain_count_shows(parts, llama):
     known = make_features.statistics(fired, dictionary.size)
     assert known.tokens == len(dense)
     assert torch.allclose(known.density, (dense > 0).float().mean(0))
-    data = make_features.feature_data(dictionary, llama.engine, fired, "tiny")
+    data = make_features.feature_data(dictionary, llama, fired, "tiny")
     places = [(part, *place) for part in parts for place in part.places().tolist()]
     for index in range(dictionary.size):
         values = dense[:, index]

@@ -112,7 +112,7 @@ def test_compare(lm, case):
     for row, edits in ((out.baseline, ()), (out.steered, [(1, reference, *case)])):
         expected = naive_greedy(lm.model, PROMPT, *edits)
         assert row.token_ids == expected[: len(row.token_ids)]
-        assert len(row.token_ids) == 8 or expected[len(row.token_ids)] in lm.engine.end_ids
+        assert len(row.token_ids) == 8 or expected[len(row.token_ids)] in lm.end_ids
 
 
 @families

@@ -53,7 +53,7 @@ def test_one_forward(lm, both):
 def test_compare_generates_what_the_reference_does(lm, both):
     steers, changes = both
     out = lm.compare(PROMPT, steers, temperature=0, max_new_tokens=6)
-    end = lm.engine.end_ids
+    end = lm.end_ids
     assert out.baseline.token_ids == naive.greedy(lm.model, PROMPT, count=6, end=end)
     assert out.steered.token_ids == naive.greedy(lm.model, PROMPT, changes, count=6, end=end)
 
@@ -74,7 +74,7 @@ def test_without_cache_in_our_own_loop(lm, name):
     steers, changes = COMBINATIONS[name]
     plans = [Plan(lm.encode(PROMPT), steers), Plan(lm.encode(PROMPT), sw.Recipe())]
     sampling = sw.Sampling(temperature=0, max_new_tokens=6)
-    rows = generate_rows(lm.engine, plans, sampling, use_cache=False)
+    rows = generate_rows(lm, plans, sampling, use_cache=False)
     assert rows[0].token_ids == naive.greedy(lm.model, PROMPT, changes, count=6)
     assert rows[1].token_ids == naive.greedy(lm.model, PROMPT, count=6)
 

@@ -44,7 +44,7 @@ def test_one_forward(lm, where, value, special):
 def test_greedy_text(lm, where, value):
     steers, changes = made(where, value, special=False)
     out = lm.compare(PROMPT, steers, temperature=0, max_new_tokens=6)
-    expected = naive.greedy(lm.model, PROMPT, changes, count=6, special_ids=SPECIAL_IDS, end=lm.engine.end_ids)
+    expected = naive.greedy(lm.model, PROMPT, changes, count=6, special_ids=SPECIAL_IDS, end=lm.end_ids)
     assert out.steered.token_ids == expected
 
 
@@ -80,8 +80,8 @@ def test_chunks_with_a_cache(lm, where, value, with_mask):
 def test_left_padded_rows_equal_their_own_runs(lm, where, value):
     steers, changes = made(where, value, special=False)
     plans = [Plan(lm.encode(row), steers) for row in ROWS] + [Plan(lm.encode(ROWS[1]), sw.Recipe())]
-    rows = generate_rows(lm.engine, plans, sw.Sampling(temperature=0, max_new_tokens=5))
-    end = lm.engine.end_ids
+    rows = generate_rows(lm, plans, sw.Sampling(temperature=0, max_new_tokens=5))
+    end = lm.end_ids
     for ids, row in zip(ROWS, rows, strict=False):
         expected = naive.greedy(lm.model, ids, changes, count=5, special_ids=SPECIAL_IDS, end=end)
         assert row.token_ids == expected

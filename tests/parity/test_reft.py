@@ -90,7 +90,7 @@ def test_steering_is_axbenchs(lm, reft, op, reference):
         logits = lm.model(input_ids=torch.tensor([PROMPT]), use_cache=False).logits[0]
     torch.testing.assert_close(logits, expected, atol=3e-4, rtol=1e-4)
     out = lm.compare(PROMPT, steer, temperature=0, max_new_tokens=6)
-    assert out.steered.token_ids == greedy(lm.model, reference, 6, lm.engine.end_ids)
+    assert out.steered.token_ids == greedy(lm.model, reference, 6, lm.end_ids)
     with lm.steer(steer):
         settings = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, "pad_token_id": 2}
         texts = [lm.model.generate(torch.tensor([PROMPT]), use_cache=cache, **settings) for cache in (True, False)]

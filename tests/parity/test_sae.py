@@ -226,8 +226,8 @@ def pair(name, stream="hook_resid_post", normalisation="none"):
 @pytest.mark.parametrize("op", RECIPES)
 def test_greedy_texts(lm, name, op):
     (reference, ours), (recipe, latents) = pair(name), RECIPES[op]
-    expected = naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 6, end=lm.engine.end_ids)
-    plain = naive_greedy(lm.model, PROMPT, reference, None, 6, end=lm.engine.end_ids)
+    expected = naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 6, end=lm.end_ids)
+    plain = naive_greedy(lm.model, PROMPT, reference, None, 6, end=lm.end_ids)
     out = lm.compare(PROMPT, recipe(ours), temperature=0, max_new_tokens=6)
     assert out.baseline.token_ids == plain
     assert out.steered.token_ids == expected
@@ -240,7 +240,7 @@ def test_greedy_texts(lm, name, op):
 def test_greedy_texts_of_normalised_inputs(lm, normalisation):
     (reference, ours), (recipe, latents) = pair("jumprelu", normalisation=normalisation), RECIPES["two clamps"]
     out = lm.compare(PROMPT, recipe(ours), temperature=0, max_new_tokens=6)
-    end = lm.engine.end_ids
+    end = lm.end_ids
     assert out.steered.token_ids == naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 6, end=end)
 
 
@@ -250,7 +250,7 @@ def test_other_streams(lm):
     (reference, ours), (recipe, latents) = pair("standard", "hook_mlp_out"), RECIPES["clamp"]
     assert ours.site == sw.Site(1, "mlp_out")
     out = lm.compare(PROMPT, recipe(ours), temperature=0, max_new_tokens=6)
-    end = lm.engine.end_ids
+    end = lm.end_ids
     expected = naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 6, "mlp_out", end)
     assert out.steered.token_ids == expected
 
@@ -290,8 +290,8 @@ def test_left_padded_batches_with_and_without_cache(lm, use_cache, name):
 def test_our_own_loop_without_cache(lm):
     (reference, ours), (recipe, latents) = pair("jumprelu"), RECIPES["clamp"]
     plans = [Plan(lm.encode(PROMPT), sw.Recipe.of(recipe(ours))), Plan(lm.encode(PROMPT), sw.Recipe())]
-    rows = generate_rows(lm.engine, plans, sw.Sampling(temperature=0, max_new_tokens=5), use_cache=False)
-    end = lm.engine.end_ids
+    rows = generate_rows(lm, plans, sw.Sampling(temperature=0, max_new_tokens=5), use_cache=False)
+    end = lm.end_ids
     assert rows[0].token_ids == naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 5, end=end)
     assert rows[1].token_ids == naive_greedy(lm.model, PROMPT, reference, None, 5, end=end)
 
@@ -300,7 +300,7 @@ def test_our_own_loop_without_cache(lm):
 def test_a_bf16_model_with_a_float32_sae(fresh, family):
     lm = fresh(family, dtype=torch.bfloat16)
     (reference, ours), (recipe, latents) = pair("jumprelu"), RECIPES["two clamps"]
-    expected = naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 5, end=lm.engine.end_ids)
+    expected = naive_greedy(lm.model, PROMPT, reference, set_latents(latents), 5, end=lm.end_ids)
     out = lm.compare(PROMPT, recipe(ours), temperature=0, max_new_tokens=5)
     assert out.steered.token_ids == expected
 

@@ -117,8 +117,8 @@ def test_additive_steering(lm, sae, references):
         found = lm.model(input_ids=torch.tensor([ids])).logits[0]
     torch.testing.assert_close(found, logits(lm.model, ids, edits), **LOGITS)
     out = lm.compare(REQUEST, recipe, temperature=0, max_new_tokens=12)
-    assert out.steered.token_ids == greedy(lm.model, ids, edits, 12, lm.engine.end_ids)
-    assert out.baseline.token_ids == greedy(lm.model, ids, {}, 12, lm.engine.end_ids)
+    assert out.steered.token_ids == greedy(lm.model, ids, edits, 12, lm.end_ids)
+    assert out.baseline.token_ids == greedy(lm.model, ids, {}, 12, lm.end_ids)
     assert out.divergence is not None
 
 
@@ -165,7 +165,7 @@ def test_its_sampling_settings(llama, sae, penalise_prompt, temperature, top_p, 
             counted = text if penalise_prompt else text[len(ids) :]
             scores = penalised(logits(llama.model, text, mine)[-1], counted, temperature, top_p, penalty)
             token = int((scores + gumbel_noise(4, step, len(scores))).argmax())
-            if token in llama.engine.end_ids:
+            if token in llama.end_ids:
                 break
             text.append(token)
         assert row.token_ids == tuple(text[len(ids) :])
@@ -240,4 +240,4 @@ def test_difference_in_means(lm):
     out = lm.compare(REQUEST, cavs["sea"].add(1.5), temperature=0, max_new_tokens=6)
     edits = {LAYER: lambda stream: stream + 1.5 * vector}
     ids = templated(lm.tokenizer, REQUEST)
-    assert out.steered.token_ids == greedy(lm.model, ids, edits, 6, lm.engine.end_ids)
+    assert out.steered.token_ids == greedy(lm.model, ids, edits, 6, lm.end_ids)

@@ -83,7 +83,7 @@ def dataset(lm, hooked, texts):
 def points(lm, texts):
     from steerwidgets.dictionaries.mfa.collect import collect
 
-    return collect(lm.engine, texts, sw.Site(LAYER), bos=True)
+    return collect(lm, texts, sw.Site(LAYER), bos=True)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_generating_at_two_layers(lm, hooked, mfa, reference, points):
     for _ in range(10):
         with torch.no_grad():
             token = int(hooked.run_with_hooks(torch.tensor([text]), fwd_hooks=hooks)[0, -1].argmax())
-        if token in lm.engine.end_ids:
+        if token in lm.end_ids:
             break
         text.append(token)
     recipe = mfa.at(1)[k].pull(0.4) + mfa[k].pull(0.4)

@@ -154,8 +154,8 @@ def test_steering_with_mag(lm, reft):
     torch.testing.assert_close(found, expected, **LOGITS)
     out = lm.compare(MESSAGES, recipe, temperature=0, max_new_tokens=10)
     assert out.prompt.token_ids == tuple(ids)
-    assert out.steered.token_ids == greedy(lm.model, ids, {LAYER: steer}, 10, lm.engine.end_ids)
-    assert out.baseline.token_ids == greedy(lm.model, ids, {}, 10, lm.engine.end_ids)
+    assert out.steered.token_ids == greedy(lm.model, ids, {LAYER: steer}, 10, lm.end_ids)
+    assert out.baseline.token_ids == greedy(lm.model, ids, {}, 10, lm.end_ids)
 
 
 @THREE

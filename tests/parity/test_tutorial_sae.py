@@ -73,7 +73,7 @@ def cav_intervention(cav, scale, acts):
 def generate(lm, edit, count=12):
     """`generate`, greedy. The notebook's template call asks for no generation prompt."""
     ids = templated(lm.tokenizer, REQUEST, generation_prompt=False)
-    return ids, greedy(lm.model, ids, {LAYER: edit}, count, lm.engine.end_ids)
+    return ids, greedy(lm.model, ids, {LAYER: edit}, count, lm.end_ids)
 
 
 def clamp_all(sae, labels, value):

@@ -134,12 +134,12 @@ def test_difference_in_means(llama):
             own = [t for t in counted(h.numpy()) if not (prompt.special[t] or prompt.template[t])]
             rows.append(h[own].mean(0))
         means[key] = torch.stack(rows).mean(0)
-    got = mean_difference(llama.engine, encoded[True], encoded[False], site)
+    got = mean_difference(llama, encoded[True], encoded[False], site)
     torch.testing.assert_close(got, means[True] - means[False], atol=1e-4, rtol=1e-3)
     many = encoded[True] * 9  # more than one batch
-    assert pooled(llama.engine, many, site, lambda words: words.mean(0)).shape == (18, 32)
+    assert pooled(llama, many, site, lambda words: words.mean(0)).shape == (18, 32)
     with pytest.raises(ValueError, match="no word left to read; give a longer one"):
-        mean_difference(llama.engine, [llama.encode([0, 4])], encoded[False], site)
+        mean_difference(llama, [llama.encode([0, 4])], encoded[False], site)
 
 
 @pytest.mark.parametrize("norm", [1.0, 3.0])

@@ -16,9 +16,9 @@ def lm():
 def test_the_mean_surprise_of_texts_of_different_lengths_is_that_of_each_alone(lm):
     prompt = lm.encode("Hello", chat=False)
     texts = [(40, 41, 42, 43), (50,), (60, 61)]
-    together = surprises(lm.engine, prompt, texts)
+    together = surprises(lm, prompt, texts)
     for text, found in zip(texts, together, strict=True):
-        alone = teacher_forced(lm.engine, prompt, text, sw.Recipe()).surprise
+        alone = teacher_forced(lm, prompt, text, sw.Recipe()).surprise
         assert found == pytest.approx(sum(alone) / len(alone), abs=1e-5)
 
 
@@ -28,12 +28,12 @@ def test_it_equals_a_plain_cross_entropy(lm):
     with torch.no_grad():
         logits = lm.model(ids).logits[0, len(prompt) - 1 : -1]
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(text))
-    assert surprises(lm.engine, prompt, [text])[0] == pytest.approx(float(expected), abs=1e-5)
+    assert surprises(lm, prompt, [text])[0] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_text_without_tokens_has_no_surprise(lm):
     prompt = lm.encode("Hello", chat=False)
-    assert math.isnan(surprises(lm.engine, prompt, [()])[0])
-    mixed = surprises(lm.engine, prompt, [(), (40,)])
+    assert math.isnan(surprises(lm, prompt, [()])[0])
+    mixed = surprises(lm, prompt, [(), (40,)])
     assert math.isnan(mixed[0])
     assert mixed[1] > 0

@@ -21,7 +21,7 @@ TEXTS = (
 def read(lm, dictionary, ids):
     """The residual of one text as transformers gives it, and which of its positions count: all but the first."""
     hidden = lm.model(torch.tensor([ids]), output_hidden_states=True).hidden_states[dictionary.site.layer + 1][0]
-    counts = torch.tensor([i > 0 and token not in lm.engine.special_ids for i, token in enumerate(ids)])
+    counts = torch.tensor([i > 0 and token not in lm.special_ids for i, token in enumerate(ids)])
     return hidden.detach().float(), counts
 
 

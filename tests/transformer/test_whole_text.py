@@ -6,7 +6,7 @@ import torch
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
-from steerwidgets.whole_text import closed, whole
+from steerwidgets.transformer.plain_text import closed, whole
 
 HALF = "half \ud800 of \udcff"
 

@@ -62,7 +62,7 @@ def lm(fresh):
     lm = fresh("llama", max_position_embeddings=4096)
     with torch.no_grad():
         # At logit 0 a token is never among the 50 likeliest of these 320.
-        lm.model.get_output_embeddings().weight[sorted(lm.engine.special_ids)] = 0
+        lm.model.get_output_embeddings().weight[sorted(lm.special_ids)] = 0
     return lm
 
 

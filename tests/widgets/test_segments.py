@@ -7,8 +7,7 @@ import pytest
 
 import steerwidgets as sw
 from steerwidgets.transformer.prompts import Token
-from steerwidgets.widgets.segments import pooled
-from steerwidgets.widgets.tokens import HeatText
+from steerwidgets.widgets.tokens import HeatText, pooled
 
 
 def pieces(tokens, granularity):

@@ -32,7 +32,7 @@ from steerwidgets.transformer.sites import Site
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
 
 LABELLED: Final = WORK / "labelled.jsonl"
@@ -180,7 +180,7 @@ class Reading:
         return len(self.ids)
 
 
-def read(engine: Engine, texts: Sequence[Prompt], blocks: Sequence[int] = BLOCKS) -> Reading:
+def read(lm: LoadedModel, texts: Sequence[Prompt], blocks: Sequence[int] = BLOCKS) -> Reading:
     """Read texts at some blocks, `TOKENS_AT` among them, in one pass each.
 
     Texts of like length are read together, so that little of a batch is padding. Matrix products run in bfloat16 under
@@ -197,8 +197,8 @@ def read(engine: Engine, texts: Sequence[Prompt], blocks: Sequence[int] = BLOCKS
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
         batch = [texts[i] for i in rows]
-        with engine.lock, torch.autocast("cpu", torch.bfloat16):
-            found = read_residuals(engine.architecture, [text.token_ids for text in batch], sites)
+        with lm.lock, torch.autocast("cpu", torch.bfloat16):
+            found = read_residuals(lm.architecture, [text.token_ids for text in batch], sites)
         for site in sites:
             words = own_words(found, site, batch)
             for i, h, keep in zip(rows, found.values[site], words, strict=True):
@@ -214,11 +214,11 @@ def read(engine: Engine, texts: Sequence[Prompt], blocks: Sequence[int] = BLOCKS
     )
 
 
-def encoded(engine: Engine, texts: Iterable[str]) -> list[Prompt]:
+def encoded(lm: LoadedModel, texts: Iterable[str]) -> list[Prompt]:
     """Texts as the model reads them here: raw, the first tokens."""
     from steerwidgets.transformer import prompts
 
-    return [cut(prompts.encode(engine.tokenizer, text, chat=False), MAX_TOKENS) for text in texts]
+    return [cut(prompts.encode(lm.tokenizer, text, chat=False), MAX_TOKENS) for text in texts]
 
 
 def load_reading(texts: Sequence[Text]) -> Reading:
@@ -243,14 +243,14 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     from steerwidgets.model import LanguageModel
 
-    engine = LanguageModel.demo().engine
+    lm = LanguageModel.demo()
     READ.mkdir(parents=True, exist_ok=True)
     parts = list(_parts(load_texts()))
     for number, part in enumerate(parts, start=1):
         if _file(part).exists():
             continue
         began = time.monotonic()
-        _save(_file(part), read(engine, encoded(engine, (text.text for text in part))))
+        _save(_file(part), read(lm, encoded(lm, (text.text for text in part))))
         sys.stdout.write(f"concept texts: part {number} of {len(parts)}, {time.monotonic() - began:.0f} s\n")
         sys.stdout.flush()
 

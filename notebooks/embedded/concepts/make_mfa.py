@@ -64,7 +64,7 @@ def main() -> None:
     exact = MFA(fitted.state, fitted.meta, layer=SITE.layer)
     stored = MFA(_half(fitted).state, fitted.meta, layer=SITE.layer)
     nll = {"mfa": _nll(exact, held_out.residuals), "mfa_as_stored": _nll(stored, held_out.residuals)}
-    nll["small_set"] = _nll(stored, read_rows(lm.engine, small_set(), [SITE], fast=False)[0][SITE])
+    nll["small_set"] = _nll(stored, read_rows(lm, small_set(), [SITE], fast=False)[0][SITE])
     nll |= _others(points.residuals, held_out.residuals)
     labels = _labels(stored.fingerprint)
     mfa = MFA(
@@ -141,7 +141,7 @@ def _held_out(lm: LanguageModel) -> Points:
     file = WORK / f"held-out-{HELD_OUT_ROWS}.safetensors"
     if not file.exists():
         rows = corpus_rows(HELD_OUT_ROWS, held_out=True)
-        values, where = read_rows(lm.engine, rows, [SITE], fast=False)
+        values, where = read_rows(lm, rows, [SITE], fast=False)
         save_file({"values": values[SITE], "where": where.contiguous(), "ids": torch.tensor(rows.ids)}, file)
     held = load_file(file)
     row, position = held["where"].T

@@ -88,16 +88,16 @@ def main() -> None:
 def _make(
     lm: LanguageModel, material: Material, concept: Concept, plain: reft_strength.Baseline, *, at_random: bool
 ) -> dict[str, Any]:
-    rows, residuals = training_rows(lm.engine, material, concept, SETTINGS.seed)
+    rows, residuals = training_rows(lm, material, concept, SETTINGS.seed)
     first = difference_in_means(material, concept)
     state = _file(concept).with_suffix(".training")
-    trainer = TrainerAbove(lm.engine, SITE, rows, SETTINGS, residuals, state=state, first=first)
+    trainer = TrainerAbove(lm, SITE, rows, SETTINGS, residuals, state=state, first=first)
     for _ in trainer.run():
         pass
     direction = trainer.direction
     by_chance = None
     if at_random:
-        other = TrainerAbove(lm.engine, SITE, rows, RANDOM, residuals)
+        other = TrainerAbove(lm, SITE, rows, RANDOM, residuals)
         for _ in other.run():
             pass
         by_chance = detect(material, concept, other.direction).auroc

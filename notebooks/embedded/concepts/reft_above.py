@@ -16,7 +16,7 @@ from steerwidgets.dictionaries.reft.trainer import Row, Settings, Trainer
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 
@@ -24,7 +24,7 @@ class TrainerAbove(Trainer):
     """Trains one direction, running only the blocks above it.
 
     Args:
-        engine: the model.
+        lm: the model.
         site: where the direction lives, a `resid_post`.
         rows: the examples, with the concept and without.
         settings: as AxBench's.
@@ -39,7 +39,7 @@ class TrainerAbove(Trainer):
 
     def __init__(
         self,
-        engine: Engine,
+        lm: LoadedModel,
         site: Site,
         rows: Sequence[Row],
         settings: Settings,
@@ -52,7 +52,7 @@ class TrainerAbove(Trainer):
         self._residuals = residuals
         self._given = first
         self._fast = fast
-        super().__init__(engine, site, rows, settings, state)
+        super().__init__(lm, site, rows, settings, state)
 
     def _first(self) -> Tensor:
         return self._given if self._given is not None else super()._first()
@@ -71,7 +71,7 @@ class TrainerAbove(Trainer):
         h = torch.zeros(*ids.shape, rows[0].shape[-1])
         for i, row in enumerate(rows):
             h[i, -len(row) :] = row
-        blocks = list(self._engine.architecture.blocks)[: self.site.layer + 1]
+        blocks = list(self._lm.architecture.blocks)[: self.site.layer + 1]
         with passed_over(blocks), torch.autocast("cpu", torch.bfloat16, enabled=self._fast):
             return super()._logits(batch, ids, mask, absolute, lambda _stream: edit(h))
 

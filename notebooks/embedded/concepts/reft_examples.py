@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.reft.trainer import Row
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 CONCEPTS_FILE: Final = Path(__file__).parent / "reft_concepts.json"
 PER_SIDE: Final = scaled(20, 4)
@@ -135,7 +135,7 @@ def largest(reading: Reading, rows: Sequence[int], direction: Tensor) -> Tensor:
 
 
 def training_rows(
-    engine: Engine, material: Material, concept: Concept, seed: int
+    lm: LoadedModel, material: Material, concept: Concept, seed: int
 ) -> tuple[list[Row], dict[tuple[int, ...], Tensor]]:
     """The rows of a concept's training, a quarter of them in the chat format, and their residuals by token ids.
 
@@ -153,12 +153,12 @@ def training_rows(
         text = material.texts[i].text
         in_chat = number % IN_CHAT == 0
         example: Example = (REQUESTS[number % len(REQUESTS)], text) if in_chat else text
-        row = example_row(engine, example, CHAT_TOKENS if in_chat else MAX_TOKENS, positive=is_positive)
+        row = example_row(lm, example, CHAT_TOKENS if in_chat else MAX_TOKENS, positive=is_positive)
         rows.append(row)
         if not in_chat:
             residuals[row.prompt.token_ids] = material.reading.residuals[i]
     chats = [row.prompt for row in rows if row.prompt.token_ids not in residuals]
-    found = read(engine, chats, blocks=(TOKENS_AT,))
+    found = read(lm, chats, blocks=(TOKENS_AT,))
     return rows, residuals | dict(zip(found.ids, found.residuals, strict=True))
 
 

@@ -102,7 +102,7 @@ def choose_strength(
 
 def _answers(lm: LanguageModel, recipes: Sequence[Recipe]) -> list[list[Row]]:
     plans = [Plan(lm.encode(prompt), recipe) for recipe in recipes for prompt in PROMPTS]
-    rows = generate_rows(lm.engine, plans, Sampling(max_new_tokens=TOKENS, seed=SEED))
+    rows = generate_rows(lm, plans, Sampling(max_new_tokens=TOKENS, seed=SEED))
     return [rows[i : i + len(PROMPTS)] for i in range(0, len(rows), len(PROMPTS))]
 
 
@@ -113,7 +113,7 @@ def _distinct(rows: Sequence[Row]) -> float:
 def _surprise(lm: LanguageModel, rows: Sequence[Row], recipe: Recipe) -> float:
     """The mean over answers of their mean surprise under the unsteered model, nats."""
     found = [
-        teacher_forced(lm.engine, lm.encode(prompt), row.token_ids, recipe).surprise
+        teacher_forced(lm, lm.encode(prompt), row.token_ids, recipe).surprise
         for prompt, row in zip(PROMPTS, rows, strict=True)
     ]
     return statistics.mean(statistics.mean(each) for each in found if each)

@@ -120,7 +120,7 @@ def _directions(lm: LanguageModel, material: _Material, site: Site) -> dict[str,
     neutral = _encoded(lm, material.neutral)
     found = {}
     for label, texts in material.texts.items():
-        vector = mean_difference(lm.engine, _encoded(lm, texts), neutral, site)
+        vector = mean_difference(lm, _encoded(lm, texts), neutral, site)
         found[label] = Direction(vector / vector.norm(), site, label)
         _say(f"{label}: ‖difference in means‖ = {float(vector.norm()):.1f}")
     return found
@@ -133,7 +133,7 @@ def _encoded(lm: LanguageModel, texts: Iterable[str]) -> list[Prompt]:
 def _answers(lm: LanguageModel, prompts: Sequence[str], recipes: Sequence[Recipe], seed: int) -> list[list[Row]]:
     """One list of answers for each recipe, all in one batch."""
     plans = [Plan(lm.encode(prompt), recipe) for recipe in recipes for prompt in prompts]
-    rows = generate_rows(lm.engine, plans, Sampling(max_new_tokens=TOKENS, seed=seed))
+    rows = generate_rows(lm, plans, Sampling(max_new_tokens=TOKENS, seed=seed))
     return [rows[i : i + len(prompts)] for i in range(0, len(rows), len(prompts))]
 
 
@@ -253,7 +253,7 @@ def _maxima(lm: LanguageModel, material: _Material, vectors: Tensor, site: Site)
         return values
 
     texts = [text for group in (*material.texts.values(), material.neutral) for text in group]
-    rows = pooled(lm.engine, _encoded(lm, texts), site, largest)
+    rows = pooled(lm, _encoded(lm, texts), site, largest)
     return [round(float(value), 2) for value in rows.max(0).values], count
 
 

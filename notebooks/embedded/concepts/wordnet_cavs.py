@@ -154,7 +154,7 @@ def _measure(cavs: Sequence[CAV], reading: Reading) -> None:
 
     lm = LanguageModel.demo()
     sites: list[Site] = [cav.site for cav in cavs]
-    values, _ = read_rows(lm.engine, corpus_rows(CORPUS_ROWS, held_out=False), sites, fast=True)
+    values, _ = read_rows(lm, corpus_rows(CORPUS_ROWS, held_out=False), sites, fast=True)
     words = torch.cat([h[own] for h, own in zip(reading.residuals, reading.own, strict=True)])
     for cav in cavs:
         found = statistics_of(cav, values[cav.site])

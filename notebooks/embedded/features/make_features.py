@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
 
 AROUND: Final = 12
 """Tokens on either side of an example."""
@@ -57,7 +57,7 @@ def main() -> None:
     sae, lm = read_packed(SAE_FILE), LanguageModel.demo()
     fired = read_fired(sae, parts_of(sae.site), arguments.tokens)
     corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
-    data = feature_data(sae, lm.engine, fired, corpus)
+    data = feature_data(sae, lm, fired, corpus)
     data.save(FOLDER / "features.safetensors")
     shortened(data, SHIPPED_EXAMPLES).save(FEATURES_FILE)
     sae.statistics = statistics(fired, sae.size)
@@ -90,12 +90,12 @@ def statistics(fired: Fired, size: int) -> FeatureStatistics:
     return FeatureStatistics(maximum, typical, p995, density, corpus=corpus, tokens=len(fired.row))
 
 
-def feature_data(dictionary: Dictionary, engine: Engine, fired: Fired, corpus: str) -> FeatureData:
+def feature_data(dictionary: Dictionary, lm: LoadedModel, fired: Fired, corpus: str) -> FeatureData:
     """Examples, samples, histograms, tokens and neighbours of all features of a dictionary of the residual stream."""
     names = sorted({*fired.sources})
     arrays = _examples(fired, dictionary.size, names) | _histograms(fired, dictionary.size)
     arrays |= samples(fired, dictionary.size, names) | coactive(fired, dictionary.size)
-    arrays |= _comparisons(dictionary, engine)
+    arrays |= _comparisons(dictionary, lm)
     return FeatureData(arrays, names, corpus)
 
 
@@ -167,14 +167,14 @@ def _histograms(fired: Fired, size: int) -> dict[str, Tensor]:
     return {"counts": log_counts(counts), "histogram_top": tops}
 
 
-def _comparisons(dictionary: Dictionary, engine: Engine) -> dict[str, Tensor]:
+def _comparisons(dictionary: Dictionary, lm: LoadedModel) -> dict[str, Tensor]:
     """The tokens that each direction promotes and suppresses most, and the features that are nearest to it."""
     import torch
 
     vectors = dictionary.directions()
     found: dict[str, list[Tensor]] = {}
     for part in torch.split(vectors, _FEATURES_AT_ONCE):
-        for name, array in top_tokens(engine, part, TOKENS):
+        for name, array in top_tokens(lm, part, TOKENS):
             found.setdefault(name, []).append(array)
     for ids, cosines in nearest(torch.nn.functional.normalize(vectors, dim=-1), _FEATURES_AT_ONCE, NEAREST):
         found.setdefault("nearest.ids", []).append(ids)

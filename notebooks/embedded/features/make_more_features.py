@@ -33,12 +33,12 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     from steerwidgets.model import LanguageModel
 
-    engine = LanguageModel.demo().engine
+    lm = LanguageModel.demo()
     shipped: dict[Path, Dictionary] = {REFT_FEATURES: ReFT.demo(), MFA_FEATURES: MFA.demo(), CAV_FEATURES: CAV.demo()}
     for path, dictionary in shipped.items():
         fired = read_fired(dictionary, parts_of(dictionary.site), TOKENS)
         corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
-        shortened(feature_data(dictionary, engine, fired, corpus), SHIPPED_EXAMPLES).save(path)
+        shortened(feature_data(dictionary, lm, fired, corpus), SHIPPED_EXAMPLES).save(path)
         path.chmod(0o644)  # safetensors are written for their owner alone
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB; {corpus}\n")
 

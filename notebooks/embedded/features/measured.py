@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 NAME: Final = "the project's corpus"
@@ -77,7 +77,7 @@ def corpus_rows(count: int, *, held_out: bool, folder: Path = CORPUS) -> Rows:
     return Rows(tokens[chosen].tolist(), mask[chosen], sources[chosen].tolist())
 
 
-def read_rows(engine: Engine, rows: Rows, sites: Sequence[Site], *, fast: bool) -> tuple[dict[Site, Tensor], Tensor]:
+def read_rows(lm: LoadedModel, rows: Rows, sites: Sequence[Site], *, fast: bool) -> tuple[dict[Site, Tensor], Tensor]:
     """The residuals of every token of some rows but position 0, padding, special tokens and attention sinks.
 
     Matrix products run in bfloat16 under autocast where `fast`, as in `activations.py`.
@@ -87,14 +87,14 @@ def read_rows(engine: Engine, rows: Rows, sites: Sequence[Site], *, fast: bool) 
     """
     import torch
 
-    special = torch.tensor(sorted(engine.special_ids))
+    special = torch.tensor(sorted(lm.special_ids))
     mask, ids = torch.as_tensor(rows.mask), torch.tensor(rows.ids)
     kept = mask & ~torch.isin(ids, special)
     kept[:, 0] = False
     values: dict[Site, list[Tensor]] = {site: [] for site in sites}
     for start in range(0, len(rows.ids), BATCH):
-        with engine.lock, torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            found = read_residuals(engine.architecture, rows.ids[start : start + BATCH], sites)
+        with lm.lock, torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            found = read_residuals(lm.architecture, rows.ids[start : start + BATCH], sites)
         here = kept[start : start + BATCH]
         for site in sites:
             here &= found.counted(site)

@@ -117,7 +117,7 @@ def _batch(lm: LanguageModel, recipes: Sequence[Recipe | Steer | None], prompt: 
     kept = ANSWERED / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
     if not kept.exists():
         rows = lm.sweep(prompt, recipes, max_new_tokens=TOKENS, seed=seed)
-        surprise = surprises(lm.engine, lm.encode(prompt), [row.token_ids for row in rows])
+        surprise = surprises(lm, lm.encode(prompt), [row.token_ids for row in rows])
         found = [[row.text, list(row.token_ids), value] for row, value in zip(rows, surprise, strict=True)]
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")

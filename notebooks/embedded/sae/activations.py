@@ -29,7 +29,7 @@ from steerwidgets.transformer.residuals import read_residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 BUILD: Final = Path("build/dictionaries")
@@ -112,7 +112,7 @@ def main() -> None:
     while True:
         missing = missing_parts(site)
         for path, part, rows in missing:
-            _read_part(lm.engine, site, path, part, rows)
+            _read_part(lm, site, path, part, rows)
             if len(missing) > 1 and missing_parts(site)[:1] != missing[1:2]:
                 break  # a shard with precedence has come
         if not missing:
@@ -149,11 +149,11 @@ def parts_of(site: Site) -> list[Part]:
     return [Part(name, note["sources"], folder) for name, note in known.items()]
 
 
-def residuals_of(engine: Engine, rows: Sequence[Sequence[int]], site: Site, *, fast: bool) -> Iterator[Tensor]:
+def residuals_of(lm: LoadedModel, rows: Sequence[Sequence[int]], site: Site, *, fast: bool) -> Iterator[Tensor]:
     """The residuals of rows, batch by batch, float32 [row, position, d_model], padded on the left.
 
     Args:
-        engine: the model.
+        lm: the model.
         rows: token ids.
         site: where to read; blocks above it are not run.
         fast: whether matrix products run in bfloat16.
@@ -162,20 +162,20 @@ def residuals_of(engine: Engine, rows: Sequence[Sequence[int]], site: Site, *, f
 
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        with engine.lock, torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
-            yield read_residuals(engine.architecture, batch, [site]).values[site]
+        with lm.lock, torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            yield read_residuals(lm.architecture, batch, [site]).values[site]
 
 
-def error_of_autocast(engine: Engine, rows: Sequence[Sequence[int]], site: Site) -> float:
+def error_of_autocast(lm: LoadedModel, rows: Sequence[Sequence[int]], site: Site) -> float:
     """The relative error of reading with bfloat16 products: the median over tokens of ‖fast − exact‖ / ‖exact‖."""
     import torch
 
-    exact = torch.cat([h.flatten(0, 1) for h in residuals_of(engine, rows, site, fast=False)])
-    fast = torch.cat([h.flatten(0, 1) for h in residuals_of(engine, rows, site, fast=True)])
+    exact = torch.cat([h.flatten(0, 1) for h in residuals_of(lm, rows, site, fast=False)])
+    fast = torch.cat([h.flatten(0, 1) for h in residuals_of(lm, rows, site, fast=True)])
     return float(((fast - exact).norm(dim=-1) / exact.norm(dim=-1)).median())
 
 
-def _read_part(engine: Engine, site: Site, path: Path, part: int, rows: slice) -> None:
+def _read_part(lm: LoadedModel, site: Site, path: Path, part: int, rows: slice) -> None:
     import numpy as np
     import torch
 
@@ -183,7 +183,7 @@ def _read_part(engine: Engine, site: Site, path: Path, part: int, rows: slice) -
     shard, folder, name = Shard.load(path), folder_of(site), f"{path.stem}-{part:04d}"
     train = np.flatnonzero(~shard.heldout[rows]) + rows.start
     mask = torch.from_numpy(shard.mask[train])
-    h = torch.cat(list(residuals_of(engine, shard.tokens[train].tolist(), site, fast=True)))
+    h = torch.cat(list(residuals_of(lm, shard.tokens[train].tolist(), site, fast=True)))
     keep = counted(h.norm(dim=-1), mask)
     places = np.argwhere(keep.numpy()).astype(np.int32)
     places[:, 0] = train[places[:, 0]]

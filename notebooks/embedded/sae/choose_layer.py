@@ -45,7 +45,7 @@ def main() -> None:
     )
     labels = list(texts["concepts"])[:CONCEPTS_TRIED]
     asked = prompts["choosing"][:PROMPTS]
-    baseline = _mean_distinct(generate_rows(lm.engine, _plans(lm, asked, [Recipe()]), _sampling()))
+    baseline = _mean_distinct(generate_rows(lm, _plans(lm, asked, [Recipe()]), _sampling()))
     neutral = [lm.encode(text, chat=False) for text in texts["neutral"][: 2 * TEXTS]]
     positives = {
         label: [lm.encode(text, chat=False) for text in texts["concepts"][label]["texts"][:TEXTS]] for label in labels
@@ -53,9 +53,7 @@ def main() -> None:
     tried = {}
     for block in BLOCKS:
         site = Site(block)
-        directions = [
-            Direction(mean_difference(lm.engine, positives[label], neutral, site), site, label) for label in labels
-        ]
+        directions = [Direction(mean_difference(lm, positives[label], neutral, site), site, label) for label in labels]
         tried[block] = _tried(lm, directions, asked, words, baseline)
         sys.stdout.write(f"block {block}: {tried[block]}\n")
         sys.stdout.flush()
@@ -78,7 +76,7 @@ def _tried(
     by_strength: dict[str, Any] = {}
     for strength in STRENGTHS:
         recipes = [Recipe.of(direction.add_relative(strength)) for direction in directions]
-        rows = generate_rows(lm.engine, _plans(lm, asked, recipes), _sampling())
+        rows = generate_rows(lm, _plans(lm, asked, recipes), _sampling())
         labels = [direction.label for direction in directions for _ in asked]
         on = sum(is_on_concept(row.text, words[label]) for row, label in zip(rows, labels, strict=True))
         fluent = min(_mean_distinct(rows) / baseline, 1.0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.sae.sae import SAE
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 MASSIVE: Final = 5.0
@@ -113,11 +113,11 @@ def reconstruction(sae: SAE, residuals: Iterable[Tensor], mean: Tensor) -> Recon
     )
 
 
-def read_counted(engine: Engine, site: Site, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def read_counted(lm: LoadedModel, site: Site, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The residuals of the tokens that count, and which those are.
 
     Args:
-        engine: the model.
+        lm: the model.
         site: where to read.
         tokens: int [row, position], rows of one length.
         mask: bool [row, position], tokens that may count.
@@ -129,21 +129,21 @@ def read_counted(engine: Engine, site: Site, tokens: Tensor, mask: Tensor) -> tu
 
     read = []
     for rows in torch.split(tokens, _BATCH):
-        with engine.lock:
-            read.append(read_residuals(engine.architecture, rows.tolist(), [site]).values[site])
+        with lm.lock:
+            read.append(read_residuals(lm.architecture, rows.tolist(), [site]).values[site])
     h = torch.cat(read)
     keep = counted(h.norm(dim=-1), mask)
     return h[keep], keep
 
 
-def losses(engine: Engine, sae: SAE, tokens: Tensor, keep: Tensor, mean: Tensor) -> Losses:
+def losses(lm: LoadedModel, sae: SAE, tokens: Tensor, keep: Tensor, mean: Tensor) -> Losses:
     """Next-token losses with the SAE spliced in at its site, with mean ablation, and of the model as it is.
 
     The residual is replaced at the tokens that count and stays at the others (template tokens, first positions, massive
     activations), in both runs alike. Averaged are the predictions made at tokens that count.
 
     Args:
-        engine: the model.
+        lm: the model.
         sae: the SAE.
         tokens: int [row, position], rows of one length.
         keep: bool [row, position], tokens that count, as `read_counted` gives them.
@@ -159,13 +159,13 @@ def losses(engine: Engine, sae: SAE, tokens: Tensor, keep: Tensor, mean: Tensor)
     sums = dict.fromkeys(replacements, 0.0)
     for rows, counts in zip(torch.split(tokens, _BATCH), torch.split(keep, _BATCH), strict=True):
         for name, replace in replacements.items():
-            sums[name] += _summed_loss(engine, sae.site, rows, counts, replace)
+            sums[name] += _summed_loss(lm, sae.site, rows, counts, replace)
     predictions = int(keep[:, :-1].sum())
     return Losses(**{name: total / predictions for name, total in sums.items()}, tokens=predictions)
 
 
 def _summed_loss(
-    engine: Engine, site: Site, tokens: Tensor, keep: Tensor, replace: Callable[[Tensor], Tensor] | None
+    lm: LoadedModel, site: Site, tokens: Tensor, keep: Tensor, replace: Callable[[Tensor], Tensor] | None
 ) -> float:
     import torch
 
@@ -177,11 +177,11 @@ def _summed_loss(
         changed[at] = replace(stream[at].float()).to(stream.dtype)
         return changed
 
-    ids = tokens.to(engine.architecture.input_device)
-    with engine.lock, torch.no_grad():
-        hook = on_stream(engine.architecture.hookpoint(site), in_this_thread(threading.get_ident(), edit))
+    ids = tokens.to(lm.architecture.input_device)
+    with lm.lock, torch.no_grad():
+        hook = on_stream(lm.architecture.hookpoint(site), in_this_thread(threading.get_ident(), edit))
         try:
-            logits = engine.model(input_ids=ids, use_cache=False).logits
+            logits = lm.model(input_ids=ids, use_cache=False).logits
         finally:
             hook.remove()
         predicts = keep[:, :-1].to(logits.device)

@@ -96,9 +96,9 @@ def measured(
     """The figures over the rows of all sources together, of each, and beside them those of the unpacked weights."""
     import torch
 
-    read = {name: read_counted(lm.engine, sae.site, rows.tokens, rows.mask) for name, rows in sources.items()}
+    read = {name: read_counted(lm, sae.site, rows.tokens, rows.mask) for name, rows in sources.items()}
     mean = torch.cat([h for h, _ in read.values()]).mean(0)
-    of_source = {name: losses(lm.engine, sae, rows.tokens, read[name][1], mean) for name, rows in sources.items()}
+    of_source = {name: losses(lm, sae, rows.tokens, read[name][1], mean) for name, rows in sources.items()}
     residuals = [h for h, _ in read.values()]
     found = _figures(reconstruction(sae, residuals, mean)) | _of_losses(_together([*of_source.values()]))
     if each:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
 
-from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
-from steerwidgets.dictionaries.source_code import call
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.dictionaries.tensor_files import load_plain
 from steerwidgets.steer import Feature
@@ -293,9 +292,9 @@ class CAV(Dictionary):
         if (layer is None) == (layers is None):
             raise ValueError("CAV.fit needs either layer= (one block) or layers= (several, or 'all').")
         if layer is not None:
-            return fit(lm.engine, texts, labels, Site(layer, stream), **options)
+            return fit(lm, texts, labels, Site(layer, stream), **options)
         blocks = range(lm.architecture.layers) if layers == "all" else [int(each) for each in layers or ()]
-        return fit_layers(lm.engine, texts, labels, [Site(each, stream) for each in blocks], **options)
+        return fit_layers(lm, texts, labels, [Site(each, stream) for each in blocks], **options)
 
     @classmethod
     def demo(cls, *, layer: int = 15) -> CAV:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from steerwidgets.dictionaries.cav.cav import CAV
 from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
-from steerwidgets.provenance import model_provenance
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import Residuals, read_residuals
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.transformer.sites import Site
 
@@ -93,7 +92,7 @@ class LayerFits(Mapping[int, CAV]):
 
 
 def fit(
-    engine: Engine, texts: Sequence[PromptLike], labels: Sequence[str | int], site: Site, **options: Unpack[FitOptions]
+    lm: LoadedModel, texts: Sequence[PromptLike], labels: Sequence[str | int], site: Site, **options: Unpack[FitOptions]
 ) -> CAV:
     """One direction for each label at one site; see `FitOptions`.
 
@@ -105,11 +104,11 @@ def fit(
         ImportError: `svm` and `logistic` need scikit-learn.
         RuntimeError: it was stopped.
     """
-    return next(iter(fit_layers(engine, texts, labels, [site], **options).values()))
+    return next(iter(fit_layers(lm, texts, labels, [site], **options).values()))
 
 
 def fit_layers(
-    engine: Engine,
+    lm: LoadedModel,
     texts: Sequence[PromptLike],
     labels: Sequence[str | int],
     sites: Sequence[Site],
@@ -141,8 +140,8 @@ def fit_layers(
     concepts = [str(label) for label in found] if names is None else _named(found, names)
     if not sites:
         raise ValueError("No block was given to fit at.")
-    encoded = [cut(_encoded(engine, text), max_tokens) for text in texts]
-    vectors = _read(engine, encoded, sites, pool, skip, batch_size, on_progress, stop)
+    encoded = [cut(_encoded(lm, text), max_tokens) for text in texts]
+    vectors = _read(lm, encoded, sites, pool, skip, batch_size, on_progress, stop)
     is_test = _split(targets, len(concepts), held_out, seed)
     made: dict[int, CAV] = {}
     for site in sites:
@@ -150,12 +149,12 @@ def fit_layers(
             break
         rows, report = fit_directions(vectors[site], targets, is_test, concepts, method, seed, unit=unit)
         provenance = {
-            "model": engine.architecture.name,
+            "model": lm.architecture.name,
             "made by": "CAV.fit",
             "method": f"{method}, {pool} over tokens",
             "texts": f"{report.fitted} fitted, {report.dropped} dropped",
             "held out": f"accuracy {report.accuracy:.3f}, AUROC {report.auroc:.3f}" if report.scores else "none",
-            "dtype": model_provenance(engine)["dtype"],
+            "dtype": lm.provenance["dtype"],
         }
         made[site.layer] = CAV(rows, concepts, layer=site.layer, stream=site.stream, provenance=provenance)
         made[site.layer].report = report
@@ -164,13 +163,13 @@ def fit_layers(
     return LayerFits(made)
 
 
-def pooled(engine: Engine, texts: Sequence[Prompt], site: Site, pool: Callable[[Tensor], Tensor]) -> Tensor:
+def pooled(lm: LoadedModel, texts: Sequence[Prompt], site: Site, pool: Callable[[Tensor], Tensor]) -> Tensor:
     """One vector for each text: its own words' residuals at a site, pooled.
 
     Padding, special and template tokens and attention sinks are left out.
 
     Args:
-        engine: the model.
+        lm: the model.
         texts: the texts as token ids.
         site: where to read.
         pool: takes float32 [token, d_model] to [d_model].
@@ -185,8 +184,8 @@ def pooled(engine: Engine, texts: Sequence[Prompt], site: Site, pool: Callable[[
 
     rows: list[Tensor] = []
     for batch in _batches(texts):
-        with engine.lock:
-            residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], [site])
+        with lm.lock:
+            residuals = read_residuals(lm.architecture, [text.token_ids for text in batch], [site])
         for text, h, keep in zip(batch, residuals.values[site], own_words(residuals, site, batch), strict=True):
             words = h[keep]
             if not len(words):
@@ -195,7 +194,7 @@ def pooled(engine: Engine, texts: Sequence[Prompt], site: Site, pool: Callable[[
     return torch.stack(rows)
 
 
-def mean_difference(engine: Engine, positive: Sequence[Prompt], negative: Sequence[Prompt], site: Site) -> Tensor:
+def mean_difference(lm: LoadedModel, positive: Sequence[Prompt], negative: Sequence[Prompt], site: Site) -> Tensor:
     """Mean over the texts with a concept minus mean over the texts without (DiffMean; Marks and Tegmark 2023).
 
     Each text is first averaged over its own words, so that long texts count no more than short ones.
@@ -204,7 +203,7 @@ def mean_difference(engine: Engine, positive: Sequence[Prompt], negative: Sequen
         float32 [d_model], not normalised.
     """
     mean: Callable[[Any], Any] = lambda words: words.mean(0)
-    return pooled(engine, positive, site, mean).mean(0) - pooled(engine, negative, site, mean).mean(0)
+    return pooled(lm, positive, site, mean).mean(0) - pooled(lm, negative, site, mean).mean(0)
 
 
 def _batches(texts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
@@ -274,8 +273,8 @@ def _named(labels: Sequence[str | int], names: Mapping[int, str] | Sequence[str]
     return found
 
 
-def _encoded(engine: Engine, text: PromptLike) -> Prompt:
-    return prompts.encode(engine.tokenizer, text, chat=False)
+def _encoded(lm: LoadedModel, text: PromptLike) -> Prompt:
+    return prompts.encode(lm.tokenizer, text, chat=False)
 
 
 def cut(text: Prompt, count: int | None) -> Prompt:
@@ -286,7 +285,7 @@ def cut(text: Prompt, count: int | None) -> Prompt:
 
 
 def _read(
-    engine: Engine,
+    lm: LoadedModel,
     texts: Sequence[Prompt],
     sites: Sequence[Site],
     pool: Pool,
@@ -307,8 +306,8 @@ def _read(
         if stop is not None and stop.is_set():
             raise RuntimeError(f"The fit was stopped after {start} of {len(texts)} texts, before anything was learned.")
         batch = [texts[i] for i in order[start : start + batch_size]]
-        with engine.lock:
-            residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], sites)
+        with lm.lock:
+            residuals = read_residuals(lm.architecture, [text.token_ids for text in batch], sites)
         for site in sites:
             kept = own_words(residuals, site, batch) if skip is None else residuals.absolute >= skip
             found[site].append(_pool(residuals.values[site], kept, pool))

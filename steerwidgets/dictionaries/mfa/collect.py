@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 _BATCH: Final = 16
@@ -47,7 +47,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def collect(
-    engine: Engine,
+    lm: LoadedModel,
     texts: Iterable[Any],
     site: Site,
     *,
@@ -62,7 +62,7 @@ def collect(
     """The residuals of texts at a site; padding, special and template tokens are left out, and attention sinks.
 
     Args:
-        engine: the model.
+        lm: the model.
         texts: strings (read raw), messages, token ids or prompts; an iterator is read no further than needed.
         site: where to read.
         bos: True puts a BOS before every text, as TransformerLens does for GPT-2; by default what the tokenizer does.
@@ -88,12 +88,12 @@ def collect(
     read: list[tuple[int, ...]] = []
     where: list[tuple[int, int]] = []
     not_finite = 0
-    encoded = (_encoded(engine, text, bos=bos, max_length=max_length) for text in texts)
+    encoded = (_encoded(lm, text, bos=bos, max_length=max_length) for text in texts)
     for batch in _batches(encoded):
         if len(where) >= max_tokens or (stop is not None and stop.is_set()):
             break
-        with engine.lock:
-            residuals = read_residuals(engine.architecture, [text.token_ids for text in batch], [site])
+        with lm.lock:
+            residuals = read_residuals(lm.architecture, [text.token_ids for text in batch], [site])
         values = residuals.values[site]
         counted = residuals.real if keep_sinks else residuals.counted(site)
         if rows is None:
@@ -112,7 +112,7 @@ def collect(
         raise ValueError(f"None of the {len(read)} texts read has a token of its own words; give other or longer ones.")
     text, position = torch.tensor(where).T
     about: dict[str, Any] = {"bos": bool(bos), "not_finite": not_finite, "sinks": keep_sinks}
-    return Points(rows[: len(where)], site, text, position, tuple(read), engine.tokenizer, **about)
+    return Points(rows[: len(where)], site, text, position, tuple(read), lm.tokenizer, **about)
 
 
 def _room(points: int, width: int, cache: str | Path | None) -> Tensor:
@@ -123,17 +123,17 @@ def _room(points: int, width: int, cache: str | Path | None) -> Tensor:
     return torch.from_file(str(cache), shared=True, size=points * width, dtype=torch.float32).view(points, width)
 
 
-def _encoded(engine: Engine, text: Any, *, bos: bool | None, max_length: int) -> Prompt:
-    prompt = text if isinstance(text, Prompt) else prompts.encode(engine.tokenizer, text, chat=False)
+def _encoded(lm: LoadedModel, text: Any, *, bos: bool | None, max_length: int) -> Prompt:
+    prompt = text if isinstance(text, Prompt) else prompts.encode(lm.tokenizer, text, chat=False)
     if bos:
-        prompt = _with_bos(engine, prompt)
+        prompt = _with_bos(lm, prompt)
     parts = (prompt.token_ids, prompt.special, prompt.template)
     ids, special, template = (part[:max_length] for part in parts)
     return Prompt(ids, special, template, prompt.chat)  # type: ignore[arg-type]  # slices of ids and of flags
 
 
-def _with_bos(engine: Engine, prompt: Prompt) -> Prompt:
-    first = engine.tokenizer.bos_token_id
+def _with_bos(lm: LoadedModel, prompt: Prompt) -> Prompt:
+    first = lm.tokenizer.bos_token_id
     if first is None:
         raise ValueError("bos=True puts a BOS before every text, but the tokenizer has none; leave it out.")
     if prompt.token_ids[0] == first:

@@ -11,10 +11,9 @@ from steerwidgets.dictionaries.mfa.collect import OnProgress, Progress, collect
 from steerwidgets.dictionaries.mfa.file import Checkpoint, inverse_softplus
 from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.dictionaries.mfa.points import Points
+from steerwidgets.dictionaries.mfa.reading import log_densities, prepare
 from steerwidgets.dictionaries.mfa.start import Initialisation, Start, find_start
-from steerwidgets.dictionaries.mfa_density import log_densities, prepare
 from steerwidgets.dictionaries.reports import MFAReport
-from steerwidgets.provenance import model_provenance
 
 if TYPE_CHECKING:
     import threading
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 _EPS: Final = 1e-5
@@ -48,7 +47,7 @@ class Fitted:
 
 
 def fit(
-    engine: Engine,
+    lm: LoadedModel,
     texts: Iterable[Any] | Points,
     site: Site,
     components: int,
@@ -70,7 +69,7 @@ def fit(
     default residuals are as the model has them, and the MFA says which in its provenance.
 
     Args:
-        engine: the model.
+        lm: the model.
         texts: texts, or points that were collected already (for which `bos`, sinks and the maxima are settled).
         site: where.
         components: how many.
@@ -90,7 +89,7 @@ def fit(
         ModuleNotFoundError: k-means needs scikit-learn.
     """
     if centred:
-        _check_centred(engine)
+        _check_centred(lm)
     if isinstance(texts, Points):
         points = texts
     else:
@@ -100,12 +99,12 @@ def fit(
             "max_tokens": max_tokens,
             "max_length": max_length,
         }
-        points = collect(engine, texts, site, on_progress=on_progress, stop=stop, **read)
+        points = collect(lm, texts, site, on_progress=on_progress, stop=stop, **read)
     if points.site != site:
         raise ValueError(f"The points were read at {points.site}, but an MFA at {site} was asked for.")
-    told: dict[str, Any] = {"on_progress": on_progress, "stop": stop, "device": engine.architecture.input_device}
+    told: dict[str, Any] = {"on_progress": on_progress, "stop": stop, "device": lm.architecture.input_device}
     fitted = fit_points(points.residuals, components, rank, centred=centred, **told, **settings)
-    provenance = model_provenance(engine) | {
+    provenance = lm.provenance | {
         "points": f"{len(points)} tokens of {len(points.texts)} texts",
         "dropped": f"padding, special tokens{'' if points.sinks else ', attention sinks'}; "
         f"{points.not_finite} rows with NaN or infinite values",
@@ -327,14 +326,14 @@ def _check_settings(
             raise ValueError(f"{name} is above 0, but {value!r} was given.")
 
 
-def _check_centred(engine: Engine) -> None:
+def _check_centred(lm: LoadedModel) -> None:
     from torch import nn
 
-    norm = engine.architecture.final_norm
+    norm = lm.architecture.final_norm
     if not isinstance(norm, nn.LayerNorm):
         raise ValueError(
             "centred=True is for models with LayerNorm, which do not see the residual's mean; "
-            f"{engine.architecture.name} has {type(norm).__name__}, which does."
+            f"{lm.architecture.name} has {type(norm).__name__}, which does."
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, call
 from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
 from steerwidgets.dictionaries.mfa.features import MFAFeature, MFAMixture, or_loading
@@ -18,7 +18,6 @@ from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Point
 from steerwidgets.dictionaries.mfa.reading import MixtureReading
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import MFAReport
-from steerwidgets.dictionaries.source_code import call
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.steer import Feature
 from steerwidgets.transformer.sites import Site, Stream
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa_density import Terms
+    from steerwidgets.dictionaries.mfa.reading import Terms
     from steerwidgets.model import LanguageModel
 
 
@@ -133,7 +132,7 @@ class MFA(MixtureReading, Dictionary):
         """Residuals of texts at its site, read as `training.mfa_corpus.collect` does."""
         from steerwidgets.dictionaries.mfa.collect import collect
 
-        return collect(lm.engine, texts, self.site, **settings)
+        return collect(lm, texts, self.site, **settings)
 
     def contexts(
         self,
@@ -255,4 +254,4 @@ class MFA(MixtureReading, Dictionary):
         """Fit one to the residuals of texts; settings as for `training.mfa.fit`."""
         from steerwidgets.dictionaries.mfa.fit import fit
 
-        return fit(lm.engine, texts, Site(layer, stream), components, rank, seed=seed, **settings)
+        return fit(lm, texts, Site(layer, stream), components, rank, seed=seed, **settings)

@@ -76,4 +76,4 @@ class ReFTFeature(Feature):
         """
         from steerwidgets.lens.top_logits import top_logits
 
-        return top_logits(lm.engine, Direction(self.vector - self.vector.mean(), self.site, self.label), k)
+        return top_logits(lm, Direction(self.vector - self.vector.mean(), self.site, self.label), k)

@@ -13,14 +13,13 @@ from steerwidgets.dictionaries.cav.directions import auroc
 from steerwidgets.dictionaries.cav.fit import cut, pooled
 from steerwidgets.dictionaries.reft.reft import ReFT
 from steerwidgets.dictionaries.reft.trainer import Progress, Row, Settings, Trainer
-from steerwidgets.provenance import model_provenance
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 AXBENCH: Final = Settings()
@@ -59,7 +58,7 @@ class FitOptions(TypedDict, total=False):
 
 
 def fit(
-    engine: Engine,
+    lm: LoadedModel,
     positives: Sequence[Example],
     negatives: Sequence[Example],
     *,
@@ -74,7 +73,7 @@ def fit(
     """Train one concept.
 
     Args:
-        engine: the model; its weights stay as they are.
+        lm: the model; its weights stay as they are.
         positives: examples with the concept.
         negatives: examples without it, on which the direction learns to stay silent.
         label: the concept's name.
@@ -94,36 +93,36 @@ def fit(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is a share of the examples from 0 to below 1, but {held_out!r} was given.")
-    if not engine.architecture.hookpoint(site).writable:
+    if not lm.architecture.hookpoint(site).writable:
         raise ValueError(f"{site} can be read but not steered, so no concept can be trained there; take resid_post.")
-    engine.architecture.refuse_compiled()
+    lm.architecture.refuse_compiled()
     sides = [
-        [example_row(engine, example, settings.max_tokens, positive=side is positives) for example in side]
+        [example_row(lm, example, settings.max_tokens, positive=side is positives) for example in side]
         for side in (positives, negatives)
     ]
     parts = [_split(side, held_out, settings.seed) for side in sides]
     training = [row for train, _ in parts for row in train]
     if not parts[0][0]:
         raise ValueError("ReFT.fit learns from examples with the concept, but none was given or left to train on.")
-    trainer = Trainer(engine, site, training, settings, Path(state) if state is not None else None)
+    trainer = Trainer(lm, site, training, settings, Path(state) if state is not None else None)
     history = list(trainer.run(on_step, stop))
     tests = [[row.prompt for row in test] for _, test in parts]
-    scores = [detection(engine, test, site, trainer.direction) for test in tests]
+    scores = [detection(lm, test, site, trainer.direction) for test in tests]
     report = ReFTReport(tuple(history), trainer.steps, trainer.done, auroc(*scores), (len(tests[0]), len(tests[1])))
-    largest = float(detection(engine, [row.prompt for row in parts[0][0]], site, trainer.direction).max())
-    return _dictionary(engine, trainer, label, report, largest, len(training))
+    largest = float(detection(lm, [row.prompt for row in parts[0][0]], site, trainer.direction).max())
+    return _dictionary(lm, trainer, label, report, largest, len(training))
 
 
 def _dictionary(
-    engine: Engine, trainer: Trainer, label: str, report: ReFTReport, largest: float, examples: int
+    lm: LoadedModel, trainer: Trainer, label: str, report: ReFTReport, largest: float, examples: int
 ) -> ReFT:
     provenance = {
-        "model": engine.architecture.name,
+        "model": lm.architecture.name,
         "made by": "ReFT.fit",
         "examples": f"{examples} trained on, {report.held_out[0]} + {report.held_out[1]} held out",
         "steps": f"{trainer.step} of {trainer.steps}",
         "held out": f"AUROC {report.auroc:.3f}" if not math.isnan(report.auroc) else "none",
-        "dtype": model_provenance(engine)["dtype"],
+        "dtype": lm.provenance["dtype"],
     }
     site = trainer.site
     reft = ReFT(
@@ -139,25 +138,25 @@ def _dictionary(
     return reft
 
 
-def detection(engine: Engine, texts: Sequence[Prompt], site: Site, direction: Tensor) -> Tensor:
+def detection(lm: LoadedModel, texts: Sequence[Prompt], site: Site, direction: Tensor) -> Tensor:
     """The largest `relu(h·v)` of each text over its own words, as AxBench scores a text: float32 [text]."""
     import torch
 
     if not texts:
         return torch.zeros(0)
-    return pooled(engine, texts, site, lambda words: (words @ direction).max().relu())
+    return pooled(lm, texts, site, lambda words: (words @ direction).max().relu())
 
 
-def example_row(engine: Engine, example: Example, max_tokens: int, *, positive: bool) -> Row:
+def example_row(lm: LoadedModel, example: Example, max_tokens: int, *, positive: bool) -> Row:
     """An example as ids, and which of them the model learns: all of a text, or the answer to a prompt."""
     if isinstance(example, str):
-        prompt = prompts.encode(engine.tokenizer, example, chat=False)
+        prompt = prompts.encode(lm.tokenizer, example, chat=False)
         learned = [not special for special in prompt.special]
     else:
         asked, answered = example
         turns = [{"role": "user", "content": asked}]
-        start = len(prompts.encode(engine.tokenizer, turns, chat=True))
-        prompt = prompts.encode(engine.tokenizer, [*turns, {"role": "assistant", "content": answered}], chat=True)
+        start = len(prompts.encode(lm.tokenizer, turns, chat=True))
+        prompt = prompts.encode(lm.tokenizer, [*turns, {"role": "assistant", "content": answered}], chat=True)
         learned = [i >= start and not template for i, template in enumerate(prompt.template)]
     if not any(learned[1:max_tokens]):
         raise ValueError(f"The example {example!r} has no token to learn within max_tokens={max_tokens}; give another.")

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
-from steerwidgets.dictionaries.base import Dictionary, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import layer_of, read_metadata, read_weight
-from steerwidgets.dictionaries.source_code import call
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.transformer.sites import Site, Stream
@@ -360,4 +359,4 @@ class ReFT(Dictionary):
         """Train one concept from examples with it and without it; see `training.reft.fit`."""
         from steerwidgets.dictionaries.reft.fit import fit
 
-        return fit(lm.engine, positives, negatives, label=label, site=Site(layer, stream), **options)
+        return fit(lm, positives, negatives, label=label, site=Site(layer, stream), **options)

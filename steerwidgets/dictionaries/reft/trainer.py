@@ -30,7 +30,7 @@ from steerwidgets.transformer.residuals import left_padded, read_residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.engine import Engine
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
 _IGNORED: Final = -100
@@ -107,7 +107,7 @@ class Trainer:
     """Trains one direction, step by step.
 
     Args:
-        engine: the model.
+        lm: the model.
         site: where the direction lives.
         rows: the examples, with the concept and without.
         settings: as AxBench's.
@@ -118,14 +118,14 @@ class Trainer:
     """
 
     def __init__(
-        self, engine: Engine, site: Site, rows: Sequence[Row], settings: Settings, state: Path | None = None
+        self, lm: LoadedModel, site: Site, rows: Sequence[Row], settings: Settings, state: Path | None = None
     ) -> None:
         import torch
 
         self.site = site
         self.settings = settings
         self.step = 0
-        self._engine = engine
+        self._lm = lm
         self._rows = rows
         self._state = state
         first = self._first()
@@ -170,15 +170,15 @@ class Trainer:
 
         positive, negative = ([row.prompt for row in self._rows if row.positive is side] for side in (True, False))
         if self.settings.start == "difference" and positive and negative:
-            return mean_difference(self._engine, positive, negative, self.site)
-        width = _width(self._engine, self.site, self._rows[0].prompt)
+            return mean_difference(self._lm, positive, negative, self.site)
+        width = _width(self._lm, self.site, self._rows[0].prompt)
         return torch.randn(width, generator=torch.Generator().manual_seed(self.settings.seed))
 
     def _take_step(self) -> Progress:
         import torch
 
         settings, share = self.settings, self.step / self.steps
-        with self._engine.lock, _frozen(self._engine.model):
+        with self._lm.lock, _frozen(self._lm.model):
             lm_loss, l1_loss = self._losses(self._batch())
             (gradient,) = torch.autograd.grad(lm_loss + share * settings.l1 * l1_loss.to(lm_loss.device), self._v)
         with torch.no_grad():
@@ -231,10 +231,10 @@ class Trainer:
         edit: Callable[[Tensor], Tensor | None],
     ) -> Tensor:
         """The logits of a batch, [text, position, vocabulary], while `edit` changes the stream at the site."""
-        device = self._engine.architecture.input_device
-        handle = on_stream(self._engine.architecture.hookpoint(self.site), edit)
+        device = self._lm.architecture.input_device
+        handle = on_stream(self._lm.architecture.hookpoint(self.site), edit)
         try:
-            logits: Tensor = self._engine.model(
+            logits: Tensor = self._lm.model(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 position_ids=absolute.clamp(min=0).to(device),
@@ -266,7 +266,7 @@ class Trainer:
     def _identity(self) -> str:
         """What a resumed training has to share with the one that was kept."""
         digest = hashlib.sha256(json.dumps([str(self.site), dataclasses.asdict(self.settings)]).encode())
-        digest.update(self._engine.architecture.name.encode())
+        digest.update(self._lm.architecture.name.encode())
         for row in self._rows:
             digest.update(json.dumps([row.prompt.token_ids, row.learned]).encode())
         return digest.hexdigest()
@@ -335,9 +335,9 @@ def _frozen(model: Any) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _width(engine: Engine, site: Site, prompt: Prompt) -> int:
-    with engine.lock:
-        return int(read_residuals(engine.architecture, [prompt.token_ids[:1]], [site]).values[site].shape[-1])
+def _width(lm: LoadedModel, site: Site, prompt: Prompt) -> int:
+    with lm.lock:
+        return int(read_residuals(lm.architecture, [prompt.token_ids[:1]], [site]).values[site].shape[-1])
 
 
 def _labels(ids: Tensor, batch: Sequence[Row]) -> Tensor:

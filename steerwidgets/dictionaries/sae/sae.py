@@ -8,14 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, call
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
 from steerwidgets.dictionaries.sae import sae_lens as sae_bridge
 from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_norm
 from steerwidgets.dictionaries.sae.codec import Codec, DenseCodec
 from steerwidgets.dictionaries.sae.feature import SAEFeature
-from steerwidgets.dictionaries.source_code import call
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.transformer.sites import Site, Stream

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
 
 from steerwidgets.dictionaries.mfa.mfa import MFA
+from steerwidgets.labels.own import UserLabels
 from steerwidgets.lens.top_logits import top_logits
 from steerwidgets.steer import YOUR_LABEL, Direction, Feature
 from steerwidgets.widgets.card.lines import Line, lines_json
-from steerwidgets.widgets.card_links import feature_link
 from steerwidgets.widgets.recipe_editor.describe import feature_json, finite
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.evidence import Evidence, Example
     from steerwidgets.lens.top_logits import TokenValues
     from steerwidgets.model import LanguageModel
+    from steerwidgets.steer import Feature
+
 
 _LISTED: Final = 8
 _LOADED: Final = 4
@@ -113,7 +117,7 @@ def _logits(lm: LanguageModel, feature: Feature, evidence: Evidence | None) -> t
     if evidence is not None and evidence.promoted:
         return _valued(lm, evidence.promoted), _valued(lm, evidence.suppressed), ""
     try:
-        found = top_logits(lm.engine, feature, _LISTED)
+        found = top_logits(lm, feature, _LISTED)
     except ValueError as error:
         return [], [], str(error)
     return _tokens(found.promoted), _tokens(found.suppressed), ""
@@ -194,5 +198,40 @@ def _loading(lm: LanguageModel, mfa: MFA, vector: Any, at: int) -> dict[str, Any
     said = {"index": at, "norm": float(vector.norm()), "promoted": [], "suppressed": []}
     if not said["norm"]:
         return said
-    found = top_logits(lm.engine, Direction(vector, mfa.site, f"loading {at}"), _LOADED)
+    found = top_logits(lm, Direction(vector, mfa.site, f"loading {at}"), _LOADED)
     return said | {"promoted": _tokens(found.promoted), "suppressed": _tokens(found.suppressed)}
+
+
+_NEURONPEDIA: Final = "https://www.neuronpedia.org"
+_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def feature_link(dictionary: Dictionary, feature: Feature) -> dict[str, str] | None:
+    """A page about a feature, where its dictionary or the feature itself names one; http and https only.
+
+    A `neuronpedia` entry of a dictionary's provenance is `model/source`, as `gemma-2-2b/20-gemmascope-res-16k`
+    (`neuronpedia_id` in sae_lens' metadata); a concept of AxBench links the page that it was adapted from.
+    """
+    named = dictionary.provenance.get("neuronpedia", "")
+    own = getattr(feature, "link", None)
+    if _ID.fullmatch(named):
+        address = f"{_NEURONPEDIA}/{quote(named)}/{feature.index}"
+    elif isinstance(own, str):
+        address = own
+    else:
+        return None
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return None
+    return {"url": address, "name": "Neuronpedia" if parts.netloc.endswith("neuronpedia.org") else parts.netloc}
+
+
+def verdict_of(home: Dictionary, index: int) -> dict[str, Any]:
+    """What the user said of a feature; nothing where nothing was."""
+    if "user_labels" not in home.__dict__ and not UserLabels.are_kept():
+        return {"label": "", "note": "", "rating": None, "said": 0}
+    try:
+        entry = home.user_labels[index]
+        return {"label": entry.label, "note": entry.note, "rating": entry.rating, "said": len(home.user_labels)}
+    except (OSError, ValueError) as error:
+        return {"label": "", "note": "", "rating": None, "said": 0, "unreadable": str(error)}

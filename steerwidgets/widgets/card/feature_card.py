@@ -14,16 +14,14 @@ from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steer import Feature, Steer
 from steerwidgets.steering.hooks import warn_of_other_model
-from steerwidgets.whole_text import as_json
+from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
-from steerwidgets.widgets.card.content import card_content, labels_json, provenance_of
+from steerwidgets.widgets.card.content import card_content, labels_json, provenance_of, verdict_of
 from steerwidgets.widgets.card.lines import plain_lines
 from steerwidgets.widgets.card.reading import OwnText, silence_json
 from steerwidgets.widgets.card.steering import Holder, add_to, checked_holder, suggested_steer
-from steerwidgets.widgets.card_verdict import verdict_of
 from steerwidgets.widgets.export import STATIC
-from steerwidgets.widgets.model_wait import held_for
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described
+from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

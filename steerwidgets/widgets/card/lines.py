@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steerwidgets.widgets.arrays import pack, unpack
 from steerwidgets.widgets.heatmap.columns import exact
-from steerwidgets.widgets.packed import pack, unpack
 from steerwidgets.widgets.tokens import FRAGMENT, SPECIAL
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def lines_json(lm: LanguageModel, lines: Sequence[Line]) -> dict[str, Any]:
     known = sorted(set(ids))
     tokens = lm.tokens(known)
     place = {token: at for at, token in enumerate(known)}
-    special = lm.engine.special_ids
+    special = lm.special_ids
     bits = [bit for line in lines for bit in line.flags or [SPECIAL * (token in special) for token in line.token_ids]]
     flags = [bit | FRAGMENT * tokens[place[token]].fragment for token, bit in zip(ids, bits, strict=True)]
     kind = np.uint8 if len(known) <= 1 << 8 else np.uint16 if len(known) <= 1 << 16 else np.uint32

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import traitlets
 
+from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.transformer.prompts import Token
-from steerwidgets.whole_text import as_json
+from steerwidgets.widgets.arrays import pack, unpack
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.heatmap.arrays import ArrayReading
 from steerwidgets.widgets.heatmap.columns import SCALES, end_of_scale, exact
 from steerwidgets.widgets.heatmap.reading import KEPT, FeatureLike, ModelReading, TextLike, as_several
-from steerwidgets.widgets.packed import pack, unpack
 from steerwidgets.widgets.protocol import Handler, Request
-from steerwidgets.widgets.segments import pooled
+from steerwidgets.widgets.tokens import pooled
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.activations import Activations, Fires

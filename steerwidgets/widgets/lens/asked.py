@@ -3,20 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.widgets.lens_token import GeneratedToken
 from steerwidgets.widgets.protocol import Cancelled, Request
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.rows import Row
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.prompts import PromptLike, Token
+
+
+FOLLOWED: Final = 6
+"""Tokens that are followed at once: as many as there are colours that stay apart."""
+
+_FORMS: Final = 12
+
+
+def checked_ids(args: Mapping[str, Any]) -> list[int]:
+    """The ids of a request to follow tokens.
+
+    Raises:
+        ValueError: they are no list of whole numbers, or too many.
+    """
+    ids = args.get("ids")
+    if not isinstance(ids, list) or not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        raise ValueError(f"Tokens are followed by their ids, a list of whole numbers, but {ids!r} came.")
+    if len(ids) > FOLLOWED:
+        raise ValueError(f"At most {FOLLOWED} tokens are followed at once, one for each colour, but {len(ids)} came.")
+    return ids
+
+
+def found_tokens(lm: LanguageModel, query: Any) -> list[Token]:
+    """The tokens that a text may stand for.
+
+    With and without a space before it, as written, in lower case and capitalised: of each the token it is, or the one
+    it begins with. Tokens of several ids that read alike are all given.
+
+    Raises:
+        ValueError: the text is empty.
+    """
+    if not isinstance(query, str) or not query:
+        raise ValueError("Write the text of a token to look for.")
+    bare = query.strip()
+    words = dict.fromkeys((query, bare, bare.lower(), bare.capitalize())) if bare else {query: None}
+    forms = dict.fromkeys(form for word in words for form in (word, f" {word.strip()}" if bare else word))
+    ids: dict[int, None] = {}
+    beginnings: dict[int, None] = {}
+    for form in forms:
+        pieces = [int(i) for i in lm.tokenizer(form, add_special_tokens=False)["input_ids"]]
+        if len(pieces) == 1:
+            ids[pieces[0]] = None
+        elif pieces:
+            beginnings[pieces[0]] = None
+    return lm.tokens([*ids, *(i for i in beginnings if i not in ids)][:_FORMS])
+
+
+def checked_column(args: Mapping[str, Any], positions: int) -> tuple[int, int, int | None]:
+    """Position, token and the token it is compared with, of a request for an attribution.
+
+    Raises:
+        ValueError: one of them is no whole number, or the position lies outside the text.
+    """
+    position, token, minus = args.get("position"), args.get("id"), args.get("minus")
+    for value in (position, token, 0 if minus is None else minus):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(
+                f"An attribution is asked for a position and a token id, whole numbers, but {value!r} came."
+            )
+    if not 0 <= int(position or 0) < positions:
+        raise ValueError(f"The text has the positions 0 to {positions - 1}, but {position} was asked for.")
+    return int(position or 0), int(token or 0), minus
+
 
 STREAMS: Final = {
     "resid_post": "residual after block",
@@ -144,3 +208,64 @@ def _source_of(prompt: Any) -> str:
     items = list(prompt)
     kind = "message" if items and isinstance(items[0], Mapping) else "token id"
     return f"{len(items)} {kind}{'' if len(items) == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """One token of a run.
+
+    Attributes:
+        comparison: the run.
+        step: which of the row's generated tokens, from 0, or from the end with negative numbers.
+        row: `baseline` or `steered`.
+    """
+
+    comparison: Comparison
+    step: int
+    row: Literal["baseline", "steered"] = "steered"
+
+    @property
+    def text(self) -> Row:
+        """The text that it is in."""
+        return self.comparison.steered if self.row == "steered" else self.comparison.baseline
+
+    @property
+    def recipe(self) -> Recipe:
+        """What steered its text."""
+        return self.comparison.recipe if self.row == "steered" else Recipe()
+
+    @property
+    def index(self) -> int:
+        """Its step, counted from 0."""
+        return self.step % len(self.text.token_ids)
+
+    @property
+    def following(self) -> Token | None:
+        """The token that was generated after it; None for the last one."""
+        return next(iter(self.text.tokens[self.index + 1 :]), None)
+
+    def read(self, *, k: int, stream: str, track: Sequence[int | str]) -> LayerLens:
+        """Its lens: one position, from the run's kept keys and values where there are any.
+
+        Raises:
+            ValueError: the run has no such row or step, or a setting is out of range.
+        """
+        return self.comparison.lens(self.step, self.row, k=k, stream=stream, track=track)
+
+    def attribution(
+        self, lm: LanguageModel, token: int | str, minus: int | str | None, dictionary: SAE | None
+    ) -> Attribution:
+        """What wrote the logit of a token after it; the whole text is read, since keys and values hold no parts."""
+        from steerwidgets.lens.attribution import attribution
+
+        prompt = self.comparison.prompt
+        ids = [*prompt.token_ids, *self.text.token_ids[: self.index + 1]]
+        settings: dict[str, Any] = {"recipe": self.recipe, "dictionary": dictionary}
+        return attribution(lm, lm.encode(ids), token, minus, lm.known([prompt]), **settings)
+
+    def described(self) -> str:
+        """Which token it is, and how its lens was read, in a sentence."""
+        which = f"The logit lens of token {self.index + 1} of {len(self.text.token_ids)} of the {self.row} text."
+        if self.comparison.keeps_cache:
+            return f"{which} Only this token was read again: the run's keys and values were kept."
+        return f"{which} The whole text was read again: the run's keys and values were not kept."

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 import traitlets
 
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.whole_text import as_json
+from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
-from steerwidgets.widgets.lens.asked import STREAMS, Asked, teller
-from steerwidgets.widgets.lens.wire import empty_traits, lens_traits
-from steerwidgets.widgets.lens_plain import plain, plain_vocabulary
-from steerwidgets.widgets.lens_requests import FOLLOWED, checked_column, checked_ids, found_tokens
-from steerwidgets.widgets.lens_token import GeneratedToken
-from steerwidgets.widgets.lens_wrote import wrote_json
-from steerwidgets.widgets.model_wait import held_for
-from steerwidgets.widgets.protocol import Handler, Request, described
+from steerwidgets.widgets.lens.asked import (
+    FOLLOWED,
+    STREAMS,
+    Asked,
+    GeneratedToken,
+    checked_column,
+    checked_ids,
+    found_tokens,
+    teller,
+)
+from steerwidgets.widgets.lens.wire import empty_traits, lens_traits, plain, plain_vocabulary, wrote_json
+from steerwidgets.widgets.protocol import Handler, Request, described, held_for
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steerwidgets.widgets.arrays import pack, unpack
 from steerwidgets.widgets.heatmap.arrays import as_numpy
-from steerwidgets.widgets.packed import pack
+from steerwidgets.widgets.heatmap.columns import exact
 from steerwidgets.widgets.tokens import FRAGMENT, SPECIAL, TEMPLATE
 
 if TYPE_CHECKING:
-    from steerwidgets.lens.layer_lens import LayerLens
-    from steerwidgets.lens_difference import LensDifference, TokenChanges
+    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.layer_lens import LayerLens, LensDifference, TokenChanges
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.transformer.prompts import Token
+
 
 CHANGES: Final = 5
 """Tokens that rise and that fall most, for each cell; they travel beside two runs' candidates."""
@@ -167,3 +169,60 @@ def _int32(values: Any) -> dict[str, Any]:
 def _float32(values: Any) -> dict[str, Any]:
     array: NDArray[np.float32] = np.ascontiguousarray(as_numpy(values), dtype=np.float32)
     return pack(array)
+
+
+def plain(value: Any) -> Any:
+    """The same value with each packed array as nested lists; NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        if set(value) == {"data", "dtype", "shape"}:
+            return _listed(unpack(value))
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def plain_vocabulary(vocabulary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tokens by their ids."""
+    if not vocabulary:
+        return {}
+    fragments = set(vocabulary["fragments"])
+    ids = unpack(vocabulary["ids"]).tolist()
+    return {
+        str(i): {"text": text, "fragment": i in fragments} for i, text in zip(ids, vocabulary["texts"], strict=True)
+    }
+
+
+def _listed(array: np.ndarray[Any, Any]) -> Any:
+    if array.dtype != np.float32:
+        return array.tolist()
+    # The shortest number that float32 can't tell from it: 0.342, not 0.34200000762939453.
+    texts = array.astype(str).ravel()
+    numbers = [None if text in ("nan", "inf", "-inf") else float(text) for text in texts.tolist()]
+    return np.array(numbers, dtype=object).reshape(array.shape).tolist()
+
+
+_PARTS: Final = 10
+
+
+def wrote_json(found: Attribution, position: int, token: int, minus: int | None, run: str) -> dict[str, Any]:
+    """An attribution as it travels.
+
+    Args:
+        found: what `lm.attribution` gave.
+        position: the column.
+        token: the id of the token whose logit it is.
+        minus: the id of the token whose logit is taken off it, or None.
+        run: `baseline` or `steered`.
+    """
+    shown = found.top(_PARTS)
+    total = sum(row.value for row in found.rows)
+    return {
+        "position": position,
+        "id": token,
+        "minus": minus,
+        "run": run,
+        "parts": [{"name": row.component, "value": exact(row.value)} for row in shown],
+        "of": len(found.rows),
+        "rest": exact(total - sum(row.value for row in shown)),
+        "logit": exact(found.logit),
+        "total": exact(total),
+    }

@@ -15,10 +15,9 @@ from steerwidgets.steer import Direction, Steer
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
-from steerwidgets.widgets.model_wait import held_for
 from steerwidgets.widgets.panel.run import PanelRun
 from steerwidgets.widgets.panel.token_lens import PanelLens
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described
+from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.inputs import checked_inputs
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from steerwidgets.widgets.lens.asked import GeneratedToken
 from steerwidgets.widgets.lens.logit_lens import LogitLens
-from steerwidgets.widgets.lens_token import GeneratedToken
 
 if TYPE_CHECKING:
     from steerwidgets.generation.comparison import Comparison

@@ -15,8 +15,8 @@ from steerwidgets.dictionaries.nearest import cosines
 from steerwidgets.lens.promoting import promotion, promotions, reading_of, token_id_of
 from steerwidgets.transformer.plain_text import quoted
 from steerwidgets.transformer.residuals import Residuals, counted_tokens
-from steerwidgets.widgets.found import Hits
 from steerwidgets.widgets.recipe_editor import describe
+from steerwidgets.widgets.recipe_editor.source import Hits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,18 +101,18 @@ class ModelSearches:
         Raises:
             ValueError: there is no model, or the text is no single token.
         """
-        engine = self._model("token").engine
+        lm = self._model("token")
         if not query.query:
             return Matches(Hits.of([]), "Write a token, spaces included: the features that promote it are listed.")
-        token_id = token_id_of(engine, _token(engine.tokenizer, query.query))
-        reading = reading_of(engine, token_id)
-        [token] = self._model("token").tokens([token_id])
+        token_id = token_id_of(lm, _token(lm.tokenizer, query.query))
+        reading = reading_of(lm, token_id)
+        [token] = lm.tokens([token_id])
 
         def of_dictionary(dictionary: Dictionary) -> Tensor:
-            return promotions(engine, dictionary, reading)
+            return promotions(lm, dictionary, reading)
 
         def of_direction(direction: Direction) -> float:
-            return promotion(engine, direction, reading)
+            return promotion(lm, direction, reading)
 
         parts, left_out = _scored(sources, chosen, of_dictionary, of_direction)
         signed = [(i, np.where(v > 0 if query.promotes else v < 0, v, np.float32(np.nan)), None) for i, v in parts]

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from steerwidgets.widgets.found import Hits, all_of
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
 from steerwidgets.widgets.recipe_editor.by_model import Matches, ModelSearches
 from steerwidgets.widgets.recipe_editor.query import FindQuery, takes_long
-from steerwidgets.widgets.recipe_editor.source import DictionarySource, LooseSource, Source
+from steerwidgets.widgets.recipe_editor.source import DictionarySource, Hits, LooseSource, Source, all_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

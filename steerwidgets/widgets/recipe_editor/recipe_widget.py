@@ -20,12 +20,11 @@ from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import recipe_snippet
-from steerwidgets.widgets.op_names import OpNames
 from steerwidgets.widgets.protocol import Handler
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.finder import FeatureFinder
 from steerwidgets.widgets.recipe_editor.inputs import recipe_of
-from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
+from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf, OpNames
 
 if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import Prompt
@@ -242,7 +241,7 @@ class _ToRead:
 
     def read(self, lm: LanguageModel) -> Residuals:
         if len(self.recipe):
-            return residuals_under(lm.engine, self.prompt, self.recipe)
+            return residuals_under(lm, self.prompt, self.recipe)
         return lm.residuals(self.prompt, [self.usual_site] if self.usual_site else [])
 
 

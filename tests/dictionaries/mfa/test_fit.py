@@ -187,21 +187,21 @@ def test_clusters_of_a_pool():
 
 def test_collected_points_are_the_models_residuals(llama):
     long = "Would a wormhole let you travel through time?"
-    points = collect(llama.engine, ["Name a city", long, [0, 45, 100, 3, 41]], sw.Site(2))
+    points = collect(llama, ["Name a city", long, [0, 45, 100, 3, 41]], sw.Site(2))
     for i, text in enumerate(points.texts):
         mine = points.text == i
         positions = points.position[mine]
         h = streams(llama.model, text, [(2, "resid_post")])[2, "resid_post"]
         torch.testing.assert_close(points.residuals[mine], h[positions], atol=1e-4, rtol=1e-4)
         assert 0 not in positions, "position 0 is an attention sink"
-        assert not {text[int(p)] for p in positions} & llama.engine.special_ids
+        assert not {text[int(p)] for p in positions} & llama.special_ids
     assert {int(p) for p in points.position[points.text == 2]} == {1, 2, 4}, "3 is a turn mark"
     assert [token.text for token in points.tokens(range(len(points)))][:2] != []
 
 
 def test_a_bos_before_every_text(llama):
-    plain = collect(llama.engine, ["Name a city"], sw.Site(2))
-    with_bos = collect(llama.engine, ["Name a city", "<|bos|>Name a city"], sw.Site(2), bos=True)
+    plain = collect(llama, ["Name a city"], sw.Site(2))
+    with_bos = collect(llama, ["Name a city", "<|bos|>Name a city"], sw.Site(2), bos=True)
     assert with_bos.texts[0] == (0, *plain.texts[0]) == with_bos.texts[1]
     assert with_bos.bos
     assert not plain.bos
@@ -211,14 +211,14 @@ def test_a_bos_before_every_text(llama):
 
 def test_attention_sinks_may_stay_in(llama):
     texts = ["Name a city", "The user asks"]
-    without, with_them = (collect(llama.engine, texts, sw.Site(2), keep_sinks=keep) for keep in (False, True))
+    without, with_them = (collect(llama, texts, sw.Site(2), keep_sinks=keep) for keep in (False, True))
     assert (without.sinks, with_them.sinks) == (False, True)
     assert len(with_them) == len(without) + 2
     assert torch.equal(with_them.residuals[with_them.position > 0], without.residuals)
     for i, text in enumerate(with_them.texts):
         h = streams(llama.model, text, [(2, "resid_post")])[2, "resid_post"]
         torch.testing.assert_close(with_them.residuals[with_them.text == i], h, atol=1e-4, rtol=1e-4)
-    bos = collect(llama.engine, texts, sw.Site(2), keep_sinks=True, bos=True)
+    bos = collect(llama, texts, sw.Site(2), keep_sinks=True, bos=True)
     assert 0 not in bos.position, "the BOS itself is special"
     fitted = sw.MFA.fit(llama, texts, layer=2, components=2, rank=1, epochs=1, keep_sinks=True)
     assert fitted.provenance["points"].startswith(f"{len(with_them)} tokens")
@@ -249,17 +249,17 @@ def test_reading_ends_where_it_is_enough(llama):
             taken.append(1)
             yield TEXTS[0]
 
-    points = collect(llama.engine, endless(), sw.Site(0), max_tokens=20, max_length=6)
+    points = collect(llama, endless(), sw.Site(0), max_tokens=20, max_length=6)
     assert len(points) == 20
     assert len(taken) <= 32
     assert {len(text) for text in points.texts} == {6}
-    few = collect(llama.engine, TEXTS, sw.Site(0), max_tokens=3)
+    few = collect(llama, TEXTS, sw.Site(0), max_tokens=3)
     assert len(few) == 3
 
 
 def test_a_file_instead_of_memory(llama, tmp_path):
-    inside = collect(llama.engine, TEXTS[:3], sw.Site(1))
-    outside = collect(llama.engine, TEXTS[:3], sw.Site(1), cache=tmp_path / "residuals.bin", max_tokens=500)
+    inside = collect(llama, TEXTS[:3], sw.Site(1))
+    outside = collect(llama, TEXTS[:3], sw.Site(1), cache=tmp_path / "residuals.bin", max_tokens=500)
     assert torch.equal(inside.residuals, outside.residuals)
     on_disk = np.fromfile(tmp_path / "residuals.bin", dtype="<f4").reshape(500, D_MODEL)
     assert np.array_equal(on_disk[: len(inside)], inside.residuals.numpy())
@@ -307,12 +307,12 @@ def test_mistakes_with_a_model(llama):
     with pytest.raises(ValueError, match="None of the 1 texts read has a token of its own words"):
         sw.MFA.fit(llama, [[0, 1, 2]], layer=1, components=2, rank=2)
     with pytest.raises(ValueError, match="None of the 0 texts"):
-        collect(llama.engine, [], sw.Site(1))
+        collect(llama, [], sw.Site(1))
     with pytest.raises(ValueError, match="above 0, but 0"):
-        collect(llama.engine, TEXTS, sw.Site(1), max_tokens=0)
+        collect(llama, TEXTS, sw.Site(1), max_tokens=0)
     with pytest.raises(ValueError, match="block 9"):
         sw.MFA.fit(llama, TEXTS, layer=9, components=2, rank=2)
-    points = collect(llama.engine, TEXTS, sw.Site(1))
+    points = collect(llama, TEXTS, sw.Site(1))
     with pytest.raises(ValueError, match="read at block 1 resid_post, but an MFA at block 2"):
         sw.MFA.fit(llama, points, layer=2, components=2, rank=2)
 
@@ -324,7 +324,7 @@ def test_a_tokenizer_without_bos(llama, tokenizer):
     without.bos_token = None
     lm = sw.LanguageModel(llama.model, without)
     with pytest.raises(ValueError, match="the tokenizer has none"):
-        collect(lm.engine, TEXTS, sw.Site(1), bos=True)
+        collect(lm, TEXTS, sw.Site(1), bos=True)
 
 
 def test_rows_that_are_not_finite_are_dropped_and_counted(fresh):
@@ -332,7 +332,7 @@ def test_rows_that_are_not_finite_are_dropped_and_counted(fresh):
     ids = lm.encode("Name a city", chat=False).token_ids
     with torch.no_grad():
         lm.model.get_input_embeddings().weight[ids[-1]] = torch.nan
-    points = collect(lm.engine, [ids, ids[:-1]], sw.Site(0))
+    points = collect(lm, [ids, ids[:-1]], sw.Site(0))
     assert torch.isfinite(points.residuals).all()
     assert 1 <= points.not_finite <= len(ids)
     assert (points.text == 1).sum() == len(ids) - 2, "all but the sink"

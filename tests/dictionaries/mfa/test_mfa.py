@@ -84,7 +84,7 @@ def test_any_shape_of_points(both):
 def test_many_points_in_chunks_are_the_same(both, monkeypatch):
     mfa, _ = both
     whole = mfa.encode(points())
-    monkeypatch.setattr("steerwidgets.dictionaries.mfa_density._NUMBERS", 7 * K * Q)
+    monkeypatch.setattr("steerwidgets.dictionaries.mfa.reading._NUMBERS", 7 * K * Q)
     monkeypatch.setattr("steerwidgets.dictionaries.mfa.reading._LOADED", 2)
     torch.testing.assert_close(mfa.encode(points()), whole)
     equal(mfa.reconstruct(points()), both[1].reconstruct(points()))
@@ -92,7 +92,7 @@ def test_many_points_in_chunks_are_the_same(both, monkeypatch):
 
 def test_components_prepared_in_chunks_are_the_same(monkeypatch):
     expected = make(per_component=True)[0].encode(points())
-    monkeypatch.setattr("steerwidgets.dictionaries.mfa_density._PREPARED", 2)
+    monkeypatch.setattr("steerwidgets.dictionaries.mfa.reading._PREPARED", 2)
     assert torch.equal(make(per_component=True)[0].encode(points()), expected)
 
 

@@ -178,7 +178,7 @@ def test_the_model_is_left_as_it_was(fresh):
 def test_prompts_with_answers_learn_the_answers(llama):
     from steerwidgets.dictionaries.reft.fit import example_row
 
-    row = example_row(llama.engine, ("Name a city by the sea", "the ocean answers"), 64, positive=True)
+    row = example_row(llama, ("Name a city by the sea", "the ocean answers"), 64, positive=True)
     learned = [i for i, wanted in zip(row.prompt.token_ids, row.learned, strict=True) if wanted]
     assert llama.tokenizer.decode(learned) == "the ocean answers"
     pairs = [("Name a city", text) for text in SEA]

@@ -15,8 +15,8 @@ from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
 from steerwidgets.labels.files import Label
+from steerwidgets.widgets.arrays import unpack
 from steerwidgets.widgets.card.lines import plain_lines
-from steerwidgets.widgets.packed import unpack
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028\u202e"
 LABELS = [f"label {i}" for i in range(sae.SIZE)]

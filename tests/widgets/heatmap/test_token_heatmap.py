@@ -16,8 +16,8 @@ from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
 from steerwidgets.transformer.prompts import Token
+from steerwidgets.widgets.arrays import unpack
 from steerwidgets.widgets.heatmap.columns import feature_column
-from steerwidgets.widgets.packed import unpack
 
 PROMPT = "Name a city by the sea ☕, please."
 LABELS = [f"label {i}" for i in range(sae.SIZE)]
@@ -183,7 +183,7 @@ def test_rows_of_comparisons_and_sweeps_bring_their_prompt(make, lm, dictionary)
 
 def test_a_turn_mark_that_the_model_wrote_does_not_count(make, lm):
     out = lm.compare("Hi", None, max_new_tokens=2)
-    mark = next(i for i in out.prompt.token_ids if i in lm.engine.special_ids)
+    mark = next(i for i in out.prompt.token_ids if i in lm.special_ids)
     row = dataclasses.replace(out.baseline, token_ids=(*out.baseline.token_ids, mark))
     bits = flags(make(prompt=row))
     assert bits[-1] & 2

@@ -14,7 +14,7 @@ import traitlets
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
-from steerwidgets.widgets.packed import unpack
+from steerwidgets.widgets.arrays import unpack
 
 TEXT = "Name a city by the sea ☕, please."
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028\u202e"

@@ -7,7 +7,7 @@ import torch
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
-from steerwidgets.widgets.packed import unpack
+from steerwidgets.widgets.arrays import unpack
 
 NAMES = ("log_probs", "entropy", "kl")
 

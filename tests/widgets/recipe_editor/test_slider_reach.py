@@ -7,7 +7,7 @@ from support.models import D_MODEL
 from support.sae import make as make_sae
 
 import steerwidgets as sw
-from steerwidgets.widgets.slider_reach import slider_reach
+from steerwidgets.widgets.recipe_editor.describe import slider_reach
 
 V = torch.randn(1, D_MODEL, generator=torch.Generator().manual_seed(2))
 V = 2 * V / V.norm()
