@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Direction, Feature, Steer
     from steerwidgets.steering.positions import Positions
-    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
@@ -40,8 +39,8 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
-    "Direction": "steer",
-    "Feature": "steer",
+    "Direction": "steering.recipe",
+    "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
@@ -57,10 +56,20 @@ _HOMES = {
     "Recipe": "steering.recipe",
     "Sampling": "generation.sampling",
     "Site": "transformer.sites",
-    "Steer": "steer",
+    "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
 }
+
+_WITH_THEM = {
+    "Recipe": (
+        "dictionaries.mfa.features",
+        "dictionaries.neurons",
+        "dictionaries.reft.feature",
+        "dictionaries.sae.feature",
+    )
+}
+"""What else a name loads: a recipe reads features of every kind that writes them out."""
 
 _MODULES = ("corpus",)
 """Modules that are names of the package themselves: `sw.corpus.build`."""
@@ -100,6 +109,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"steerwidgets.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'steerwidgets' has no attribute {name!r}")
+    for also in _WITH_THEM.get(name, ()):
+        importlib.import_module(f"steerwidgets.{also}")
     value = getattr(importlib.import_module(f"steerwidgets.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -19,9 +19,8 @@ from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
-from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known

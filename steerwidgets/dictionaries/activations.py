@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.steer import Feature
+    from steerwidgets.steering.recipe import Feature
 
 Rank = Literal["maximum", "mean"]
 

@@ -17,7 +17,7 @@ from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.labels.files import Label
 from steerwidgets.labels.labels import Count
 from steerwidgets.labels.own import UserLabels
-from steerwidgets.steer import YOUR_LABEL
+from steerwidgets.steering.recipe import YOUR_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
     from steerwidgets.dictionaries.nearest import Nearest
     from steerwidgets.dictionaries.statistics import FeatureStatistics
-    from steerwidgets.steer import Direction, Feature
+    from steerwidgets.steering.recipe import Direction, Feature
     from steerwidgets.transformer.sites import Site
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.steer import Direction, Feature
+    from steerwidgets.steering.recipe import Direction, Feature
 
 _CHUNK: Final = 4096
 """Features that are looked at at once."""

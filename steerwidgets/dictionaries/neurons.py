@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
-from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import ops
+from steerwidgets.steering.inline import FORMS
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.recipe import Direction, Feature, Steer
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.sites import Site
 from steerwidgets.transformer.written_to_residual import written
@@ -47,13 +48,11 @@ class Neuron(Feature):
         self._refuse_other_width(h)
         return h[..., self.index].float()
 
-    def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
-        """The value that the neuron shall have after an op that fixes it."""
-        if op == "set":
-            return ops.value_set(projection, parameters["c"] or 0.0)
-        if op == "scale":
-            return ops.projected(projection, parameters["m"])
-        return super().target(op, parameters, projection)
+    not_inline = ""
+
+    def inline(self) -> dict[str, Any]:
+        """How many neurons there are: its index says the rest."""
+        return {"form": "neuron", "width": len(self.vector)}
 
     def set(self, c: float) -> Steer:
         """Give the neuron the value `c` at every position that the steer acts on."""
@@ -74,6 +73,19 @@ class Neuron(Feature):
         found = written(self.architecture, self.vector, self.site)
         assert found is not None
         return Direction(*found, f"output of {self.label}")
+
+
+def _neuron(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> Neuron:
+    import torch
+
+    axis = torch.zeros(int(parts["width"]))
+    if not 0 <= entry["index"] < len(axis):
+        raise ValueError(f"This recipe is damaged: there is no neuron {entry['index']} among {len(axis)}.")
+    axis[entry["index"]] = 1.0
+    return Neuron(axis, **entry)
+
+
+FORMS["neuron"] = _neuron
 
 
 class Neurons(Dictionary):

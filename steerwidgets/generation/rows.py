@@ -19,7 +19,7 @@ from steerwidgets.transformer.residuals import left_padded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
     from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site

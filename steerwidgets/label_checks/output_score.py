@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.lens.top_logits import token_scores
-from steerwidgets.steer import Direction, Feature, Steer, not_taken
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.positions import Positions
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer, not_taken
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.residuals import read_residuals
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.label_checks.where_it_should_fire import Candidate, Place, corpus_candidates, given_candidates, sought
-from steerwidgets.steer import Feature
+from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.plain_text import table
 from steerwidgets.transformer.residuals import read_residuals
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.sae.sae import SAE
-    from steerwidgets.steer import Feature
-    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.steering.recipe import Feature, Recipe
     from steerwidgets.transformer.layout import Known
     from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt

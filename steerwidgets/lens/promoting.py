@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.steer import Direction, Feature
+    from steerwidgets.steering.recipe import Direction, Feature
     from steerwidgets.transformer.architecture import Architecture
     from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site

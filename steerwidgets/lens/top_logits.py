@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steerwidgets.steer import Direction
 from steerwidgets.steering.divergence import next_token_logits
+from steerwidgets.steering.recipe import Direction
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.norms import gained
 from steerwidgets.transformer.plain_text import quoted, table

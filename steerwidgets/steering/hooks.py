@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.steering import ops
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
 from steerwidgets.transformer.layout import Known, Layout, LayoutTracker
 from steerwidgets.transformer.model_names import is_other_model, warn_once
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.hooks import RemovableHandle
 
-    from steerwidgets.steer import Direction, Steer
+    from steerwidgets.steering.recipe import Direction, Steer
 
 _EARLY: Final = 64
 """Where the prompt's length is unknown, this many positions are enough to know what an ordinary ‖h‖ is."""
@@ -74,12 +74,12 @@ class SiteChange:
         """Attention sinks, the same ones however the text is cut into forward passes."""
         norms = h.norm(dim=-1)
         by_row = self._threshold_of_prompt if layout.prompt_length is not None else self._threshold_so_far
-        return ops.attention_sinks(norms, layout.absolute, by_row(norms, layout))
+        return sinks.attention_sinks(norms, layout.absolute, by_row(norms, layout))
 
     def _threshold_of_prompt(self, norms: Tensor, layout: Layout) -> Tensor:
         if self._sink_threshold is None or bool((layout.absolute == 0).any()):
             is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
-            self._sink_threshold = ops.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
+            self._sink_threshold = sinks.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
         return self._sink_threshold
 
     def _threshold_so_far(self, norms: Tensor, layout: Layout) -> Tensor:
@@ -90,7 +90,7 @@ class SiteChange:
         early = (layout.absolute >= 1) & (layout.absolute <= _EARLY)
         row, column = early.nonzero(as_tuple=True)
         self._early_norms[row, layout.absolute[row, column] - 1] = norms[row, column]
-        thresholds = ops.causal_sink_thresholds(self._early_norms)
+        thresholds = sinks.causal_sink_thresholds(self._early_norms)
         return thresholds.gather(1, (layout.absolute - 1).clamp(0, _EARLY - 1))
 
     def _solver_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -288,17 +288,39 @@ def check_feature(architecture: Architecture, feature: Direction) -> None:
     warn_of_other_model(architecture, feature)
 
 
-def other_model_note(architecture: Architecture, made: Dictionary | Direction) -> str:
+class Made(Protocol):
+    """A dictionary or a direction, as far as it says for which model it was made."""
+
+    @property
+    def made_for(self) -> str | None:
+        """The model's name, where it says."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where it lives."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Which dictionary it is, or is of."""
+        ...
+
+
+def other_model_note(architecture: Architecture, made: Made) -> str:
     """A sentence that names both models, where a dictionary or a feature of one was made for another; else empty."""
-    made_for = getattr(made, "made_for", None)
-    if made_for is None or not is_other_model(made_for, architecture.name):
+    if made.made_for is None or not is_other_model(made.made_for, architecture.name):
         return ""
-    kind = f"This {made.kind} dictionary at {made.site}"
-    return f"{kind} was made for {made_for}, but the model is {architecture.name}: its features may mean nothing here."
+    whose = f"This {made.kind} dictionary at {made.site} was made for {made.made_for}"
+    return f"{whose}, but the model is {architecture.name}: its features may mean nothing here."
 
 
-def warn_of_other_model(architecture: Architecture, made: Dictionary | Direction) -> None:
+def warn_of_other_model(architecture: Architecture, made: Made) -> None:
     """Warn of `other_model_note`, once for each dictionary and model."""
     if note := other_model_note(architecture, made):
-        key = made.fingerprint if isinstance(made, Dictionary) else getattr(made, "dictionary", "")
-        warn_once(architecture.model, key, note)
+        warn_once(architecture.model, made.fingerprint, note)

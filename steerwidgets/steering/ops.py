@@ -1,4 +1,4 @@
-"""The formulas of steering: one pure function per op, tensors in, change out.
+"""The formulas of steering, one pure function each, and the ops: entries that carry their functions.
 
 `h` is the activation before any change, float32 [..., d_model]; `v` is a stored direction [d_model] and `v̂ = v/‖v‖`.
 Each function returns `h' - h`. Ops that fix a projection return the value that `h'·v̂` shall have, since several of them
@@ -9,210 +9,22 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SINK_RATIO: Final = 10.0
-"""A position whose ‖h‖ is above this many times the median is an attention sink."""
+Numbers = Mapping[str, float | None]
+"""What a steer gives the parameters of its op, by name."""
 
+Change = Callable[[Any, Numbers, "Tensor"], "Tensor"]
+"""Of the feature, its numbers and `h` float32 [..., d_model]."""
 
-@dataclass(frozen=True)
-class Parameter:
-    """A number that an op takes; `low`, `high` and `step` are for a slider, not limits.
-
-    Attributes:
-        raw: it is in the feature's own units, so a slider goes as far as the feature asks for; `high` is for features
-            of which nothing is known.
-    """
-
-    name: str
-    symbol: str
-    unit: str
-    default: float | None
-    low: float
-    high: float
-    step: float
-    optional: bool = False
-    raw: bool = False
-
-
-@dataclass(frozen=True)
-class Op:
-    """What an op is called, what it takes, and what it does, in the words that a panel shows.
-
-    Attributes:
-        sets_value: whether it gives the feature a value, so that two on one feature would contradict each other.
-        fixes_projection: whether that value is `h'·v̂`, so that it is solved together with others at its site.
-        skips_sinks: whether attention sinks are left out.
-        identity: the numbers with which it changes nothing whatever `h` is.
-    """
-
-    name: str
-    formula: str
-    summary: str
-    parameters: tuple[Parameter, ...] = ()
-    sets_value: bool = False
-    fixes_projection: bool = False
-    skips_sinks: bool = False
-    identity: tuple[tuple[str, float | None], ...] | None = None
-
-
-_UNIT: Final = "activation units"
-_FAR: Final = 1000.0
-"""What the tutorials on SAE and CAV steering of Gemma 2 take as the end of their sliders."""
-
-OPS: Final[dict[str, Op]] = {
-    op.name: op
-    for op in (
-        Op(
-            "add",
-            "h + α·v",
-            "add the stored direction",
-            (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
-            identity=(("alpha", 0.0),),
-        ),
-        Op(
-            "add_relative",
-            "h + α·‖h‖·v̂",
-            "add a share of each position's own norm, attention sinks left out",
-            (Parameter("alpha", "α", "share of ‖h‖", 0.0, -1.0, 1.0, 0.01),),
-            skips_sinks=True,
-            identity=(("alpha", 0.0),),
-        ),
-        Op("ablate", "h − (h·v̂)·v̂", "remove what lies along the direction", sets_value=True, fixes_projection=True),
-        Op(
-            "project",
-            "h + (c − 1)·(h·v̂)·v̂",
-            "multiply what lies along the direction",
-            (Parameter("c", "c", "× projection (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
-            sets_value=True,
-            fixes_projection=True,
-            identity=(("c", 1.0),),
-        ),
-        Op(
-            "clip",
-            "h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂",
-            "keep the projection between two bounds",
-            (
-                Parameter("lo", "lo", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
-                Parameter("hi", "hi", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
-            ),
-            sets_value=True,
-            fixes_projection=True,
-            identity=(("lo", None), ("hi", None)),
-        ),
-    )
-}
-
-REFT_OPS: Final[dict[str, Op]] = OPS | {
-    "clamp": Op(
-        "clamp",
-        "h + (α − relu(h·v))·v",
-        "put the activation at a value: what fires is removed, then the value is added",
-        (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
-        sets_value=True,
-    )
-}
-"""The ops of ReFT-r1: all ops of a direction, and the clamp of AxBench."""
-
-_KEPT_FOR_NEURONS: Final = ("add", "add_relative", "ablate", "clip")
-
-NEURON_OPS: Final[dict[str, Op]] = {name: OPS[name] for name in _KEPT_FOR_NEURONS} | {
-    op.name: op
-    for op in (
-        Op(
-            "set",
-            "hᵢ := c",
-            "give the neuron a value",
-            (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1, raw=True),),
-            sets_value=True,
-            fixes_projection=True,
-        ),
-        Op(
-            "scale",
-            "hᵢ := m·hᵢ",
-            "multiply the neuron's value",
-            (Parameter("m", "m", "× value (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
-            sets_value=True,
-            fixes_projection=True,
-            identity=(("m", 1.0),),
-        ),
-    )
-}
-"""The ops of a neuron, whose direction is one axis of its site, so that `h·v̂` is its value."""
-
-SAE_OPS: Final[dict[str, Op]] = {
-    op.name: op
-    for op in (
-        Op(
-            "clamp",
-            "h + (c − a(h))·s·W_dec[i]",
-            "give the feature this activation; what the SAE leaves unexplained stays",
-            (Parameter("c", "c", _UNIT, 0.0, 0.0, _FAR, 0.5, raw=True),),
-            sets_value=True,
-        ),
-        Op(
-            "scale",
-            "h + (m − 1)·a(h)·s·W_dec[i]",
-            "multiply the feature's activation",
-            (Parameter("m", "m", "× activation (1 keeps it, 0 removes it)", 1.0, -2.0, 10.0, 0.1),),
-            sets_value=True,
-            identity=(("m", 1.0),),
-        ),
-        Op("ablate", "h − a(h)·s·W_dec[i]", "give the feature the activation 0", sets_value=True),
-        OPS["add"],
-        OPS["add_relative"],
-    )
-}
-"""What an SAE feature takes. Its setting ops sum: together they overwrite several latents at once."""
-
-
-OP_NAMES: Final = frozenset({*OPS, *REFT_OPS, *NEURON_OPS, *SAE_OPS, "pull"})
-"""The ops of all kinds."""
-
-
-@functools.cache
-def mfa_ops(rank: int) -> dict[str, Op]:
-    """The ops of a component of a mixture of factor analysers: `pull`, and those that every feature takes.
-
-    `z` is one number for each loading: `z0`, `z1`, …, each of them 0 where it is not given.
-    """
-    loadings = [_loading(f"z{j}", j, f"× loading {j}") for j in range(rank)]
-    pull = _pull("h + a·(μ − h) + W·z", "move towards the component's centroid, then along its loadings", loadings)
-    return {"pull": pull} | {name: OPS[name] for name in ("add", "add_relative", "ablate")}
-
-
-@functools.cache
-def mfa_mixture_ops(rank: int, components: tuple[int, ...]) -> dict[str, Op]:
-    """The op of a whole mixture, `pull`: one number for each loading, or such numbers for some components.
-
-    Args:
-        rank: the loadings of each component.
-        components: those that have numbers of their own, `z20_0`, `z20_1`, …; none for one `z` that all share.
-    """
-    if not components:
-        loadings = [_loading(f"z{j}", j, f"× loading {j} of every component") for j in range(rank)]
-        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·z", "along the loadings that all share"
-    else:
-        each = [(k, j) for k in components for j in range(rank)]
-        loadings = [_loading(f"z{k}_{j}", j, f"× loading {j} of component {k}") for k, j in each]
-        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·zₖ", "along the loadings of some components"
-    summary = f"move towards the centroids, then {what}, each component as far as it explains the position"
-    return {"pull": _pull(formula, summary, loadings)}
-
-
-def _loading(name: str, loading: int, unit: str) -> Parameter:
-    subscript = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-    return Parameter(name, "z" + str(loading).translate(subscript), unit, 0.0, -30.0, 30.0, 0.5)
-
-
-def _pull(formula: str, summary: str, loadings: Sequence[Parameter]) -> Op:
-    parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
-    return Op("pull", formula, summary, parameters, identity=tuple((each.name, 0.0) for each in parameters))
+Target = Callable[[Numbers, "Tensor"], "Tensor"]
+"""Of the numbers and the projection `h·v̂`, float32 [...]."""
 
 
 def add(v: Tensor, alpha: float) -> Tensor:
@@ -297,6 +109,10 @@ def value_set(projection: Tensor, c: float) -> Tensor:
     return projection.new_full((), c).expand_as(projection)
 
 
+def _full(activation: Tensor, value: float) -> Tensor:
+    return activation.new_full(activation.shape, value)
+
+
 def mfa_pull(h: Tensor, mu: Tensor, a: float, move: Tensor) -> Tensor:
     """`a·(μ − h) + W·z`: both stages of MFA steering in one, since the second does not look at what the first did.
 
@@ -373,53 +189,267 @@ def solve_projections(residue: Tensor, unit_directions: Tensor, active: Tensor |
     return change
 
 
-def sink_threshold(norms: Tensor, counted: Tensor) -> Tensor:
-    """The norm above which a position counts as an attention sink: ten times the row's median.
+@dataclass(frozen=True)
+class Parameter:
+    """A number that an op takes; `low`, `high` and `step` are for a slider, not limits.
+
+    Attributes:
+        raw: it is in the feature's own units, so a slider goes as far as the feature asks for; `high` is for features
+            of which nothing is known.
+    """
+
+    name: str
+    symbol: str
+    unit: str
+    default: float | None
+    low: float
+    high: float
+    step: float
+    optional: bool = False
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Op:
+    """What an op is called, what it takes, and what it does, in the words that a panel shows.
+
+    Attributes:
+        change: of an op that adds something: `h' - h`, float32 and of `h`'s shape or one that broadcasts to it.
+        target: of an op that fixes the projection: the value that `h'·v̂` shall have, so that it is solved together
+            with others at its site.
+        asked: the activation that it gives the feature, float32 [...]; None for ops that only add.
+        sets_value: whether it gives the feature a value, so that two on one feature would contradict each other.
+        skips_sinks: whether attention sinks are left out.
+        identity: the numbers with which it changes nothing whatever `h` is.
+    """
+
+    name: str
+    formula: str
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    change: Change | None = None
+    target: Target | None = None
+    asked: Change | None = None
+    sets_value: bool = False
+    skips_sinks: bool = False
+    identity: tuple[tuple[str, float | None], ...] | None = None
+
+    @property
+    def fixes_projection(self) -> bool:
+        """Whether what it sets is `h'·v̂`."""
+        return self.target is not None
+
+    def checked(self, given: Mapping[str, Any], label: str) -> dict[str, float | None]:
+        """The numbers for all of its parameters, by name.
+
+        Args:
+            given: what a user gave; what is left out takes its default.
+            label: the feature's, for the sentences.
+
+        Raises:
+            ValueError: a number is missing, not finite or not known, or `lo > hi`.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"The op {self.name!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given."
+                )
+        checked = {name: _number(self, parameter, given, label) for name, parameter in known.items()}
+        lo, hi = checked.get("lo"), checked.get("hi")
+        if lo is not None and hi is not None and lo > hi:
+            raise ValueError(f"{label!r}.{self.name}: lo={lo:g} lies above hi={hi:g}; exchange them.")
+        return checked
+
+
+def _number(op: Op, parameter: Parameter, given: Mapping[str, Any], label: str) -> float | None:
+    value = given.get(parameter.name, None if parameter.optional else parameter.default)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()  # an array or tensor of one element, as `acts.max()` gives it
+    if value is None and parameter.optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"{label!r}.{op.name}: {parameter.name} has to be a finite number, but {value!r} was given.")
+    return float(value) + 0.0  # -0.0 is 0.0
+
+
+_UNIT: Final = "activation units"
+_FAR: Final = 1000.0
+"""What the tutorials on SAE and CAV steering of Gemma 2 take as the end of their sliders."""
+
+OPS: Final[dict[str, Op]] = {
+    op.name: op
+    for op in (
+        Op(
+            "add",
+            "h + α·v",
+            "add the stored direction",
+            (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
+            change=lambda feature, given, h: add(feature.vector_on(h.device), given["alpha"] or 0.0),
+            identity=(("alpha", 0.0),),
+        ),
+        Op(
+            "add_relative",
+            "h + α·‖h‖·v̂",
+            "add a share of each position's own norm, attention sinks left out",
+            (Parameter("alpha", "α", "share of ‖h‖", 0.0, -1.0, 1.0, 0.01),),
+            change=lambda feature, given, h: add_relative(h, feature.vector_on(h.device), given["alpha"] or 0.0),
+            skips_sinks=True,
+            identity=(("alpha", 0.0),),
+        ),
+        Op(
+            "ablate",
+            "h − (h·v̂)·v̂",
+            "remove what lies along the direction",
+            target=lambda _given, projection: ablated(projection),
+            sets_value=True,
+        ),
+        Op(
+            "project",
+            "h + (c − 1)·(h·v̂)·v̂",
+            "multiply what lies along the direction",
+            (Parameter("c", "c", "× projection (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
+            target=lambda given, projection: projected(projection, given["c"]),
+            sets_value=True,
+            identity=(("c", 1.0),),
+        ),
+        Op(
+            "clip",
+            "h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂",
+            "keep the projection between two bounds",
+            (
+                Parameter("lo", "lo", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
+                Parameter("hi", "hi", "projection, open if empty", None, -_FAR, _FAR, 0.5, optional=True),
+            ),
+            target=lambda given, projection: clipped(projection, given["lo"], given["hi"]),
+            sets_value=True,
+            identity=(("lo", None), ("hi", None)),
+        ),
+    )
+}
+
+REFT_OPS: Final[dict[str, Op]] = OPS | {
+    "clamp": Op(
+        "clamp",
+        "h + (α − relu(h·v))·v",
+        "put the activation at a value: what fires is removed, then the value is added",
+        (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
+        change=lambda feature, given, h: reft_clamp(h, feature.vector_on(h.device), given["alpha"] or 0.0),
+        asked=lambda _feature, given, h: h.new_full(h.shape[:-1], given["alpha"] or 0.0),
+        sets_value=True,
+    )
+}
+"""The ops of ReFT-r1: all ops of a direction, and the clamp of AxBench."""
+
+_KEPT_FOR_NEURONS: Final = ("add", "add_relative", "ablate", "clip")
+
+NEURON_OPS: Final[dict[str, Op]] = {name: OPS[name] for name in _KEPT_FOR_NEURONS} | {
+    op.name: op
+    for op in (
+        Op(
+            "set",
+            "hᵢ := c",
+            "give the neuron a value",
+            (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1, raw=True),),
+            target=lambda given, projection: value_set(projection, given["c"] or 0.0),
+            sets_value=True,
+        ),
+        Op(
+            "scale",
+            "hᵢ := m·hᵢ",
+            "multiply the neuron's value",
+            (Parameter("m", "m", "× value (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
+            target=lambda given, projection: projected(projection, given["m"]),
+            sets_value=True,
+            identity=(("m", 1.0),),
+        ),
+    )
+}
+"""The ops of a neuron, whose direction is one axis of its site, so that `h·v̂` is its value."""
+
+SAE_OPS: Final[dict[str, Op]] = {
+    op.name: op
+    for op in (
+        Op(
+            "clamp",
+            "h + (c − a(h))·s·W_dec[i]",
+            "give the feature this activation; what the SAE leaves unexplained stays",
+            (Parameter("c", "c", _UNIT, 0.0, 0.0, _FAR, 0.5, raw=True),),
+            change=lambda feature, given, h: overwrite(feature.activation(h), given["c"] or 0.0, feature.step(h)),
+            asked=lambda feature, given, h: _full(feature.activation(h), given["c"] or 0.0),
+            sets_value=True,
+        ),
+        Op(
+            "scale",
+            "h + (m − 1)·a(h)·s·W_dec[i]",
+            "multiply the feature's activation",
+            (Parameter("m", "m", "× activation (1 keeps it, 0 removes it)", 1.0, -2.0, 10.0, 0.1),),
+            change=lambda feature, given, h: rescale(feature.activation(h), given["m"] or 0.0, feature.step(h)),
+            asked=lambda feature, given, h: feature.activation(h) * (given["m"] or 0.0),
+            sets_value=True,
+            identity=(("m", 1.0),),
+        ),
+        Op(
+            "ablate",
+            "h − a(h)·s·W_dec[i]",
+            "give the feature the activation 0",
+            change=lambda feature, _given, h: overwrite(feature.activation(h), 0.0, feature.step(h)),
+            asked=lambda feature, _given, h: _full(feature.activation(h), 0.0),
+            sets_value=True,
+        ),
+        OPS["add"],
+        OPS["add_relative"],
+    )
+}
+"""What an SAE feature takes. Its setting ops sum: together they overwrite several latents at once."""
+
+
+OP_NAMES: Final = frozenset({*OPS, *REFT_OPS, *NEURON_OPS, *SAE_OPS, "pull"})
+"""The ops of all kinds."""
+
+
+@functools.cache
+def mfa_ops(rank: int) -> dict[str, Op]:
+    """The ops of a component of a mixture of factor analysers: `pull`, and those that every feature takes.
+
+    `z` is one number for each loading: `z0`, `z1`, …, each of them 0 where it is not given.
+    """
+    loadings = [_loading(f"z{j}", j, f"× loading {j}") for j in range(rank)]
+    pull = _pull("h + a·(μ − h) + W·z", "move towards the component's centroid, then along its loadings", loadings)
+    return {"pull": pull} | {name: OPS[name] for name in ("add", "add_relative", "ablate")}
+
+
+@functools.cache
+def mfa_mixture_ops(rank: int, components: tuple[int, ...]) -> dict[str, Op]:
+    """The op of a whole mixture, `pull`: one number for each loading, or such numbers for some components.
 
     Args:
-        norms: float32 [batch, position], ‖h‖.
-        counted: bool [batch, position], the positions that the median is taken over.
-
-    Returns:
-        float32 [batch, 1]; infinite for a row with nothing to count.
+        rank: the loadings of each component.
+        components: those that have numbers of their own, `z20_0`, `z20_1`, …; none for one `z` that all share.
     """
-    import torch
-
-    median = torch.where(counted, norms, torch.nan).nanmedian(dim=-1, keepdim=True).values
-    threshold: Tensor = torch.where(median.isnan(), torch.inf, SINK_RATIO * median)
-    return threshold
-
-
-def causal_sink_thresholds(early: Tensor) -> Tensor:
-    """`sink_threshold` for every position by what stands before it, where nobody knows how long the prompt is.
-
-    The median for position t is taken over positions 1 to t, so that it does not matter how a text is cut into
-    forward passes; from the last column on it stays what it is there.
-
-    Args:
-        early: float32 [batch, n], ‖h‖ at positions 1 to n; NaN where nothing was read yet.
-
-    Returns:
-        float32 [batch, n].
-    """
-    import torch
-
-    n = early.shape[1]
-    before = torch.ones(n, n, dtype=torch.bool, device=early.device).tril()
-    medians = torch.where(before, early[:, None, :], torch.nan).nanmedian(dim=-1).values
-    thresholds: Tensor = torch.where(medians.isnan(), torch.inf, SINK_RATIO * medians)
-    return thresholds
+    if not components:
+        loadings = [_loading(f"z{j}", j, f"× loading {j} of every component") for j in range(rank)]
+        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·z", "along the loadings that all share"
+    else:
+        each = [(k, j) for k in components for j in range(rank)]
+        loadings = [_loading(f"z{k}_{j}", j, f"× loading {j} of component {k}") for k, j in each]
+        formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·zₖ", "along the loadings of some components"
+    summary = f"move towards the centroids, then {what}, each component as far as it explains the position"
+    return {"pull": _pull(formula, summary, loadings)}
 
 
-def attention_sinks(norms: Tensor, absolute: Tensor, threshold: Tensor) -> Tensor:
-    """Position 0, even where no BOS stands, and every position above the threshold.
+def _loading(name: str, loading: int, unit: str) -> Parameter:
+    subscript = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    return Parameter(name, "z" + str(loading).translate(subscript), unit, 0.0, -30.0, 30.0, 0.5)
 
-    Args:
-        norms: float32 [batch, position].
-        absolute: int [batch, position], -1 for padding.
-        threshold: float32 [batch, 1] or [batch, position].
 
-    Returns:
-        bool [batch, position].
-    """
-    return (absolute == 0) | (norms > threshold)
+def _pull(formula: str, summary: str, loadings: Sequence[Parameter]) -> Op:
+    parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
+    identity = tuple((each.name, 0.0) for each in parameters)
+    return Op("pull", formula, summary, parameters, change=_pulled, identity=identity)
+
+
+def _pulled(feature: Any, given: Numbers, h: Tensor) -> Tensor:
+    a, *z = (value or 0.0 for value in given.values())
+    change: Tensor = feature.pulled(h, a, z)
+    return change

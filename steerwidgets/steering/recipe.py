@@ -1,26 +1,390 @@
-"""A recipe: the set of steers of one run, the artefact that makes it reproducible."""
+"""Directions and features as values, the steers that are made from them, and recipes of several.
+
+Features make steers, and steers add up to a recipe, so the four stand in one file.
+"""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from steerwidgets.steer import Direction, Feature, Steer
+from steerwidgets.steering import ops
+from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
+from steerwidgets.steering.ops import Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from steerwidgets.transformer.loaded import LoadedModel
 
 FORMAT: Final = "steerwidgets.recipe/1"
+
+YOUR_LABEL: Final = "your label"
+"""The source of labels that the user wrote."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A vector at a site: it steers, reads out, has a cosine, and adds up with others.
+
+    Args:
+        vector: float32 [d_model], the stored direction `v`, kept as it is (not normalised).
+        site: where it lives.
+        label: what a reader calls it.
+
+    Raises:
+        ValueError: the vector is not one row of finite numbers, or is all zero.
+    """
+
+    vector: Tensor
+    site: Site
+    label: str = "direction"
+
+    def __post_init__(self) -> None:
+        import torch
+
+        # A copy: a direction must not change when the tensor does that it was made from.
+        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32, copy=True)
+        if vector.ndim != 1:
+            raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
+        if not bool(torch.isfinite(vector).all()):
+            raise ValueError(f"The direction {self.label!r} holds NaN or infinite values, so it can't steer or read.")
+        if not bool(vector.any()):
+            raise ValueError(f"The direction {self.label!r} is all zeros, so it points nowhere.")
+        object.__setattr__(self, "vector", vector)
+
+    @property
+    def key(self) -> str:
+        """A name that is the same for the same direction in every session."""
+        digest = hashlib.sha256(self.vector.numpy().tobytes() + str(self.site).encode()).hexdigest()
+        return f"vector:{digest[:16]}"
+
+    @property
+    def kind(self) -> str:
+        """What sort of dictionary it comes from; `direction` where it stands alone."""
+        return "direction"
+
+    @property
+    def made_for(self) -> str | None:
+        """The name of the model that it was made for, where it says."""
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the dictionary that it belongs to; empty where it belongs to none."""
+        return ""
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """The ops that it takes, by name."""
+        return ops.OPS
+
+    @property
+    def norm(self) -> float:
+        """‖v‖."""
+        return float(self.vector.norm())
+
+    @property
+    def full_strength(self) -> float | None:
+        """The strength of `add` that moves its activation by the largest one known; None where none is known."""
+        return None
+
+    @property
+    def direction(self) -> Direction:
+        """The bare vector, free of any dictionary."""
+        return Direction(self.vector, self.site, self.label)
+
+    def activation(self, h: Tensor) -> Tensor:
+        """How much of it is in a residual: `h·v`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...].
+        """
+        self._refuse_other_width(h)
+        return h.float() @ self.vector_on(h.device)
+
+    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
+        """The change of an op that adds something.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            h: float32 [..., d_model].
+
+        Returns:
+            float32, of `h`'s shape or one that broadcasts to it.
+        """
+        change = self.ops[op].change
+        assert change is not None
+        return change(self, parameters, h)
+
+    def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
+        """The value that `h'·v̂` shall have after an op that fixes the projection.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            projection: float32 [...], `h·v̂`.
+
+        Returns:
+            float32 [...].
+        """
+        target = self.ops[op].target
+        assert target is not None
+        return target(parameters, projection)
+
+    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
+        """The activation that an op gives the feature, where it gives it one; None for ops that only add.
+
+        Args:
+            op: its name.
+            parameters: its numbers.
+            h: float32 [..., d_model].
+
+        Returns:
+            float32 [...], or None.
+        """
+        asked = self.ops[op].asked
+        return None if asked is None else asked(self, parameters, h)
+
+    def _refuse_other_width(self, h: Tensor) -> None:
+        if h.shape[-1] != len(self.vector):
+            raise ValueError(
+                f"{self.label!r} reads {len(self.vector)} numbers at {self.site}, but the activations have "
+                f"{h.shape[-1]}; it was made for another model or site."
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only where there is no such attribute: an op of another kind gets the sentence that names this one's.
+        if name in ops.OP_NAMES:
+            raise AttributeError(not_taken(self, name), name=name, obj=self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def vector_on(self, device: torch.device) -> Tensor:
+        """The vector on a device; it is moved there once."""
+        placed: dict[torch.device, Tensor] = self.__dict__.setdefault("_placed", {})
+        if device not in placed:
+            placed[device] = self.vector.to(device)
+        return placed[device]
+
+    def cosine(self, other: Direction) -> float:
+        """The cosine between the two vectors."""
+        _same_site(self, other)
+        return float(self.vector @ other.vector) / (self.norm * other.norm)
+
+    def add(self, alpha: float) -> Steer:
+        """Add `alpha` times the stored vector: `h + α·v`."""
+        return Steer(self, "add", {"alpha": alpha})
+
+    def add_relative(self, alpha: float) -> Steer:
+        """Add `alpha` times each position's own norm along the unit vector: `h + α·‖h‖·v̂`; attention sinks left out."""
+        return Steer(self, "add_relative", {"alpha": alpha})
+
+    def ablate(self) -> Steer:
+        """Remove what lies along the direction: `h − (h·v̂)·v̂`."""
+        return Steer(self, "ablate")
+
+    def project(self, c: float) -> Steer:
+        """Multiply what lies along the direction by `c`: 1 keeps it, 0 removes it, negative values flip it."""
+        return Steer(self, "project", {"c": c})
+
+    def clip(self, lo: float | None = None, hi: float | None = None) -> Steer:
+        """Keep `h·v̂` between `lo` and `hi`, in units of the projection on the unit vector; None leaves a side open."""
+        return Steer(self, "clip", {"lo": lo, "hi": hi})
+
+    def __add__(self, other: Direction) -> Direction:
+        _same_site(self, other)
+        return Direction(self.vector + other.vector, self.site, f"{self.label} + {other.label}")
+
+    def __sub__(self, other: Direction) -> Direction:
+        _same_site(self, other)
+        return Direction(self.vector - other.vector, self.site, f"{self.label} − {other.label}")
+
+    def __mul__(self, factor: float) -> Direction:
+        return Direction(self.vector * factor, self.site, f"{factor:g}·{self.label}")
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Direction:
+        return Direction(-self.vector, self.site, f"−{self.label}")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.label!r} at {self.site}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Feature(Direction):
+    """One entry of a dictionary.
+
+    Args:
+        dictionary: the dictionary's fingerprint, which a recipe keeps instead of the vector.
+        dictionary_kind: `CAV`, `SAE`, `ReFT`, …
+        index: the row in the dictionary.
+        max_activation: its largest activation over `max_activation_of`, where known.
+        max_activation_of: the corpus of what is known of its activations.
+        typical_activation: the median of its activations there where it is active, where known.
+        p995_activation: their 99.5th percentile, where known: where colour scales end.
+        made_for: the name of the model that the dictionary was made for, where it says.
+        label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
+        suggested: an op and its strength that were seen to work, where known.
+    """
+
+    dictionary: str = ""
+    dictionary_kind: str = ""
+    index: int = 0
+    max_activation: float | None = None
+    max_activation_of: str | None = None
+    suggested: tuple[str, Mapping[str, float]] | None = None
+    typical_activation: float | None = None
+    made_for: str | None = None
+    label_source: str = ""
+    p995_activation: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The dictionary's fingerprint and the index."""
+        return f"{self.dictionary}/{self.index}"
+
+    @property
+    def kind(self) -> str:
+        """The dictionary's kind."""
+        return self.dictionary_kind
+
+    @property
+    def fingerprint(self) -> str:
+        """The dictionary's."""
+        return self.dictionary
+
+    @property
+    def not_inline(self) -> str:
+        """Why an op of its kind can't be written out without its dictionary; empty where it can."""
+        return f"a recipe has no form for features of the kind {self.kind}"
+
+    def inline(self) -> dict[str, Any]:
+        """What the ops of its kind need of it, as a JSON value that the reader of its `form` reads."""
+        raise NotImplementedError(self.not_inline)
+
+    @property
+    def full_strength(self) -> float | None:
+        """The strength of `add` that moves its activation by the largest one known; None where none is known.
+
+        What is read as `h·v` moves by `α‖v‖²`.
+        """
+        return self.max_activation / self.norm**2 if self.max_activation and self.max_activation > 0 else None
+
+    def __repr__(self) -> str:
+        whose = f" ({YOUR_LABEL})" if self.label_source == YOUR_LABEL else ""
+        return f"<{self.kind} {self.label!r}{whose} at {self.site}>"
+
+
+@dataclass(frozen=True)
+class Steer:
+    """One change: a feature, an op with its numbers, and the positions where it acts.
+
+    With a `control`, the change is put along a random direction instead, as long at every position as it was: a steer
+    that is about nothing, to compare with.
+
+    Steers compare and hash by what they do. `+` makes a `Recipe`.
+
+    Raises:
+        ValueError: the feature does not take the op, a number is missing, not finite or not known, or `lo > hi`.
+    """
+
+    feature: Direction
+    op: str
+    parameters: Mapping[str, float | None] = field(default_factory=dict)
+    positions: Positions = field(default_factory=Positions)
+    control: RandomDirection | None = None
+
+    def __post_init__(self) -> None:
+        if self.op not in self.feature.ops:
+            raise ValueError(not_taken(self.feature, self.op))
+        object.__setattr__(self, "parameters", self.spec.checked(self.parameters, self.feature.label))
+
+    def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
+        """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
+        return replace(self, positions=Positions.parse(where, count=count, special=special))
+
+    def random_direction(self, seed: int = 0) -> Steer:
+        """The same change along a random direction: `sign(δ·v)·‖δ‖·û` at each position, with `δ` what the op does.
+
+        The op is worked out with the feature's own direction, so `‖change‖/‖h‖` stays what it is; a value that it asks
+        of the feature is no longer reached. The same seed gives the same direction for the same feature.
+        """
+        return replace(self, control=RandomDirection(seed))
+
+    def own_direction(self) -> Steer:
+        """The same steer without a control."""
+        return replace(self, control=None)
+
+    @property
+    def spec(self) -> Op:
+        """What its op is."""
+        return self.feature.ops[self.op]
+
+    @property
+    def is_of_direction(self) -> bool:
+        """Whether its op needs the direction alone, and nothing else of the feature's dictionary."""
+        return ops.OPS.get(self.op) is self.spec
+
+    @property
+    def is_setter(self) -> bool:
+        """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
+        return self.spec.sets_value and self.control is None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing whatever `h` is."""
+        identity = self.spec.identity
+        return identity is not None and dict(self.parameters) == dict(identity)
+
+    @property
+    def identity_key(self) -> tuple[Any, ...]:
+        """What makes two steers the same one."""
+        return (self.feature.key, self.op, tuple(sorted(self.parameters.items())), self.positions, self.control)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Steer) and self.identity_key == other.identity_key
+
+    def __hash__(self) -> int:
+        return hash(self.identity_key)
+
+    def __add__(self, other: Steer | Recipe) -> Recipe:
+        return Recipe.of(self) + other
+
+    def __repr__(self) -> str:
+        several = len(self.parameters) > 2
+        shown = {name: value for name, value in self.parameters.items() if value or not several}
+        values = {name: "None" if value is None else f"{value:g}" for name, value in shown.items()}
+        numbers = ", ".join(f"{name}={value}" if several else value for name, value in values.items())
+        where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
+        control = "" if self.control is None else f".random_direction({self.control.seed})"
+        return f"{self.feature.label!r}.{self.op}({numbers}){control}{where}"
+
+
+def not_taken(feature: Direction, op: str) -> str:
+    """The sentence for an op that a feature does not take."""
+    taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
+    return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
+
+
+def _same_site(a: Direction, b: Direction) -> None:
+    if a.site != b.site or a.vector.shape != b.vector.shape:
+        raise ValueError(
+            f"{a.label!r} is {len(a.vector)} numbers at {a.site} and {b.label!r} is {len(b.vector)} at {b.site}; "
+            "only directions of one site go together."
+        )
 
 
 class FeatureSource(Protocol):
@@ -147,9 +511,15 @@ class Recipe:
         return " + ".join(map(repr, self.steers)) or "Recipe()"
 
 
+def not_written(steer: Steer) -> str:
+    """Why a steer can't be written out without its dictionary; empty where it can."""
+    feature = steer.feature
+    return "" if steer.is_of_direction or not isinstance(feature, Feature) else feature.not_inline
+
+
 def _what_it_does(steer: Steer) -> list[Any]:
-    key, op, numbers, positions, control = steer.identity_key
-    return [key, op, numbers, positions.to_json(), *([] if control is None else [control.to_json()])]
+    key, op, given, positions, control = steer.identity_key
+    return [key, op, given, positions.to_json(), *([] if control is None else [control.to_json()])]
 
 
 def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
@@ -161,9 +531,7 @@ def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
     if isinstance(feature, Feature) and not (inline and steer.is_of_direction):
         value |= {"dictionary": feature.dictionary, "kind": feature.kind, "index": feature.index}
         if inline:
-            from steerwidgets.steering.inline import written
-
-            value["inline"] = written(steer)
+            value["inline"] = _written(steer, feature)
     else:
         value["vector"] = tensor_json(feature.vector)
     return {
@@ -173,6 +541,15 @@ def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
         "positions": steer.positions.to_json(),
         **({} if steer.control is None else {"control": steer.control.to_json()}),
     }
+
+
+def _written(steer: Steer, feature: Feature) -> dict[str, Any]:
+    if obstacle := not_written(steer):
+        raise ValueError(
+            f"{steer!r} can't be written out in a recipe: {obstacle}. Leave inline out and pass the dictionary to "
+            "Recipe.from_json(…, dictionaries=[…])."
+        )
+    return feature.inline()
 
 
 def _steer_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Steer:
@@ -197,9 +574,7 @@ def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureS
             except IndexError as error:
                 raise ValueError(f"This recipe is damaged: {error}") from None
     if "inline" in value:
-        from steerwidgets.steering.inline import read
-
-        return read(value)
+        return _inline_feature(value)
     raise ValueError(
         f"The recipe uses feature {value['index']} ({value['label']!r}) of the {value['kind']} dictionary "
         f"{value['dictionary']}, which is not among the {len(dictionaries)} dictionaries given; "
@@ -207,25 +582,17 @@ def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureS
     )
 
 
-def tensor_json(tensor: Tensor) -> dict[str, Any]:
-    """A tensor as a JSON value: its float32 numbers in base64, and its shape."""
-    data = tensor.detach().float().cpu().numpy().astype("<f4").tobytes()
-    return {"data": base64.b64encode(data).decode(), "dtype": "float32", "shape": list(tensor.shape)}
-
-
-def tensor_from_json(value: Mapping[str, Any]) -> Tensor:
-    """The inverse of `tensor_json`.
-
-    Raises:
-        ValueError: the numbers are cut, do not fit the shape, or are of another type.
-    """
-    import numpy as np
-    import torch
-
-    if value["dtype"] != "float32":
-        raise ValueError(f"This recipe is damaged: a vector is written as float32, but this one as {value['dtype']!r}.")
-    try:
-        data = np.frombuffer(base64.b64decode(value["data"], validate=True), dtype="<f4").reshape(value["shape"])
-    except ValueError:
-        raise ValueError("This recipe is damaged: the numbers of a vector are cut or do not fit its shape.") from None
-    return torch.from_numpy(data.copy())
+def _inline_feature(value: Mapping[str, Any]) -> Direction:
+    parts = value["inline"]
+    form = parts["form"]
+    if form not in FORMS:
+        raise ValueError(f"This recipe is damaged: a feature is written out as {form!r}, which is none of the forms.")
+    entry = {
+        "site": Site(**value["site"]),
+        "label": value["label"],
+        "dictionary": value["dictionary"],
+        "dictionary_kind": value["kind"],
+        "index": value["index"],
+    }
+    found: Direction = FORMS[form](parts, entry)
+    return found

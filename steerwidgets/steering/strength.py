@@ -14,8 +14,7 @@ from steerwidgets.transformer.residuals import Residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.steer import Steer
-    from steerwidgets.steering.recipe import Recipe
+    from steerwidgets.steering.recipe import Recipe, Steer
     from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.steering import ops
+from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
 from steerwidgets.transformer.layout import in_this_thread
 
@@ -48,8 +48,8 @@ class Residuals:
     def counted(self, site: Site) -> Tensor:
         """Bool [batch, position], the tokens that averages are taken over: no padding and no attention sinks."""
         norms = self.values[site].norm(dim=-1)
-        threshold = ops.sink_threshold(norms, self.absolute > 0)
-        return self.real & ~ops.attention_sinks(norms, self.absolute, threshold)
+        threshold = sinks.sink_threshold(norms, self.absolute > 0)
+        return self.real & ~sinks.attention_sinks(norms, self.absolute, threshold)
 
 
 def counted_tokens(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:

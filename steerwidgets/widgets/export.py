@@ -13,7 +13,7 @@ from steerwidgets.transformer.plain_text import whole
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.steer import Steer
+    from steerwidgets.steering.recipe import Steer
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 

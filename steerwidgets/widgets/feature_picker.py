@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from steerwidgets.model import LanguageModel
-from steerwidgets.steer import Direction, Steer
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.recipe_editor.query import FindQuery
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget

@@ -83,7 +83,7 @@ def test_steps_and_rows_that_do_not_exist(llama):
 
 
 def test_a_cache_that_is_too_large_is_let_go(llama, monkeypatch):
-    from steerwidgets.steering.hooks import run_cache
+    from steerwidgets.steering import run_cache
 
     monkeypatch.setattr(run_cache, "KEPT_BYTES", 100)
     run = llama.compare(PROMPT, steers(), keep_cache=True, max_new_tokens=3, seed=1)

@@ -124,7 +124,8 @@ def gain_of(model):
 def test_the_unembed_of_a_concept(lm, reft):
     with torch.no_grad():
         sides = get_logits(lm.model, lm.tokenizer, weight()[CONCEPT], gain_of(lm.model), 5)
-    ours = reft[CONCEPT].tutorial_logits(lm, k=5)
+    v = reft[CONCEPT].vector
+    ours = lm.top_logits(sw.Direction(v - v.mean(), reft.site), k=5)
     for (ids, texts, values), found in zip(sides, (ours.promoted, ours.suppressed), strict=True):
         assert [token.id for token, _ in found] == ids
         assert all(token.text == text for (token, _), text in zip(found, texts, strict=True) if not token.fragment)

@@ -16,7 +16,7 @@ from steerwidgets.steering.recipe import Recipe
 
 if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Feature
+    from steerwidgets.steering.recipe import Feature
 
 FACTORS: Final = (0.3, 0.45, 0.65)
 """Of the largest activation."""

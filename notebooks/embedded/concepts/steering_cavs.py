@@ -26,8 +26,7 @@ from steerwidgets.dictionaries.cav.fit import mean_difference, pooled
 from steerwidgets.generation.rows import Plan, Row, generate_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel
-from steerwidgets.steer import Direction
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:

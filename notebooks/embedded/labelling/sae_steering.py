@@ -34,7 +34,7 @@ from steerwidgets.steering.recipe import Recipe
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Steer
+    from steerwidgets.steering.recipe import Steer
 
 STRENGTHS: Final = (50.0, 65.0, 80.0, 100.0)
 CHOOSING: Final = (
@@ -156,7 +156,7 @@ def against_controls(
     """Marked features on other prompts and seeds, beside no steering, a random direction and a random feature."""
     import torch
 
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
 
     generator, draw = torch.Generator().manual_seed(seed), random.Random(seed)
     arms: dict[str, list[Any]] = {"steered": [], "random direction": [], "random feature": []}

@@ -21,8 +21,7 @@ from steerwidgets.dictionaries.cav.fit import mean_difference
 from steerwidgets.generation.rows import Plan, Row, generate_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel
-from steerwidgets.steer import Direction
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe
 from steerwidgets.transformer.sites import Site
 
 BLOCKS: Final = (9, 12, 15, 18, 21)

@@ -13,7 +13,7 @@ from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.dictionaries.tensor_files import load_plain
-from steerwidgets.steer import Feature
+from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:

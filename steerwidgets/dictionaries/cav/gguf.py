@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.steer import Steer
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Recipe, Steer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.steer import Feature, Steer
 from steerwidgets.steering import ops
+from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +49,17 @@ class MFAFeature(Feature):
         """The component's responsibility: float32 [...] of h [..., d_model]."""
         return self.mfa.responsibilities(h)[..., self.index]
 
-    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
-        """The change of an op, as for every direction."""
-        if op != "pull":
-            return super().change(op, parameters, h)
+    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
+        """The change of `pull`, float32 [..., d_model] of h [..., d_model]."""
         mu, loadings = self._centroid_on(h.device)
-        a, z = _numbers(parameters)
         return ops.mfa_pull(self.mfa.seen(h), mu, a, loadings @ loadings.new_tensor(z))
+
+    not_inline = ""
+
+    def inline(self) -> dict[str, Any]:
+        """Its centroid and loadings."""
+        mfa, k = self.mfa, self.index
+        return _component_json(self, mfa.centroids[k], mfa.loadings(k), centred=mfa.centred)
 
     def pull(self, a: float, z: Z | None = None, **by_name: float) -> Steer:
         """Move towards the centroid, then along the loadings: `h + a·(μ_k − h) + W_k·z`.
@@ -129,9 +134,13 @@ class MFAMixture(Feature):
         """`ln p(h)`: float32 [...] of h [..., d_model]."""
         return self.mfa.log_likelihood(h)
 
-    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:  # noqa: ARG002 - one op
+    @property
+    def not_inline(self) -> str:
+        """It is all of its MFA."""
+        return "it acts by all components of its mixture at once"
+
+    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
         """The change of `pull`; responsibilities are read from `h` before any change, as in the reference."""
-        a, z = _numbers(parameters)
         centroids = self.mfa.centroids.to(h.device)
         shares = self.mfa.responsibilities(h)
         moves = self._moves(z, h.device)
@@ -240,6 +249,53 @@ def _by_name(z: Z | None, rank: int) -> dict[str, float]:
     return named
 
 
-def _numbers(parameters: Mapping[str, float | None]) -> tuple[float, list[float]]:
-    a, *z = (value or 0.0 for value in parameters.values())
-    return a, z
+@dataclass(frozen=True, eq=False, repr=False)
+class InlineComponent(Feature):
+    """A component of an MFA as a recipe writes it out: it steers, but without the others it has no responsibility.
+
+    Args:
+        centroid: float32 [d_model].
+        loadings: float32 [d_model, rank].
+        centred: whether a residual's mean over d_model is taken off first.
+    """
+
+    centroid: Tensor = field(kw_only=True)
+    loadings: Tensor = field(kw_only=True)
+    centred: bool = field(kw_only=True)
+
+    @property
+    def ops(self) -> Mapping[str, Op]:
+        """Those of a component."""
+        return ops.mfa_ops(int(self.loadings.shape[1]))
+
+    def activation(self, h: Tensor) -> Tensor:
+        """NaN: its responsibility depends on all components, and the recipe was written without them."""
+        return h.new_full(h.shape[:-1], float("nan"), dtype=h.float().dtype)
+
+    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
+        """The change of `pull`, as that of `MFAFeature`."""
+        seen = h.float() - h.float().mean(-1, keepdim=True) if self.centred else h.float()
+        move = self.loadings @ self.loadings.new_tensor(z)
+        return ops.mfa_pull(seen, self.centroid.to(h.device), a, move.to(h.device))
+
+    not_inline = ""
+
+    def inline(self) -> dict[str, Any]:
+        """Its centroid and loadings."""
+        return _component_json(self, self.centroid, self.loadings, centred=self.centred)
+
+
+def _component_json(feature: Feature, centroid: Tensor, loadings: Tensor, *, centred: bool) -> dict[str, Any]:
+    tensors = {"vector": feature.vector, "centroid": centroid, "loadings": loadings}
+    return {"form": "component", "centred": centred} | {name: tensor_json(each) for name, each in tensors.items()}
+
+
+def _component(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> InlineComponent:
+    vector, centroid, loadings = (tensor_from_json(parts[name]) for name in ("vector", "centroid", "loadings"))
+    if loadings.ndim != 2 or not vector.shape == centroid.shape == loadings.shape[:1]:
+        shapes = ", ".join(str(list(each.shape)) for each in (vector, centroid, loadings))
+        raise ValueError(f"This recipe is damaged: the parts of {entry['label']!r} have shapes {shapes}.")
+    return InlineComponent(vector, **entry, centroid=centroid, loadings=loadings, centred=bool(parts["centred"]))
+
+
+FORMS["component"] = _component

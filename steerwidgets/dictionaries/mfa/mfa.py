@@ -19,7 +19,7 @@ from steerwidgets.dictionaries.mfa.reading import MixtureReading
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import MFAReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.steer import Feature
+from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from steerwidgets.steer import Direction, Feature, Steer
 from steerwidgets.steering import ops
+from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from steerwidgets.lens.top_logits import TopLogits
-    from steerwidgets.model import LanguageModel
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,15 +36,11 @@ class ReFTFeature(Feature):
         """`relu(h·w)`, float32 [...]; the bias that AxBench stores is never used there either."""
         return super().activation(h).relu()
 
-    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
-        """The change of an op that adds something, `clamp` included."""
-        if op != "clamp":
-            return super().change(op, parameters, h)
-        return ops.reft_clamp(h, self.vector_on(h.device), parameters["alpha"] or 0.0)
+    not_inline = ""
 
-    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
-        """The activation that `clamp` puts there (with a `v` of unit norm, where the concept fired), float32 [...]."""
-        return h.new_full(h.shape[:-1], parameters["alpha"] or 0.0) if op == "clamp" else None
+    def inline(self) -> dict[str, Any]:
+        """Its vector, which is all that it is."""
+        return {"form": "reft", "vector": tensor_json(self.vector)}
 
     def clamp(self, alpha: float) -> Steer:
         """Take out what fires and put `alpha` there: `h + (α − relu(h·v))·v` (AxBench clamping)."""
@@ -67,13 +61,5 @@ class ReFTFeature(Feature):
             )
         return factor * self.max_activation
 
-    def tutorial_logits(self, lm: LanguageModel, k: int = 10) -> TopLogits:
-        """What the concept promotes and suppresses, exactly as AxBench's tutorial computes it.
 
-        `v @ (W_U ⊙ gain − mean over d_model)`: the final norm's gain goes into the unembed (`1 + weight` for Gemma),
-        and each token's column is centred. That equals `lm.top_logits` of `v − mean(v)`; `lm.top_logits` itself does
-        not centre for a model with RMSNorm, since such a model does not.
-        """
-        from steerwidgets.lens.top_logits import top_logits
-
-        return top_logits(lm, Direction(self.vector - self.vector.mean(), self.site, self.label), k)
+FORMS["reft"] = lambda parts, entry: ReFTFeature(tensor_from_json(parts["vector"]), **entry)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from steerwidgets.dictionaries.cav.fit import mean_difference
-from steerwidgets.steering import ops
+from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import on_stream
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import left_padded, read_residuals
@@ -253,8 +253,8 @@ class Trainer:
             h = stream.float()
             norms = h.detach().norm(dim=-1)
             places = absolute.to(h.device)
-            threshold = ops.sink_threshold(norms, places > 0)
-            steered = own.to(h.device) & ~ops.attention_sinks(norms, places, threshold)
+            threshold = sinks.sink_threshold(norms, places > 0)
+            steered = own.to(h.device) & ~sinks.attention_sinks(norms, places, threshold)
             strength, rest = strength_and_rest(h @ self._v.to(h.device), steered, self.settings.top_k)
             outside.append(rest)
             change = (strength[:, None] * steered)[..., None] * self._v.to(h.device)

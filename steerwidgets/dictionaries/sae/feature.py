@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.dictionaries.sae.codec import Codec
-from steerwidgets.steer import Direction, Feature, Steer
+from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec
 from steerwidgets.steering import ops
+from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.recipe import Direction, Feature, Steer
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+_ACTIVATIONS: Final = ("relu", "jumprelu")
+"""Activation functions of a latent that look at no other one."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,33 +78,37 @@ class SAEFeature(Feature):
         value: Tensor = readers[h.device](h.float())
         return value
 
-    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
-        """The change of an op.
+    def step(self, h: Tensor) -> Tensor:
+        """How far `h` moves for one unit of activation: float32 [d_model], or [..., d_model] where the SAE normalises.
 
         Args:
-            op: its name.
-            parameters: its numbers.
             h: float32 [..., d_model].
-
-        Returns:
-            float32, of `h`'s shape or one that broadcasts to it.
         """
-        if op in ("add", "add_relative"):
-            return super().change(op, parameters, h)
         step, scale = self._step_on(h.device), self.codec.scale(h)
-        step = step if scale is None else scale * step
-        if op == "scale":
-            return ops.rescale(self.activation(h), parameters["m"] or 0.0, step)
-        return ops.overwrite(self.activation(h), parameters.get("c") or 0.0, step)
+        return step if scale is None else scale * step
 
-    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
-        """The activation that `clamp`, `scale` or `ablate` gives the feature, float32 [...]; None for the others."""
-        if op in ("add", "add_relative"):
-            return None
-        value = self.activation(h)
-        if op == "scale":
-            return value * (parameters["m"] or 0.0)
-        return value.new_full(value.shape, parameters.get("c") or 0.0)
+    @property
+    def not_inline(self) -> str:
+        """Why a recipe can't hold it without its SAE; empty where it can."""
+        if not isinstance(self.codec, DenseCodec):
+            return "sae_lens computes this architecture, from the whole SAE"
+        return "TopK compares a feature with all others of its SAE" if self.codec.activation == "topk" else ""
+
+    def inline(self) -> dict[str, Any]:
+        """Encoder column, bias, threshold, decoder row and settings, as a JSON value."""
+        codec = self.codec
+        assert isinstance(codec, DenseCodec)
+        at = 0 if isinstance(codec, _OneLatent) else self.index
+        floats = {"bias": codec.b_enc[at], "threshold": None if codec.threshold is None else codec.threshold[at]}
+        tensors = {"encoder": codec.W_enc[:, at].float(), "decoder": codec.W_dec[at].float()}
+        if codec.apply_b_dec_to_input:
+            tensors["decoder_bias"] = codec.b_dec
+        return {
+            "form": "latent",
+            "settings": codec.settings(),
+            **{name: None if value is None else float(value) for name, value in floats.items()},
+            **{name: tensor_json(tensor) for name, tensor in tensors.items()},
+        }
 
     def clamp(self, c: float) -> Steer:
         """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`."""
@@ -131,3 +140,53 @@ class SAEFeature(Feature):
         if device not in steps:
             steps[device] = self.codec.unit_step(self.index).to(device)
         return steps[device]
+
+
+class _OneLatent(DenseCodec):
+    """The codec of an SAE of which one latent is left, whatever its index was."""
+
+    def some(self, h: Tensor, indices: Sequence[int]) -> Tensor:
+        return super().some(h, [0] * len(indices))
+
+    def reader(self, index: int, device: torch.device) -> Callable[[Tensor], Tensor]:  # noqa: ARG002 - there is one
+        return super().reader(0, device)
+
+    def unit_step(self, index: int) -> Tensor:  # noqa: ARG002 - there is one
+        return super().unit_step(0)
+
+    def decoder_row(self, index: int) -> Tensor:  # noqa: ARG002 - there is one
+        return super().decoder_row(0)
+
+    def decoder_rows(self, start: int, stop: int) -> Tensor:  # noqa: ARG002 - there is one
+        return super().decoder_rows(0, 1)
+
+
+def _latent(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> SAEFeature:
+    import torch
+
+    encoder, decoder = (tensor_from_json(parts[name]) for name in ("encoder", "decoder"))
+    given = parts.get("decoder_bias")
+    b_dec = torch.zeros_like(decoder) if given is None else tensor_from_json(given)
+    if encoder.ndim != 1 or not encoder.shape == decoder.shape == b_dec.shape:
+        shapes = ", ".join(str(list(each.shape)) for each in (encoder, decoder, b_dec))
+        raise ValueError(f"This recipe is damaged: the parts of {entry['label']!r} have shapes {shapes}.")
+    settings, threshold = parts["settings"], parts["threshold"]
+    if settings["activation"] not in _ACTIVATIONS or settings["normalize_activations"] not in NORMALISATIONS:
+        raise ValueError(f"This recipe is damaged: {entry['label']!r} has settings that no SAE has: {settings}.")
+    codec = _OneLatent(
+        encoder[:, None],
+        torch.tensor([parts["bias"]]),
+        decoder[None],
+        b_dec,
+        activation=settings["activation"],
+        threshold=None if threshold is None else torch.tensor([threshold]),
+        k=0,
+        apply_b_dec_to_input=settings["apply_b_dec_to_input"],
+        normalisation=settings["normalize_activations"],
+        rescale_by_decoder_norm=settings["rescale_acts_by_decoder_norm"],
+        center_input=settings["center_input"],
+    )
+    return SAEFeature(decoder, **entry, codec=codec)
+
+
+FORMS["latent"] = _latent

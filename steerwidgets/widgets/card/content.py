@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.labels.own import UserLabels
 from steerwidgets.lens.top_logits import top_logits
-from steerwidgets.steer import YOUR_LABEL, Direction, Feature
+from steerwidgets.steering.recipe import YOUR_LABEL, Direction, Feature
 from steerwidgets.widgets.card.lines import Line, lines_json
 from steerwidgets.widgets.recipe_editor.describe import feature_json, finite
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.evidence import Evidence, Example
     from steerwidgets.lens.top_logits import TokenValues
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Feature
+    from steerwidgets.steering.recipe import Feature
 
 
 _LISTED: Final = 8

@@ -12,8 +12,8 @@ import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
-from steerwidgets.steer import Feature, Steer
 from steerwidgets.steering.hooks import warn_of_other_model
+from steerwidgets.steering.recipe import Feature, Steer
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.card.content import card_content, labels_json, provenance_of, verdict_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from steerwidgets.steer import Feature, Steer
+from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
     from steerwidgets.steering.recipe import Recipe

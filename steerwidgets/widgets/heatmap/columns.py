@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from steerwidgets.steer import Direction, Feature
+from steerwidgets.steering.recipe import Direction, Feature
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary

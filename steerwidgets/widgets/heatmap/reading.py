@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from steerwidgets.dictionaries.activations import Activations, Fires, strongest
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.rows import Row
-from steerwidgets.steer import Direction, Feature
+from steerwidgets.steering.recipe import Direction, Feature
 from steerwidgets.transformer.prompts import Prompt, PromptLike
 from steerwidgets.widgets.arrays import pack
 from steerwidgets.widgets.heatmap.columns import MOST, feature_column

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.activations import Activations, Fires
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
 
 _FOUND: Final = 20
 """How many features a search of a span gives."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Steer
+    from steerwidgets.steering.recipe import Steer
     from steerwidgets.transformer.prompts import PromptLike
 
 _ROWS: Final = 16

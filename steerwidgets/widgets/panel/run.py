@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.generation.comparison import first_difference
-from steerwidgets.steer import Feature
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Feature, Recipe
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.rows import Step
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
     from steerwidgets.widgets.protocol import Request
     from steerwidgets.widgets.recipe_editor.inputs import Inputs
 

@@ -11,8 +11,7 @@ import traitlets
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel
-from steerwidgets.steer import Direction, Steer
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
 from steerwidgets.widgets.panel.run import PanelRun

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.recipe_editor.query import FindQuery

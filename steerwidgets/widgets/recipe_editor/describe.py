@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.steer import Feature
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.recipe import Feature
 
 if TYPE_CHECKING:
     from steerwidgets.generation.rows import Row
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
     from steerwidgets.steering.strength import Readout
     from steerwidgets.transformer.prompts import Prompt, Token
 

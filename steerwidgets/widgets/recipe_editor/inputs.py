@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.generation.sampling import Sampling
-from steerwidgets.steer import Direction, Steer
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.random_direction import RandomDirection
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe, Steer
 
 if TYPE_CHECKING:
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf

@@ -11,10 +11,9 @@ import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.model import LanguageModel
-from steerwidgets.steer import Direction, Steer
 from steerwidgets.steering.hooks import check_fits, other_model_note, warn_of_other_model
 from steerwidgets.steering.positions import Positions
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.steering.strength import readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.sites import Site

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from steerwidgets.dictionaries.base import Dictionary
-from steerwidgets.steer import Direction, Feature
 from steerwidgets.steering.ops import OPS
+from steerwidgets.steering.recipe import Direction, Feature
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.recipe_editor import describe
 

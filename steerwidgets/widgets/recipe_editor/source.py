@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.dictionaries.evidence import FeatureEvidence
     from steerwidgets.dictionaries.statistics import FeatureStatistics
-    from steerwidgets.steer import Direction
+    from steerwidgets.steering.recipe import Direction
 
 
 @dataclass(frozen=True, eq=False)
