@@ -10,3 +10,17 @@ import steerwidgets.demo
 
 SHIPPED: Final = Path(steerwidgets.demo.__file__).parent
 """Where the shipped files lie."""
+
+SAE_FILE: Final = SHIPPED / "sae.safetensors"
+SAE_FEATURES: Final = SHIPPED / "sae_features.safetensors"
+CAV_FOLDER: Final = SHIPPED / "cavs"
+"""A file for each block."""
+
+CAV_FEATURES: Final = SHIPPED / "cavs_features.safetensors"
+REFT_FOLDER: Final = SHIPPED / "reft"
+REFT_FEATURES: Final = SHIPPED / "reft_features.safetensors"
+MFA_FILE: Final = SHIPPED / "mfa.pt"
+MFA_FEATURES: Final = SHIPPED / "mfa_features.safetensors"
+
+BLOCK: Final = 15
+"""The block of the concepts whose strengths were chosen, and of the other dictionaries."""

@@ -23,7 +23,7 @@ PLAIN = [
 
 @pytest.fixture(scope="module")
 def ocean(embedded):
-    from steerwidgets.dictionaries.cav.fit import mean_difference
+    from steerwidgets.dictionaries.pooling import mean_difference
 
     texts = [[embedded.encode(text, chat=False) for text in each] for each in (OCEAN, PLAIN)]
     vector = mean_difference(embedded, *texts, SITE)

@@ -8,10 +8,10 @@ from hashlib import sha256
 
 import pytest
 import torch
+from embedded import SAE_FEATURES, SAE_FILE
 from safetensors.torch import load_file
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.sae.packed import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 
 REPORT = json.loads(SAE_FILE.with_name("sae_report.json").read_text(encoding="utf-8"))
 HELDOUT = load_file(SAE_FILE.with_name("sae_heldout.safetensors"))
@@ -40,9 +40,9 @@ def test_loads_in_two_seconds():
 
 
 def test_the_files_are_those_of_the_report():
-    for file in (SAE_FILE, FEATURES_FILE):
+    for file in (SAE_FILE, SAE_FEATURES):
         assert sha256(file.read_bytes()).hexdigest() == REPORT["sha256"][file.name], file.name
-    assert SAE_FILE.stat().st_size + FEATURES_FILE.stat().st_size <= 9_000_000
+    assert SAE_FILE.stat().st_size + SAE_FEATURES.stat().st_size <= 9_000_000
 
 
 def test_what_it_is(sae):
@@ -131,8 +131,8 @@ def test_packing_is_off_by_half_a_step_at_most(tmp_path):
     generator = torch.Generator().manual_seed(0)
     W_dec = torch.nn.functional.normalize(torch.randn(32, 16, generator=generator), dim=-1)
     sae = sw.SAE(3 * W_dec.T, torch.randn(32), W_dec, torch.randn(16), "jumprelu", threshold=torch.rand(32), layer=2)
-    write_packed(sae, tmp_path / "sae.safetensors")
-    before, after = sae.tensors(), read_packed(tmp_path / "sae.safetensors").tensors()
+    sae.save_packed(tmp_path / "sae.safetensors")
+    before, after = sae.tensors(), sw.SAE.load_packed(tmp_path / "sae.safetensors").tensors()
     step = before["W_enc"].abs().amax(0) / 127
     assert ((after["W_enc"] - before["W_enc"]).abs() <= 0.51 * step).all()
     assert torch.allclose(after["W_dec"], before["W_dec"], atol=0.01)
@@ -142,7 +142,7 @@ def test_packing_is_off_by_half_a_step_at_most(tmp_path):
 def test_only_unit_rows_are_packed(tmp_path):
     sae = sw.SAE(torch.ones(4, 3), torch.zeros(3), torch.ones(3, 4), torch.zeros(4), "relu", layer=0)
     with pytest.raises(ValueError, match=r"rows of length 2\.00 to 2\.00"):
-        write_packed(sae, tmp_path / "sae.safetensors")
+        sae.save_packed(tmp_path / "sae.safetensors")
 
 
 def test_loading_imports_no_sae_lens():

@@ -10,12 +10,11 @@ from embedded.concepts.concept_texts import Text
 from embedded.concepts.make_mfa import principal, spherical_nll
 from embedded.concepts.reft_above import TrainerAbove, passed_over
 from embedded.concepts.reft_examples import Concept, Material
+from embedded.concepts.wordnet_cavs import write as write_cavs
 from embedded.features import measured
 from support.mfa import make_state
 
 import steerwidgets as sw
-from steerwidgets.demo.reft import write_demo_reft
-from steerwidgets.dictionaries.cav.files import load_demo_cavs, write_demo_cavs
 from steerwidgets.dictionaries.mfa.file import Checkpoint
 from steerwidgets.dictionaries.reft.fit import example_row
 from steerwidgets.dictionaries.reft.trainer import Settings, Trainer
@@ -148,21 +147,23 @@ def test_statistics_of_features():
     assert found.tokens == 4
 
 
-def test_cavs_of_several_blocks_in_one_file(tmp_path, monkeypatch):
+def test_cavs_of_several_blocks_in_files_of_one_folder(tmp_path, monkeypatch):
     vectors = torch.nn.functional.normalize(torch.randn(2, 8, generator=torch.Generator().manual_seed(0)))
     made = []
     for layer in (9, 15):
         cavs = sw.CAV(vectors, ["a", "b"], layer=layer, suggested=[("add", {"alpha": 3.0}), None])
         cavs.statistics = measured.statistics_of(cavs, torch.randn(10, 8, generator=torch.Generator().manual_seed(1)))
         made.append(cavs)
-    file = tmp_path / "cavs.safetensors"
-    write_demo_cavs(made, file)
-    monkeypatch.setattr("steerwidgets.dictionaries.cav.files.CAV_FILE", file)
-    monkeypatch.setattr("steerwidgets.dictionaries.cav.files.CAV_FEATURES", tmp_path / "none")
-    assert torch.equal(load_demo_cavs().vectors, vectors)
-    assert torch.allclose(load_demo_cavs(9).vectors, vectors, atol=1e-3)
-    assert load_demo_cavs(9)[0].suggested == ("add", {"alpha": 3.0})
-    assert torch.equal(load_demo_cavs().statistics.maximum, made[1].statistics.maximum)
+    write_cavs(made, tmp_path / "cavs")
+    monkeypatch.setattr("steerwidgets.dictionaries.cav.cav._DEMO", tmp_path / "cavs")
+    monkeypatch.setattr("steerwidgets.dictionaries.cav.cav._DEMO_FEATURES", tmp_path / "none")
+    assert torch.equal(sw.CAV.demo().vectors, vectors)
+    assert torch.allclose(sw.CAV.demo(layer=9).vectors, vectors, atol=1e-3)
+    assert sw.CAV.demo(layer=9)[0].suggested == ("add", {"alpha": 3.0})
+    assert torch.equal(sw.CAV.demo().statistics.maximum, made[1].statistics.maximum)
+    write_cavs(made[1:], tmp_path / "cavs")
+    with pytest.raises(ValueError, match="shipped for the blocks 15, but 9"):
+        sw.CAV.demo(layer=9)
 
 
 def test_reft_files_keep_strengths(tmp_path, monkeypatch):
@@ -172,10 +173,11 @@ def test_reft_files_keep_strengths(tmp_path, monkeypatch):
     loaded = sw.ReFT.load(tmp_path / "l4")
     assert [feature.suggested for feature in loaded] == [("add", {"alpha": 3.0}), None]
     reft.statistics = measured.statistics_of(reft, torch.randn(9, 8, generator=torch.Generator().manual_seed(1)))
-    write_demo_reft(reft, tmp_path / "reft.safetensors")
-    monkeypatch.setattr("steerwidgets.demo.reft.REFT_FILE", tmp_path / "reft.safetensors")
-    monkeypatch.setattr("steerwidgets.demo.reft.REFT_FEATURES", tmp_path / "none")
+    reft.save(tmp_path / "reft")
+    monkeypatch.setattr("steerwidgets.dictionaries.reft.reft._DEMO", tmp_path / "reft")
+    monkeypatch.setattr("steerwidgets.dictionaries.reft.reft._DEMO_FEATURES", tmp_path / "none")
     shipped = sw.ReFT.demo()
     assert torch.equal(shipped.weight, weight)
+    assert shipped.site == sw.Site(4)
     assert [feature.suggested for feature in shipped] == [("add", {"alpha": 3.0}), None]
     assert shipped.site == sw.Site(4)

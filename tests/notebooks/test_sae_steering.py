@@ -1,13 +1,12 @@
 """The embedded SAE's features that are marked as steering: what the report says of them, and a few of them live."""
 
 import json
-from pathlib import Path
 
 import pytest
+from embedded import SHIPPED
 from embedded.labelling.sae_steering import CHOOSING, REPORT, TESTING
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.sae import packed as demo_sae
 
 PROMPTS = ("Tell me about your garden.", "What should I do this evening?")
 
@@ -19,7 +18,7 @@ def report():
 
 @pytest.fixture(scope="module")
 def labels():
-    return json.loads(Path(demo_sae.LABELS_FILE).read_text(encoding="utf-8"))
+    return json.loads((SHIPPED / "sae_labels.json").read_text(encoding="utf-8"))
 
 
 def _share(report, arm):

@@ -9,7 +9,7 @@ from support import naive
 from support.both import PROMPT, Pair, at, recipe, vector
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.cav.fit import mean_difference, pooled
+from steerwidgets.dictionaries.pooling import mean_difference, pooled
 from steerwidgets.transformer.residuals import read_residuals
 
 

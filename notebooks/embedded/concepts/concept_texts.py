@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedded.concepts.steering_cavs import CONCEPTS
 from embedded.corpus.corpus import WORK
 from embedded.share import scaled
-from steerwidgets.dictionaries.cav.fit import cut, own_words
+from steerwidgets.dictionaries.pooling import cut, own_words
 from steerwidgets.transformer.residuals import read_residuals
 from steerwidgets.transformer.sites import Site
 

@@ -20,12 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedded import SHIPPED
+from embedded import MFA_FEATURES, MFA_FILE, SHIPPED
 from embedded.concepts.make_heldout import small_set
 from embedded.concepts.mfa_sheet import write_sheet
 from embedded.features.measured import NAME, corpus_points, corpus_rows, read_rows, statistics_of, write_report
 from embedded.share import scaled
-from steerwidgets.demo.mfa import MFA_FEATURES, MFA_FILE
 from steerwidgets.dictionaries.mfa.collect import Progress
 from steerwidgets.dictionaries.mfa.file import Checkpoint
 from steerwidgets.dictionaries.mfa.fit import fit_points

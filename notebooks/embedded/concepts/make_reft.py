@@ -8,7 +8,7 @@ passes and runs the blocks above the site only. Then it measures detection on he
 `add`.
 
 Every concept that is done lies in `build/dictionaries/reft/` and is not made again. Needs `python -m
-embedded.concepts.concept_texts` first. Writes `reft.safetensors` and `reft_report.json`.
+embedded.concepts.concept_texts` first. Writes `reft/` and `reft_report.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedded import SHIPPED
+from embedded import REFT_FEATURES, REFT_FOLDER, SHIPPED
 from embedded.concepts import reft_strength
 from embedded.concepts.concept_texts import TOKENS_AT, load_reading, load_texts
 from embedded.concepts.reft_above import TrainerAbove
@@ -40,7 +40,6 @@ from embedded.concepts.reft_examples import (
 from embedded.concepts.steering_cavs import is_on_concept
 from embedded.features.measured import corpus_points, statistics_of, write_report
 from embedded.share import scaled
-from steerwidgets.demo.reft import REFT_FEATURES, REFT_FILE, write_demo_reft
 from steerwidgets.dictionaries.reft.reft import ReFT
 from steerwidgets.dictionaries.reft.trainer import Settings
 from steerwidgets.transformer.sites import Site
@@ -160,7 +159,7 @@ def _write(lm: LanguageModel, concepts: Sequence[Concept]) -> None:
         },
     )
     reft.statistics = _statistics(lm, reft, [line["max_activation"] for line in lines])
-    write_demo_reft(reft)
+    reft.save(REFT_FOLDER)
     REFT_FEATURES.unlink(missing_ok=True)  # it was of the ones before; `make_more_features` gathers it again
     report = {
         "settings": dataclasses.asdict(SETTINGS),
@@ -168,8 +167,8 @@ def _write(lm: LanguageModel, concepts: Sequence[Concept]) -> None:
         "prompts": reft_strength.PROMPTS,
         "concepts": lines,
     }
-    write_report(REPORT, report, REFT_FILE)
-    sys.stdout.write(f"{median}\n{REFT_FILE.name}: {REFT_FILE.stat().st_size / 1e6:.2f} MB\n")
+    write_report(REPORT, report, REFT_FOLDER / "weight.pt")
+    sys.stdout.write(f"{median}\n{REFT_FOLDER.name}: {(REFT_FOLDER / 'weight.pt').stat().st_size / 1e6:.2f} MB\n")
 
 
 def _statistics(lm: LanguageModel, reft: ReFT, on_texts: Sequence[float]) -> Any:

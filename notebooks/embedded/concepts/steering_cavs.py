@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedded import SHIPPED
 from embedded.share import scaled
 from steerwidgets.dictionaries.cav.cav import CAV
-from steerwidgets.dictionaries.cav.fit import mean_difference, pooled
+from steerwidgets.dictionaries.pooling import mean_difference, pooled
 from steerwidgets.generation.rows import Plan, Row, generate_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel

@@ -10,7 +10,7 @@ texts, with the neutral texts as the other side, as at block 15; its AUROC is of
 held-out texts, against the other concepts' and the neutral held-out texts.
 
 Needs `python -m embedded.concepts.steering_cavs` and `python -m embedded.concepts.concept_texts` first. Writes
-`cavs.safetensors` and `cavs_report.json`.
+`cavs/` and `cavs_report.json`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedded import SHIPPED
+from embedded import BLOCK, CAV_FEATURES, CAV_FOLDER, SHIPPED
 from embedded.concepts.concept_texts import (
     BLOCKS,
     NEUTRAL,
@@ -40,7 +41,6 @@ from embedded.features.measured import corpus_rows, read_rows, statistics_of, wr
 from embedded.share import scaled
 from steerwidgets.dictionaries.cav.cav import CAV
 from steerwidgets.dictionaries.cav.directions import fit_directions
-from steerwidgets.dictionaries.cav.files import CAV_FEATURES, CAV_FILE, CHOSEN_BLOCK, write_demo_cavs
 from steerwidgets.dictionaries.reports import ConceptScore
 from steerwidgets.transformer.sites import Site
 
@@ -70,19 +70,36 @@ def main() -> None:
     fits = {block: _fit_block(texts, reading, block, steering, categories) for block in BLOCKS}
     means = {block: _mean_auroc(found) for block, found in fits.items()}
     useful = [block for block in BLOCKS if means[block] >= max(means.values()) - USEFUL]
-    shipped = sorted({*useful, CHOSEN_BLOCK})
+    shipped = sorted({*useful, BLOCK})
     sys.stdout.write(f"mean held-out AUROC: {means}; useful: {useful}\n")
     cavs = [_dictionary(block, fits[block], steering, texts) for block in shipped]
     _measure(cavs, reading)
-    write_demo_cavs(cavs)
+    write(cavs)
     CAV_FEATURES.unlink(missing_ok=True)  # it was of the ones before; `make_more_features` gathers it again
     report = {
         "steering": json.loads(STEERING_REPORT.read_text(encoding="utf-8")),
         "blocks": {str(block): {"mean_auroc": means[block], "useful": block in useful} for block in BLOCKS},
-        "detection": {label: _lines(fits, label) for label in fits[CHOSEN_BLOCK]},
+        "detection": {label: _lines(fits, label) for label in fits[BLOCK]},
     }
-    write_report(REPORT, report, CAV_FILE)
-    sys.stdout.write(f"{CAV_FILE.name}: {CAV_FILE.stat().st_size / 1e6:.2f} MB\n")
+    write_report(REPORT, report, CAV_FOLDER / f"{BLOCK}.safetensors")
+    size = sum(file.stat().st_size for file in CAV_FOLDER.iterdir())
+    sys.stdout.write(f"{CAV_FOLDER.name}: {size / 1e6:.2f} MB\n")
+
+
+def write(cavs: Sequence[CAV], folder: Path = CAV_FOLDER) -> None:
+    """Write CAVs of several blocks, a file each; float32 at the chosen block, float16 at the others.
+
+    Files of blocks that are not among them go.
+    """
+    import torch
+
+    folder.mkdir(exist_ok=True)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    for each in cavs:
+        path = folder / f"{each.site.layer}.safetensors"
+        each.save(path, dtype=torch.float32 if each.site.layer == BLOCK else torch.float16)
+        path.chmod(0o644)  # safetensors are written for their owner alone
 
 
 def _fit_block(
@@ -170,7 +187,7 @@ def _lines(fits: dict[int, dict[str, _Fit]], label: str) -> dict[str, Any]:
         str(block): [round(found[label].score.auroc, 3), round(found[label].score.accuracy, 3)]
         for block, found in fits.items()
     }
-    score = fits[CHOSEN_BLOCK][label].score
+    score = fits[BLOCK][label].score
     return {"held_out": [score.positives, score.negatives], "auroc_and_accuracy": by_block}
 
 

@@ -126,10 +126,10 @@ def main() -> None:
     parser.add_argument("--heldout-rows", type=int, default=scaled(960, 60), help="held-out rows to read")
     settings = parser.parse_args()
 
-    from steerwidgets.dictionaries.sae.packed import load_demo_sae
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
-    lm, sae = LanguageModel.demo(), load_demo_sae()
+    lm, sae = LanguageModel.demo(), SAE.demo()
     for part, count in (("train", settings.rows), ("heldout", settings.heldout_rows)):
         rows = corpus_rows(count, held_out=part == "heldout")
         read(lm, sae, rows).save(WORK / "fires" / f"{part}.npz")

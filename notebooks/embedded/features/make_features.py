@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from embedded import SAE_FEATURES, SAE_FILE
 from embedded.features.fired import Fired, read_fired, values_in
 from embedded.features.samples import coactive, samples
 from embedded.sae.activations import parts_of
@@ -26,7 +27,6 @@ from embedded.sae.report_sae import REPORT
 from embedded.share import scaled
 from steerwidgets.corpus.directions import nearest, top_tokens
 from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
-from steerwidgets.dictionaries.sae.packed import FEATURES_FILE, SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 if TYPE_CHECKING:
@@ -52,24 +52,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=scaled(500_000, 8_000))
     arguments = parser.parse_args()
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
-    sae, lm = read_packed(SAE_FILE), LanguageModel.demo()
+    sae, lm = SAE.load_packed(SAE_FILE), LanguageModel.demo()
     fired = read_fired(sae, parts_of(sae.site), arguments.tokens)
     corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
     data = feature_data(sae, lm, fired, corpus)
     data.save(FOLDER / "features.safetensors")
-    shortened(data, SHIPPED_EXAMPLES).save(FEATURES_FILE)
+    shortened(data, SHIPPED_EXAMPLES).save(SAE_FEATURES)
     sae.statistics = statistics(fired, sae.size)
-    write_packed(sae, SAE_FILE)
+    sae.save_packed(SAE_FILE)
     _note_hashes()
-    size = FEATURES_FILE.stat().st_size / 1e6
-    sys.stdout.write(f"{FEATURES_FILE.name}: {size:.2f} MB; {corpus}\n")
+    size = SAE_FEATURES.stat().st_size / 1e6
+    sys.stdout.write(f"{SAE_FEATURES.name}: {size:.2f} MB; {corpus}\n")
 
 
 def _note_hashes() -> None:
     report = json.loads(REPORT.read_text(encoding="utf-8"))
-    files = (SAE_FILE, FEATURES_FILE)
+    files = (SAE_FILE, SAE_FEATURES)
     report["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -11,14 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from embedded import CAV_FEATURES, MFA_FEATURES, REFT_FEATURES
 from embedded.features.fired import read_fired
 from embedded.features.make_features import SHIPPED_EXAMPLES, feature_data, shortened
 from embedded.sae.activations import parts_of
 from embedded.share import scaled
-from steerwidgets.demo.mfa import MFA_FEATURES
-from steerwidgets.demo.reft import REFT_FEATURES
 from steerwidgets.dictionaries.cav.cav import CAV
-from steerwidgets.dictionaries.cav.files import CAV_FEATURES
 from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.dictionaries.reft.reft import ReFT
 

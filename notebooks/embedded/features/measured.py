@@ -138,6 +138,12 @@ def corpus_points(tokenizer: Any, site: Site, count: int) -> tuple[Points, dict[
 
 
 def write_report(path: Path, report: dict[str, Any], about: Path) -> None:
-    """One JSON file, with name, size and SHA-256 of the file that it is about."""
-    report = {"file": {"name": about.name, "bytes": about.stat().st_size, "sha256": sha256(about)}} | report
+    """One JSON file, with name, size and SHA-256 of the file that it is about, which lies beside it or below."""
+    report = {
+        "file": {
+            "name": about.relative_to(path.parent).as_posix(),
+            "bytes": about.stat().st_size,
+            "sha256": sha256(about),
+        }
+    } | report
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

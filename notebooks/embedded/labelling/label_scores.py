@@ -108,9 +108,9 @@ def _steering(report: Path) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Score all labels and ship them."""
-    from steerwidgets.dictionaries.sae.packed import load_demo_sae
+    from steerwidgets.dictionaries.sae.sae import SAE
 
-    labels = collected(load_demo_sae())
+    labels = collected(SAE.demo())
     LABELS.write_text(json.dumps(labels, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
     scored = [entry for entry in labels.values() if "auroc" in entry]
     print(f"{len(scored)} labels, {len(labels) - len(scored)} features not understood")

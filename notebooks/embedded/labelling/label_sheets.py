@@ -145,11 +145,11 @@ def write_tests(batch: str | None) -> None:
 
 
 def _loaded() -> tuple[LanguageModel, SAE, Fires, Fires]:
-    from steerwidgets.dictionaries.sae.packed import load_demo_sae
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
     fires = [Fires.load(WORK / "fires" / f"{part}.npz") for part in ("train", "heldout")]
-    return LanguageModel.demo(), load_demo_sae(), fires[0], fires[1]
+    return LanguageModel.demo(), SAE.demo(), fires[0], fires[1]
 
 
 def main() -> None:

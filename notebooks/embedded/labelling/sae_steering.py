@@ -202,10 +202,10 @@ def main() -> None:
     """Try all, test the marked ones, write the report."""
     import torch
 
-    from steerwidgets.dictionaries.sae.packed import load_demo_sae
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
-    lm, sae = LanguageModel.demo(), load_demo_sae()
+    lm, sae = LanguageModel.demo(), SAE.demo()
     # Twice as fast on a CPU; steering itself is computed in float32 whatever the model's dtype.
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")

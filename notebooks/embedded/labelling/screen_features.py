@@ -66,10 +66,10 @@ def main() -> None:
     """Screen all candidates."""
     import torch
 
-    from steerwidgets.dictionaries.sae.packed import load_demo_sae
+    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
-    lm, sae = LanguageModel.demo(), load_demo_sae()
+    lm, sae = LanguageModel.demo(), SAE.demo()
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")
     train, heldout = (Fires.load(WORK / "fires" / f"{part}.npz") for part in ("train", "heldout"))

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from embedded.concepts.steering_cavs import CONCEPTS, distinct_2, is_on_concept
 from embedded.share import scaled
-from steerwidgets.dictionaries.cav.fit import mean_difference
+from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.generation.rows import Plan, Row, generate_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel

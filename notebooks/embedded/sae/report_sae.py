@@ -17,11 +17,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from embedded import SAE_FILE
 from embedded.sae.activations import CORPUS, Shard, parts_of
 from embedded.sae.make_sae import FOLDER, SITE
 from embedded.sae.metrics import Losses, Reconstruction, losses, read_counted, reconstruction
 from embedded.share import scaled
-from steerwidgets.dictionaries.sae.packed import SAE_FILE, read_packed, write_packed
 from steerwidgets.dictionaries.sae.sae import SAE
 from steerwidgets.model import LanguageModel
 
@@ -56,8 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     trained = SAE.load(FOLDER / arguments.name / "sae_lens")
     provenance = json.loads((FOLDER / arguments.name / "provenance.json").read_text(encoding="utf-8"))
-    write_packed(trained, SAE_FILE)
-    packed = read_packed(SAE_FILE)
+    trained.save_packed(SAE_FILE)
+    packed = SAE.load_packed(SAE_FILE)
     lm = LanguageModel.demo()
     sources = held_out(arguments.rows)
     report: dict[str, Any] = {"features": packed.size, "site": str(packed.site), **provenance}
@@ -69,7 +69,7 @@ def main() -> None:
     _write_small(small)
     report["dead"] = dead(packed)
     packed.provenance = provenance | _summary(report)
-    write_packed(packed, SAE_FILE)
+    packed.save_packed(SAE_FILE)
     REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1, ensure_ascii=False))
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack, overload
 
+from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
+from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.tensor_files import load_plain
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from steerwidgets.dictionaries.cav.fit import FitOptions, LayerFits
-    from steerwidgets.model import LanguageModel
+    from steerwidgets.dictionaries.cav.fit import FitOptions, FittedDirections
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import PromptLike
 
-_TENSOR = "vectors"
-_HEADER = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
+_DEMO: Final = Path(demo.__file__).parent / "cavs"
+_DEMO_BLOCK: Final = 15
+"""The block of the concepts whose strengths were chosen."""
+
+_DEMO_FEATURES: Final = Path(demo.__file__).parent / "cavs_features.safetensors"
 
 
 class CAV(Dictionary):
@@ -111,10 +117,13 @@ class CAV(Dictionary):
             suggested=self._suggested[index],
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file that `CAV.load` reads: the vectors, and all else as JSON in its header."""
-        from safetensors.torch import save_file
+    def save(self, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write a safetensors file that `CAV.load` reads: the vectors, and all else as JSON in its header.
 
+        Args:
+            path: the file.
+            dtype: what the vectors are kept in, float32 by default; they come back in float32.
+        """
         header = {
             "labels": self.labels,
             "layer": self.site.layer,
@@ -122,13 +131,7 @@ class CAV(Dictionary):
             "suggested": self._suggested,
             "provenance": self.provenance,
         }
-        tensors, texts = {_TENSOR: self.vectors.contiguous()}, {"cav": json.dumps(header, ensure_ascii=False)}
-        if self.statistics is not None:
-            of_features, texts["statistics"] = self.statistics.entries()
-            tensors |= of_features
-        if self.report is not None:
-            texts["report"] = self.report.to_json()
-        save_file(tensors, Path(path), texts)
+        files.write(Path(path), self.vectors.to(dtype), header, self.statistics, self.report)
 
     @classmethod
     def load(
@@ -157,12 +160,7 @@ class CAV(Dictionary):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
-        with path.open("rb") as file:
-            start = file.read(9)
-        if start.startswith(b"GGUF") or path.suffix == ".gguf":
-            return _loaded_from_gguf(cls, path, layer, labels)
-        is_safetensors = start[8:] == b"{" or path.suffix == ".safetensors"
-        vectors, header = _read_safetensors(path) if is_safetensors else _read_pt(path)
+        vectors, header = files.read(path, layer)
         block = header.pop("layer", None) if layer is None else layer
         if block is None:
             raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
@@ -187,7 +185,7 @@ class CAV(Dictionary):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
-        return {layer: _loaded_from_gguf(cls, path, layer) for layer in read_control_vector(path).directions}
+        return {layer: cls.load(path, layer=layer) for layer in read_control_vector(path).directions}
 
     def to_gguf(self, path: str | Path, concept: int | str = 0, *, model_hint: str = "") -> None:
         """Write one concept as a GGUF control vector, which repeng and llama.cpp read.
@@ -241,7 +239,7 @@ class CAV(Dictionary):
     @classmethod
     def fit(
         cls,
-        lm: LanguageModel,
+        lm: LoadedModel,
         texts: Sequence[PromptLike],
         labels: Sequence[str | int],
         *,
@@ -254,7 +252,7 @@ class CAV(Dictionary):
     @classmethod
     def fit(
         cls,
-        lm: LanguageModel,
+        lm: LoadedModel,
         texts: Sequence[PromptLike],
         labels: Sequence[str | int],
         *,
@@ -266,7 +264,7 @@ class CAV(Dictionary):
     @classmethod
     def fit(
         cls,
-        lm: LanguageModel,
+        lm: LoadedModel,
         texts: Sequence[PromptLike],
         labels: Sequence[str | int],
         *,
@@ -275,7 +273,7 @@ class CAV(Dictionary):
         stream: Stream = "resid_post",
         **options: Unpack[FitOptions],
     ) -> CAV | LayerFits:
-        """One vector for each label, from texts; see `training.cav.fit` for the options.
+        """One vector for each label, from texts; see `dictionaries.cav.fit` for the options.
 
         Args:
             lm: the model that reads the texts.
@@ -287,21 +285,77 @@ class CAV(Dictionary):
             options: `names`, `method`, `unit`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`,
                 `on_progress`, `stop`.
         """
-        from steerwidgets.dictionaries.cav.fit import fit, fit_layers
+        from steerwidgets.dictionaries.cav.fit import fit
 
         if (layer is None) == (layers is None):
             raise ValueError("CAV.fit needs either layer= (one block) or layers= (several, or 'all').")
         if layer is not None:
-            return fit(lm, texts, labels, Site(layer, stream), **options)
+            [fitted] = fit(lm, texts, labels, [Site(layer, stream)], **options)
+            return cls._of(fitted)
         blocks = range(lm.architecture.layers) if layers == "all" else [int(each) for each in layers or ()]
-        return fit_layers(lm, texts, labels, [Site(each, stream) for each in blocks], **options)
+        several = fit(lm, texts, labels, [Site(each, stream) for each in blocks], **options)
+        return LayerFits({fitted.site.layer: cls._of(fitted) for fitted in several})
+
+    @classmethod
+    def _of(cls, fitted: FittedDirections) -> CAV:
+        site, report = fitted.site, fitted.report
+        made = cls(fitted.vectors, fitted.labels, layer=site.layer, stream=site.stream, provenance=fitted.provenance)
+        made.report = report
+        return made
 
     @classmethod
     def demo(cls, *, layer: int = 15) -> CAV:
-        """The concepts shipped for the embedded model at one block; those that steer come first."""
-        from steerwidgets.dictionaries.cav.files import load_demo_cavs
+        """The concepts shipped for the embedded model at one block; those that steer come first.
 
-        return load_demo_cavs(layer)
+        Raises:
+            ValueError: none are shipped for that block.
+        """
+        path = _DEMO / f"{layer}.safetensors"
+        if not path.exists():
+            shipped = ", ".join(map(str, sorted(int(each.stem) for each in _DEMO.glob("*.safetensors"))))
+            raise ValueError(
+                f"The embedded model's concept vectors are shipped for the blocks {shipped}, but {layer!r} was asked "
+                "for; choose one of them, or make your own with CAV.fit."
+            )
+        cavs = cls.load(path)
+        is_default = layer == _DEMO_BLOCK
+        if is_default and _DEMO_FEATURES.exists():
+            cavs.feature_data = FeatureData.load(_DEMO_FEATURES)
+        cavs.source_code = "sw.CAV.demo()" if is_default else f"sw.CAV.demo(layer={layer})"
+        return cavs
+
+
+class LayerFits(Mapping[int, CAV]):
+    """CAVs of the same texts at several blocks."""
+
+    def __init__(self, fits: Mapping[int, CAV]) -> None:
+        self._fits = dict(fits)
+
+    def __getitem__(self, layer: int) -> CAV:
+        return self._fits[layer]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._fits)
+
+    def __len__(self) -> int:
+        return len(self._fits)
+
+    @property
+    def auroc(self) -> dict[int, float]:
+        """The mean held-out AUROC at each block."""
+        return {layer: cav.report.auroc for layer, cav in self._fits.items() if cav.report is not None}
+
+    @property
+    def best(self) -> CAV:
+        """The CAVs of the block with the highest mean held-out AUROC, the earlier of two that are equal.
+
+        Raises:
+            ValueError: nothing was held out, so there is nothing to choose by.
+        """
+        found = {layer: value for layer, value in self.auroc.items() if not math.isnan(value)}
+        if not found:
+            raise ValueError("No text was held out, so no block is known to be the best; fit with held_out=0.2.")
+        return self._fits[max(found, key=lambda layer: found[layer])]
 
 
 def _for_each_row(name: str, values: Sequence[Any] | None, rows: int) -> tuple[Any, ...]:
@@ -310,60 +364,3 @@ def _for_each_row(name: str, values: Sequence[Any] | None, rows: int) -> tuple[A
     if len(values) != rows:
         raise ValueError(f"{name} has one entry for each of the {rows} concepts, but {len(values)} were given.")
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
-
-
-def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if "cav" not in metadata or _TENSOR not in file.keys():  # noqa: SIM118 - not a mapping
-                raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
-            header = _header(path, metadata["cav"])
-            if "statistics" in metadata:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
-            if "report" in metadata:
-                header["report"] = CAVReport.from_json(metadata["report"])
-            return file.get_tensor(_TENSOR), header
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
-
-
-def _header(path: Path, text: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The header of {path.name} is not JSON ({error}); make the file again.") from None
-    if not isinstance(header, dict) or "labels" not in header:
-        raise ValueError(f"The header of {path.name} names no labels; make the file again with CAV.save.")
-    unknown = sorted(set(header) - _HEADER)
-    if unknown:
-        raise ValueError(f"The header of {path.name} holds {', '.join(unknown)}, which this version does not know.")
-    return header
-
-
-def _loaded_from_gguf(cls: type[CAV], path: Path, layer: int | None, labels: LabelsLike | None = None) -> CAV:
-    found = read_control_vector(path)
-    if layer is None and len(found.directions) == 1:
-        layer = next(iter(found.directions))
-    if layer is None or layer not in found.directions:
-        held = ", ".join(map(str, found.directions))
-        asked = "pass one of them as layer=" if layer is None else f"layer={layer} is not among them"
-        raise ValueError(f"{path.name} holds directions for the blocks {held}; {asked}.")
-    provenance = {"format": "GGUF control vector"}
-    if found.model_hint:
-        provenance["model type"] = found.model_hint
-    named = [path.stem] if labels is None else labels
-    loaded = cls(found.directions[layer][None], named, layer=layer, provenance=provenance)
-    loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=layer, labels=labels)
-    return loaded
-
-
-def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    value = load_plain(path, '{"cavs": tensor, "labels": list of str}')
-    if not isinstance(value, dict) or not {"cavs", "labels"} <= set(value):
-        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f'A CAV file holds {{"cavs", "labels"}}, but {path.name} holds {found}.')
-    return value["cavs"], {"labels": [str(label) for label in value["labels"]]}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-from steerwidgets.dictionaries.cav.cav import CAV
 from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
+from steerwidgets.dictionaries.pooling import BATCH, cut, own_words
+from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
-from steerwidgets.transformer.residuals import Residuals, read_residuals
+from steerwidgets.transformer.residuals import read_residuals
 
 if TYPE_CHECKING:
     import threading
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.transformer.sites import Site
 
-_BATCH = 16
 
 Pool = Literal["mean", "last", "max"]
 
@@ -58,56 +58,26 @@ class FitOptions(TypedDict, total=False):
     stop: threading.Event | None
 
 
-class LayerFits(Mapping[int, CAV]):
-    """CAVs of the same texts at several blocks."""
+@dataclass(frozen=True)
+class FittedDirections:
+    """What a fit gives at one site.
 
-    def __init__(self, fits: Mapping[int, CAV]) -> None:
-        self._fits = dict(fits)
+    Attributes:
+        vectors: float32 [concept, d_model].
+        labels: of the rows.
+        site: where they were fitted.
+        provenance: from what and how.
+        report: how well they separate.
+    """
 
-    def __getitem__(self, layer: int) -> CAV:
-        return self._fits[layer]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._fits)
-
-    def __len__(self) -> int:
-        return len(self._fits)
-
-    @property
-    def auroc(self) -> dict[int, float]:
-        """The mean held-out AUROC at each block."""
-        return {layer: cav.report.auroc for layer, cav in self._fits.items() if cav.report is not None}
-
-    @property
-    def best(self) -> CAV:
-        """The CAVs of the block with the highest mean held-out AUROC, the earlier of two that are equal.
-
-        Raises:
-            ValueError: nothing was held out, so there is nothing to choose by.
-        """
-        found = {layer: value for layer, value in self.auroc.items() if not math.isnan(value)}
-        if not found:
-            raise ValueError("No text was held out, so no block is known to be the best; fit with held_out=0.2.")
-        return self._fits[max(found, key=lambda layer: found[layer])]
+    vectors: Tensor
+    labels: list[str]
+    site: Site
+    provenance: dict[str, str]
+    report: CAVReport
 
 
 def fit(
-    lm: LoadedModel, texts: Sequence[PromptLike], labels: Sequence[str | int], site: Site, **options: Unpack[FitOptions]
-) -> CAV:
-    """One direction for each label at one site; see `FitOptions`.
-
-    `max_tokens=129, skip=65, held_out=0` is what the notebook "Sparse Autoencoders for model steering" (Jørgensen)
-    does: BOS and 64 tokens left out, the next 64 averaged, `LinearSVC(fit_intercept=False)`, unit norm.
-
-    Raises:
-        ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
-        ImportError: `svm` and `logistic` need scikit-learn.
-        RuntimeError: it was stopped.
-    """
-    return next(iter(fit_layers(lm, texts, labels, [site], **options).values()))
-
-
-def fit_layers(
     lm: LoadedModel,
     texts: Sequence[PromptLike],
     labels: Sequence[str | int],
@@ -120,12 +90,16 @@ def fit_layers(
     skip: int | None = None,
     max_tokens: int | None = None,
     held_out: float = 0.2,
-    batch_size: int = _BATCH,
+    batch_size: int = BATCH,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
-) -> LayerFits:
-    """The same at several sites, for which every text is read once; stopped, those that are fitted by then.
+) -> list[FittedDirections]:
+    """One direction for each label at each of several sites, for which every text is read once; see `FitOptions`.
+
+    Stopped, those that are fitted by then. `max_tokens=129, skip=65, held_out=0` is what the notebook "Sparse
+    Autoencoders for model steering" (Jørgensen) does: BOS and 64 tokens left out, the next 64 averaged,
+    `LinearSVC(fit_intercept=False)`, unit norm.
 
     Raises:
         ValueError: texts and labels do not fit, an option is not known, or too few texts are left.
@@ -143,7 +117,7 @@ def fit_layers(
     encoded = [cut(_encoded(lm, text), max_tokens) for text in texts]
     vectors = _read(lm, encoded, sites, pool, skip, batch_size, on_progress, stop)
     is_test = _split(targets, len(concepts), held_out, seed)
-    made: dict[int, CAV] = {}
+    made: list[FittedDirections] = []
     for site in sites:
         if stop is not None and stop.is_set():
             break
@@ -156,69 +130,10 @@ def fit_layers(
             "held out": f"accuracy {report.accuracy:.3f}, AUROC {report.auroc:.3f}" if report.scores else "none",
             "dtype": lm.provenance["dtype"],
         }
-        made[site.layer] = CAV(rows, concepts, layer=site.layer, stream=site.stream, provenance=provenance)
-        made[site.layer].report = report
+        made.append(FittedDirections(rows, concepts, site, provenance, report))
     if not made:
         raise RuntimeError("The fit was stopped before anything was learned.")
-    return LayerFits(made)
-
-
-def pooled(lm: LoadedModel, texts: Sequence[Prompt], site: Site, pool: Callable[[Tensor], Tensor]) -> Tensor:
-    """One vector for each text: its own words' residuals at a site, pooled.
-
-    Padding, special and template tokens and attention sinks are left out.
-
-    Args:
-        lm: the model.
-        texts: the texts as token ids.
-        site: where to read.
-        pool: takes float32 [token, d_model] to [d_model].
-
-    Returns:
-        float32 [text, d_model].
-
-    Raises:
-        ValueError: a text has no token of its own words left.
-    """
-    import torch
-
-    rows: list[Tensor] = []
-    for batch in _batches(texts):
-        with lm.lock:
-            residuals = read_residuals(lm.architecture, [text.token_ids for text in batch], [site])
-        for text, h, keep in zip(batch, residuals.values[site], own_words(residuals, site, batch), strict=True):
-            words = h[keep]
-            if not len(words):
-                raise ValueError(f"A text of {len(text)} tokens has no word left to read; give a longer one.")
-            rows.append(pool(words))
-    return torch.stack(rows)
-
-
-def mean_difference(lm: LoadedModel, positive: Sequence[Prompt], negative: Sequence[Prompt], site: Site) -> Tensor:
-    """Mean over the texts with a concept minus mean over the texts without (DiffMean; Marks and Tegmark 2023).
-
-    Each text is first averaged over its own words, so that long texts count no more than short ones.
-
-    Returns:
-        float32 [d_model], not normalised.
-    """
-    mean: Callable[[Any], Any] = lambda words: words.mean(0)
-    return pooled(lm, positive, site, mean).mean(0) - pooled(lm, negative, site, mean).mean(0)
-
-
-def _batches(texts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-    return (texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH))
-
-
-def own_words(residuals: Residuals, site: Site, texts: Sequence[Prompt]) -> Tensor:
-    """Bool [text, position]: no padding, no special or template tokens, no attention sinks."""
-    import torch
-
-    counted = residuals.counted(site)
-    own = torch.zeros_like(counted)
-    for row, text in enumerate(texts):
-        own[row, -len(text) :] = torch.tensor([not (a or b) for a, b in zip(text.special, text.template, strict=True)])
-    return counted & own
+    return made
 
 
 def _check_options(method: str, pool: str, skip: int | None, max_tokens: int | None, held_out: float) -> None:
@@ -275,13 +190,6 @@ def _named(labels: Sequence[str | int], names: Mapping[int, str] | Sequence[str]
 
 def _encoded(lm: LoadedModel, text: PromptLike) -> Prompt:
     return prompts.encode(lm.tokenizer, text, chat=False)
-
-
-def cut(text: Prompt, count: int | None) -> Prompt:
-    """The first tokens of a text."""
-    if count is None or len(text) <= count:
-        return text
-    return Prompt(text.token_ids[:count], text.special[:count], text.template[:count], text.chat)
 
 
 def _read(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Points, component_points, contexts
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa.mfa import MFA
-    from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Points
+    from steerwidgets.dictionaries.mfa.reading import MixtureReading
 
 Z = Mapping[int, float] | Sequence[float]
 """A move along the loadings: a number for some of them by index, or one for each."""
@@ -34,7 +34,7 @@ class MFAFeature(Feature):
     sets the component apart, and not what all residuals share. Its activation is its responsibility, 0 to 1.
     """
 
-    mfa: MFA = field(kw_only=True)
+    mfa: MixtureReading = field(kw_only=True)
 
     @property
     def ops(self) -> Mapping[str, Op]:
@@ -77,11 +77,11 @@ class MFAFeature(Feature):
 
     def contexts(self, points: Points, **settings: Any) -> tuple[Context, ...]:
         """The points that it explains best, as `MFA.contexts` finds them."""
-        return self.mfa.contexts(points, [self.index], **settings)[self.index]
+        return contexts(self.mfa, points, [self.index], **settings)[self.index]
 
     def points(self, points: Points, **settings: Any) -> ComponentPoints:
         """The points that belong to it, with their coordinates, as `MFA.component_points` finds them."""
-        return self.mfa.component_points(points, self.index, **settings)
+        return component_points(self.mfa, points, self.index, **settings)
 
     def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
         """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `mfa_plot.scatter`."""
@@ -103,21 +103,25 @@ class MFAMixture(Feature):
     """
 
     index: Any = None  # a recipe finds it by this, as it finds features by numbers
-    mfa: MFA = field(kw_only=True)
+    mfa: MixtureReading = field(kw_only=True)
 
     @classmethod
-    def of(cls, mfa: MFA, components: Iterable[int] = ()) -> MFAMixture:
-        """The mixture of an MFA, with numbers of their own for some components or for none."""
+    def of(cls, mfa: MixtureReading, whose: Mapping[str, Any], components: Iterable[int] = ()) -> MFAMixture:
+        """The mixture of an MFA, with numbers of their own for some components or for none.
+
+        Args:
+            mfa: the mixture.
+            whose: `dictionary`, `dictionary_kind` and `made_for`, as for `Feature`.
+            components: those with numbers of their own.
+        """
         chosen = tuple(sorted({mfa.check_component(k) for k in components}))
         return cls(
             or_loading(mfa.mean, mfa, 0),
             mfa.site,
             "mixture" + (f", z of {', '.join(map(str, chosen))}" if chosen else ""),
-            dictionary=mfa.fingerprint,
-            dictionary_kind=mfa.kind,
             index=chosen or None,
-            made_for=mfa.made_for,
             mfa=mfa,
+            **whose,
         )
 
     @property
@@ -171,7 +175,11 @@ class MFAMixture(Feature):
             for k, own in of_each.items()
             for name, value in _by_name(own, self.mfa.rank).items()
         }
-        return Steer(MFAMixture.of(self.mfa, of_each), "pull", {"a": a, **named, **by_name})
+        return Steer(self._with(of_each), "pull", {"a": a, **named, **by_name})
+
+    def _with(self, components: Iterable[int]) -> MFAMixture:
+        whose = {name: getattr(self, name) for name in ("dictionary", "dictionary_kind", "made_for")}
+        return MFAMixture.of(self.mfa, whose, components)
 
     def _moves(self, z: Sequence[float], device: torch.device) -> Tensor | None:
         """`W_k·z` of every component, or `W_k·z_k` of those that have their own; None where nothing moves.
@@ -195,7 +203,7 @@ class MFAMixture(Feature):
         return torch.stack([self.mfa.loadings(k) @ own for k, own in zip(self.components, of_each, strict=True)])
 
 
-def or_loading(vector: Tensor, mfa: MFA, component: int) -> Tensor:
+def or_loading(vector: Tensor, mfa: MixtureReading, component: int) -> Tensor:
     """A vector; where it is all zeros, a loading, since a direction has to point somewhere."""
     return vector if bool(vector.any()) else mfa.loadings(component)[:, 0]
 
@@ -204,7 +212,7 @@ def _pull(feature: Feature, rank: int, a: float, z: Z | None, by_name: Mapping[s
     return Steer(feature, "pull", {"a": a, **_by_name(z, rank), **by_name})
 
 
-def _of_each(z: Any, mfa: MFA) -> dict[int, Z] | None:
+def _of_each(z: Any, mfa: MixtureReading) -> dict[int, Z] | None:
     """The moves of single components, those that move nothing left out; None where `z` is one move for all."""
     if isinstance(z, Mapping):
         own = {k: move for k, move in z.items() if isinstance(move, Mapping | Sequence) or hasattr(move, "__len__")}

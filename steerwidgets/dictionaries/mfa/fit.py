@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.mfa.collect import OnProgress, Progress, collect
 from steerwidgets.dictionaries.mfa.file import Checkpoint, inverse_softplus
-from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.dictionaries.mfa.points import Points
 from steerwidgets.dictionaries.mfa.reading import log_densities, prepare
 from steerwidgets.dictionaries.mfa.start import Initialisation, Start, find_start
@@ -46,6 +45,23 @@ class Fitted:
     stopped: bool
 
 
+@dataclass(frozen=True)
+class FittedMixture:
+    """A mixture fitted to residuals of texts.
+
+    Attributes:
+        checkpoint: its tensors.
+        centred: whether it describes residuals without their mean over d_model.
+        provenance: from what and how.
+        report: how the fit went.
+    """
+
+    checkpoint: Checkpoint
+    centred: bool
+    provenance: dict[str, str]
+    report: MFAReport
+
+
 def fit(
     lm: LoadedModel,
     texts: Iterable[Any] | Points,
@@ -61,7 +77,7 @@ def fit(
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     **settings: Any,
-) -> MFA:
+) -> FittedMixture:
     """An MFA of the residuals of texts.
 
     The reference's data are activations of TransformerLens, which puts a BOS before every text and, for models with
@@ -113,10 +129,8 @@ def fit(
         "nll": ", ".join(f"{each:.3f}" for each in fitted.nll),
         "best epoch": f"{fitted.best}{' (stopped)' if fitted.stopped else ''}",
     }
-    of = fitted.checkpoint
-    made = MFA(of.state, of.meta, layer=site.layer, stream=site.stream, centred=centred, provenance=provenance)
-    made.report = MFAReport(fitted.nll, fitted.best, fitted.stopped, len(points))
-    return made
+    report = MFAReport(fitted.nll, fitted.best, fitted.stopped, len(points))
+    return FittedMixture(fitted.checkpoint, centred, provenance, report)
 
 
 def fit_points(

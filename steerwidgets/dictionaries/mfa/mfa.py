@@ -7,9 +7,11 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
 
+from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
 from steerwidgets.dictionaries.mfa.features import MFAFeature, MFAMixture, or_loading
@@ -27,7 +29,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.mfa.reading import Terms
-    from steerwidgets.model import LanguageModel
+    from steerwidgets.transformer.loaded import LoadedModel
+
+
+_DEMO: Final = Path(demo.__file__).parent / "mfa.pt"
+"""In the reference's format; the loadings' directions are float16 there."""
+
+_DEMO_FEATURES: Final = Path(demo.__file__).parent / "mfa_features.safetensors"
 
 
 class MFA(MixtureReading, Dictionary):
@@ -94,7 +102,11 @@ class MFA(MixtureReading, Dictionary):
     @functools.cached_property
     def mixture(self) -> MFAMixture:
         """All components at once, weighted by responsibility: `mfa.mixture.pull(0.6)` is the reference's `k=None`."""
-        return MFAMixture.of(self)
+        return self._mixture()
+
+    def _mixture(self, components: Iterable[int] = ()) -> MFAMixture:
+        whose = {"dictionary": self.fingerprint, "dictionary_kind": self.kind, "made_for": self.made_for}
+        return MFAMixture.of(self, whose, components)
 
     @overload
     def __getitem__(self, name: int | str) -> MFAFeature: ...
@@ -106,7 +118,7 @@ class MFA(MixtureReading, Dictionary):
         Several indices, as in `mfa[3, 20]`, give the mixture whose `pull` has loadings of their own for those.
         """
         if isinstance(name, tuple):
-            return MFAMixture.of(self, name)
+            return self._mixture(name)
         return self.mixture if name is None else super().__getitem__(name)
 
     def weights(self) -> Iterable[Tensor]:
@@ -128,8 +140,8 @@ class MFA(MixtureReading, Dictionary):
             other.__dict__.pop(name, None)
         return other
 
-    def points(self, lm: LanguageModel, texts: Iterable[Any], **settings: Any) -> Points:
-        """Residuals of texts at its site, read as `training.mfa_corpus.collect` does."""
+    def points(self, lm: LoadedModel, texts: Iterable[Any], **settings: Any) -> Points:
+        """Residuals of texts at its site, read as `dictionaries.mfa.collect` does."""
         from steerwidgets.dictionaries.mfa.collect import collect
 
         return collect(lm, texts, self.site, **settings)
@@ -234,14 +246,16 @@ class MFA(MixtureReading, Dictionary):
     @classmethod
     def demo(cls) -> MFA:
         """The mixture shipped for the embedded model."""
-        from steerwidgets.demo.mfa import load_demo_mfa
-
-        return load_demo_mfa()
+        mfa = cls.load(_DEMO)
+        if _DEMO_FEATURES.exists():
+            mfa.feature_data = FeatureData.load(_DEMO_FEATURES)
+        mfa.source_code = "sw.MFA.demo()"
+        return mfa
 
     @classmethod
     def fit(
         cls,
-        lm: LanguageModel,
+        lm: LoadedModel,
         texts: Iterable[Any] | Points,
         *,
         layer: int,
@@ -251,7 +265,11 @@ class MFA(MixtureReading, Dictionary):
         seed: int = 0,
         **settings: Any,
     ) -> MFA:
-        """Fit one to the residuals of texts; settings as for `training.mfa.fit`."""
+        """Fit one to the residuals of texts; settings as for `dictionaries.mfa.fit`."""
         from steerwidgets.dictionaries.mfa.fit import fit
 
-        return fit(lm, texts, Site(layer, stream), components, rank, seed=seed, **settings)
+        fitted = fit(lm, texts, Site(layer, stream), components, rank, seed=seed, **settings)
+        of = fitted.checkpoint
+        made = cls(of.state, of.meta, layer=layer, stream=stream, centred=fitted.centred, provenance=fitted.provenance)
+        made.report = fitted.report
+        return made

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa.mfa import MFA
+    from steerwidgets.dictionaries.mfa.reading import MixtureReading
     from steerwidgets.transformer.sites import Site
 
 Score = Literal["likelihood", "responsibility"]
@@ -196,15 +196,15 @@ class PrincipalAxes:
 
 
 def contexts(
-    mfa: MFA,
+    mfa: MixtureReading,
     points: Points,
-    components: Sequence[int] | None,
+    components: Sequence[int] | None = None,
     *,
-    by: Score,
-    sample: int,
-    pool: int,
-    seed: int,
-    window: int,
+    by: Score = "likelihood",
+    sample: int = 10,
+    pool: int = 5000,
+    seed: int = 0,
+    window: int = 16,
 ) -> dict[int, tuple[Context, ...]]:
     """Points sampled among those that score highest for each component; see `MFA.contexts`."""
     if by not in ("likelihood", "responsibility"):
@@ -220,7 +220,11 @@ def contexts(
 
 
 def component_points(
-    mfa: MFA, points: Points, component: int, min_responsibility: float | None, most: int
+    mfa: MixtureReading,
+    points: Points,
+    component: int,
+    min_responsibility: float | None = None,
+    most: int = 100_000,
 ) -> ComponentPoints:
     """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
     import torch
@@ -243,7 +247,7 @@ def component_points(
 
 
 def _best(
-    mfa: MFA, points: Points, components: Sequence[int], score: Callable[[Tensor], Tensor], pool: int
+    mfa: MixtureReading, points: Points, components: Sequence[int], score: Callable[[Tensor], Tensor], pool: int
 ) -> list[tuple[Tensor, Tensor]]:
     """For each component, the scores and rows of the points that score highest, from the highest down."""
     import torch
@@ -261,7 +265,7 @@ def _best(
     return list(zip(values, rows, strict=True))
 
 
-def _chunks(mfa: MFA, points: Points) -> Iterator[Tensor]:
+def _chunks(mfa: MixtureReading, points: Points) -> Iterator[Tensor]:
     import torch
 
     if points.residuals.shape[1] != mfa.d_model:

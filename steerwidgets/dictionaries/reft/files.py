@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from steerwidgets.dictionaries.tensor_files import load_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ABOUT: Final = "about.json"
+"""Our own file beside the format's: block, stream and provenance."""
 
 
 class Row(TypedDict):
@@ -87,3 +91,26 @@ def read_metadata(path: Path, concepts: int) -> list[Row]:
             suggested=suggested or None,
         )
     return rows
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What `about.json` says; nothing where there is none.
+
+    Raises:
+        ValueError: it is not an object of JSON, or says something that is no block, stream or provenance.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        about = None
+    kinds = {"layer": int, "stream": str, "provenance": dict}
+    if not isinstance(about, dict) or any(
+        not isinstance(about.get(name, kind()), kind) for name, kind in kinds.items()
+    ):
+        raise ValueError(
+            f"{path.name} should say the layer (a number), the stream and the provenance of a ReFT dictionary; make it "
+            "again with ReFT.save, or delete it and pass layer=."
+        )
+    return about

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from steerwidgets.dictionaries.cav.directions import auroc
-from steerwidgets.dictionaries.cav.fit import cut, pooled
-from steerwidgets.dictionaries.reft.reft import ReFT
+from steerwidgets.dictionaries.pooling import cut, pooled
 from steerwidgets.dictionaries.reft.trainer import Progress, Row, Settings, Trainer
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
@@ -47,6 +46,25 @@ class ReFTReport:
     held_out: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class FittedConcept:
+    """What a training gives.
+
+    Attributes:
+        direction: float32 [d_model].
+        largest: its largest activation over the examples that it was trained on.
+        examples: how many these were.
+        provenance: from what and how.
+        report: how the training went and how well the concept detects.
+    """
+
+    direction: Tensor
+    largest: float
+    examples: int
+    provenance: dict[str, str]
+    report: ReFTReport
+
+
 class FitOptions(TypedDict, total=False):
     """The options of `fit`, each with its default there."""
 
@@ -62,21 +80,19 @@ def fit(
     positives: Sequence[Example],
     negatives: Sequence[Example],
     *,
-    label: str,
     site: Site,
     settings: Settings = AXBENCH,
     held_out: float = 0.2,
     state: str | Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
-) -> ReFT:
+) -> FittedConcept:
     """Train one concept.
 
     Args:
         lm: the model; its weights stay as they are.
         positives: examples with the concept.
         negatives: examples without it, on which the direction learns to stay silent.
-        label: the concept's name.
         site: where it lives.
         settings: as AxBench's.
         held_out: the share of both sides that is kept to measure detection; 0 trains on all.
@@ -84,9 +100,6 @@ def fit(
             it. It can be deleted once training is finished.
         on_step: called after every step.
         stop: set it to end after the step that runs; what is learned by then is returned.
-
-    Returns:
-        A dictionary of one concept, with its `.report`.
 
     Raises:
         ValueError: an example or setting can't be used, the site can't be steered, or the state is of another training.
@@ -110,13 +123,13 @@ def fit(
     scores = [detection(lm, test, site, trainer.direction) for test in tests]
     report = ReFTReport(tuple(history), trainer.steps, trainer.done, auroc(*scores), (len(tests[0]), len(tests[1])))
     largest = float(detection(lm, [row.prompt for row in parts[0][0]], site, trainer.direction).max())
-    return _dictionary(lm, trainer, label, report, largest, len(training))
+    return FittedConcept(
+        trainer.direction, largest, len(training), _provenance(lm, trainer, report, len(training)), report
+    )
 
 
-def _dictionary(
-    lm: LoadedModel, trainer: Trainer, label: str, report: ReFTReport, largest: float, examples: int
-) -> ReFT:
-    provenance = {
+def _provenance(lm: LoadedModel, trainer: Trainer, report: ReFTReport, examples: int) -> dict[str, str]:
+    return {
         "model": lm.architecture.name,
         "made by": "ReFT.fit",
         "examples": f"{examples} trained on, {report.held_out[0]} + {report.held_out[1]} held out",
@@ -124,18 +137,6 @@ def _dictionary(
         "held out": f"AUROC {report.auroc:.3f}" if not math.isnan(report.auroc) else "none",
         "dtype": lm.provenance["dtype"],
     }
-    site = trainer.site
-    reft = ReFT(
-        trainer.direction[None],
-        layer=site.layer,
-        stream=site.stream,
-        labels=[label],
-        max_activations=[round(largest, 3)],
-        max_activation_of=f"{examples} training examples",
-        provenance=provenance,
-    )
-    reft.report = report
-    return reft
 
 
 def detection(lm: LoadedModel, texts: Sequence[Prompt], site: Site, direction: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
+from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reft.feature import ReFTFeature
-from steerwidgets.dictionaries.reft.files import layer_of, read_metadata, read_weight
+from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.transformer.sites import Site, Stream
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.reft.fit import Example, FitOptions, ReFTReport
-    from steerwidgets.model import LanguageModel
+    from steerwidgets.transformer.loaded import LoadedModel
 
 _CHUNK: Final = 128
+_DEMO: Final = Path(demo.__file__).parent / "reft"
+_DEMO_FEATURES: Final = Path(demo.__file__).parent / "reft_features.safetensors"
 _MODELS: Final = {
     "pyvene/gemma-reft-2b-it-res": "google/gemma-2-2b-it",
     "pyvene/gemma-reft-9b-it-res": "google/gemma-2-9b-it",
@@ -182,7 +186,7 @@ class ReFT(Dictionary):
         folder: str | Path,
         *,
         layer: int | None = None,
-        stream: Stream = "resid_post",
+        stream: Stream | None = None,
         labels: LabelsLike | None = None,
     ) -> Self:
         """Read a folder with `weight.pt` (or AxBench's `…_weight.pt`) and, where there is one, `metadata.jsonl`.
@@ -191,8 +195,8 @@ class ReFT(Dictionary):
 
         Args:
             folder: the folder; called `l20` it says the block itself.
-            layer: the block.
-            stream: the stream of that block.
+            layer: the block, where the folder does not say or says otherwise.
+            stream: the stream of that block, likewise; `resid_post` where nobody says.
             labels: as for `ReFT`; by default those of `metadata.jsonl`.
 
         Raises:
@@ -204,8 +208,15 @@ class ReFT(Dictionary):
         if len(found) != 1:
             held = "no weight.pt" if not found else f"{len(found)} weights ({', '.join(path.name for path in found)})"
             raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
-        metadata = folder / "metadata.jsonl"
-        loaded = cls._read(found[0], metadata if metadata.is_file() else None, layer_of(folder.name, layer), stream, {})
+        metadata, about = folder / "metadata.jsonl", read_about(folder / ABOUT)
+        block = about.get("layer") if layer is None else layer
+        loaded = cls._read(
+            found[0],
+            metadata if metadata.is_file() else None,
+            layer_of(folder.name, block),
+            stream or about.get("stream", "resid_post"),
+            about.get("provenance", {}),
+        )
         if (folder / STATISTICS).is_file():
             loaded.statistics = FeatureStatistics.load(folder / STATISTICS)
         if labels is not None:
@@ -311,8 +322,8 @@ class ReFT(Dictionary):
     def save(self, folder: str | Path) -> None:
         """Write `weight.pt` and `metadata.jsonl`, the files that `ReFT.load` and AxBench's tutorial read.
 
-        What is known of activations goes beside them, into statistics.safetensors.
-        The format has no place for the block: call the folder `l20` for block 20, or give `layer=` when loading.
+        What is known of activations goes beside them, into statistics.safetensors, and block, stream and provenance,
+        which the format has no place for, into about.json.
         """
         import torch
 
@@ -321,6 +332,8 @@ class ReFT(Dictionary):
         torch.save(self.weight.clone(), folder / "weight.pt")
         lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
         (folder / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        about = {"layer": self.site.layer, "stream": self.site.stream, "provenance": dict(self.provenance)}
+        (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         if self.statistics is not None:
             self.statistics.save(folder / STATISTICS)
 
@@ -340,14 +353,16 @@ class ReFT(Dictionary):
     @classmethod
     def demo(cls) -> ReFT:
         """The concepts shipped for the embedded model."""
-        from steerwidgets.demo.reft import load_demo_reft
-
-        return load_demo_reft()
+        reft = cls.load(_DEMO)
+        if _DEMO_FEATURES.exists():
+            reft.feature_data = FeatureData.load(_DEMO_FEATURES)
+        reft.source_code = "sw.ReFT.demo()"
+        return reft
 
     @classmethod
     def fit(
         cls,
-        lm: LanguageModel,
+        lm: LoadedModel,
         positives: Sequence[Example],
         negatives: Sequence[Example],
         *,
@@ -356,7 +371,18 @@ class ReFT(Dictionary):
         stream: Stream = "resid_post",
         **options: Unpack[FitOptions],
     ) -> ReFT:
-        """Train one concept from examples with it and without it; see `training.reft.fit`."""
+        """Train one concept from examples with it and without it; see `dictionaries.reft.fit`."""
         from steerwidgets.dictionaries.reft.fit import fit
 
-        return fit(lm, positives, negatives, label=label, site=Site(layer, stream), **options)
+        fitted = fit(lm, positives, negatives, site=Site(layer, stream), **options)
+        made = cls(
+            fitted.direction[None],
+            layer=layer,
+            stream=stream,
+            labels=[label],
+            max_activations=[round(fitted.largest, 3)],
+            max_activation_of=f"{fitted.examples} training examples",
+            provenance=fitted.provenance,
+        )
+        made.report = fitted.report
+        return made

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from steerwidgets.dictionaries.cav.fit import mean_difference
+from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import on_stream
 from steerwidgets.transformer.prompts import Prompt

@@ -6,22 +6,31 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
 from steerwidgets.dictionaries.sae import sae_lens as sae_bridge
 from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_norm
 from steerwidgets.dictionaries.sae.codec import Codec, DenseCodec
 from steerwidgets.dictionaries.sae.feature import SAEFeature
+from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.labels.labels import Labels
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+_DEMO: Final = Path(demo.__file__).parent
+_SCORES: Final = {"detection": "auroc", "detection, hard": "auroc_hard", "texts": "texts"}
+"""What `label_scores` calls the figures of the shipped labels: areas under the ROC curve over held-out texts."""
 
 
 class SAE(Dictionary):
@@ -245,10 +254,50 @@ class SAE(Dictionary):
 
     @classmethod
     def demo(cls) -> SAE:
-        """The SAE shipped for the embedded model."""
-        from steerwidgets.dictionaries.sae.packed import load_demo_sae
+        """The SAE shipped for the embedded model, with labels and suggested strengths; see its `.provenance`."""
+        sae = cls.load_packed(_DEMO / "sae.safetensors")
+        sae.feature_data = FeatureData.load(_DEMO / "sae_features.safetensors")
+        said = json.loads((_DEMO / "sae_labels.json").read_text(encoding="utf-8"))
+        of_index = {int(index): entry for index, entry in said.items()}
+        understood = {index: entry["label"] for index, entry in of_index.items() if entry["understood"]}
+        sae.labels = Labels(understood, size=sae.size, source="steerwidgets", author="language model")
+        sae.label_scores = {
+            index: {name: float(entry[key]) for name, key in _SCORES.items() if entry.get(key) is not None}
+            for index, entry in of_index.items()
+            if index in understood
+        }
+        sae.suggested = {
+            index: ("clamp", {"c": entry["steers"]["strength"]})
+            for index, entry in of_index.items()
+            if entry.get("steers")
+        }
+        sae.source_code = "sw.SAE.demo()"
+        return sae
 
-        return load_demo_sae()
+    @classmethod
+    def load_packed(cls, path: str | Path) -> SAE:
+        """Read a file that `save_packed` wrote; its matrices come back in float32.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or not of that form.
+        """
+        arguments, statistics = read_packed(Path(path))
+        sae = cls(**arguments)
+        sae.statistics = statistics
+        sae.source_code = call(f"sw.SAE.load_packed({str(path)!r}")
+        return sae
+
+    def save_packed(self, path: str | Path) -> None:
+        """Write a JumpReLU SAE with decoder rows of length 1 into one file, its matrices in 8 bits.
+
+        Weights come back off by half a 127th of each feature's largest one at most.
+
+        Raises:
+            ValueError: it is of another architecture, or a decoder row is not of length 1.
+        """
+        said = {"layer": self.site.layer, "stream": self.site.stream, "provenance": dict(self.provenance)}
+        write_packed(Path(path), self.tensors(), said, self.statistics)
 
     @classmethod
     def load(
