@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.corpus.directions import Stopped, write_directions
 from steerwidgets.corpus.firing import Batch, Firing, fire
-from steerwidgets.corpus.gathering import Gathering, active_above
+from steerwidgets.corpus.gathering import Gathering
 from steerwidgets.corpus.index import CorpusIndex, directions_file
 from steerwidgets.corpus.manifest import FILE, Entry, Manifest
 from steerwidgets.corpus.part_files import pyarrow
@@ -139,7 +139,7 @@ class Build:
             h = residuals.values[site][residuals.real]
             counted = residuals.counted(site)[residuals.real] & own & torch.isfinite(h).all(dim=-1)
             kept[site] = h[counted], counted.nonzero()[:, 0].numpy()
-        return batch, [fire(each, *kept[each.site], active_above(each)) for each in self.dictionaries]
+        return batch, [fire(each, *kept[each.site], each.active_above) for each in self.dictionaries]
 
     def _source(self, name: str | None) -> int:
         if name is None or (name not in self._numbers and len(self._sources) >= _MOST_SOURCES):
@@ -239,7 +239,7 @@ def _manifest(
     lm: LoadedModel, dictionaries: Sequence[Dictionary], folder: Path, settings: Settings, name: str
 ) -> Manifest:
     """What is at the path already, if it is of the same; else a new one."""
-    entries = tuple(Entry.of(dictionary, active_above(dictionary)) for dictionary in dictionaries)
+    entries = tuple(Entry.of(dictionary) for dictionary in dictionaries)
     wanted = Manifest(name, _model(lm), settings, entries, (secrets.token_hex(8),))
     if not (folder / FILE).is_file():
         if strange := [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.corpus import pairs as partners
+from steerwidgets.corpus import pairs
 from steerwidgets.corpus.firing import Batch, Firing, peaks, places, priorities
 from steerwidgets.corpus.histogram import Histogram
 from steerwidgets.corpus.pairs import MOST_EXACT, Pairs
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 
 _PENDING: Final = 1 << 16
 """Places that are gathered before they are sorted, at least."""
-_NEVER_ZERO: Final = {"MFA": 1e-3}
-"""Kinds whose activations are never 0, and above what they count as active: responsibilities of 0.001."""
-
-
-def active_above(dictionary: Dictionary) -> float:
-    """The activation above which a feature counts as active."""
-    return _NEVER_ZERO.get(dictionary.kind, 0.0)
 
 
 def keeping(settings: Settings, size: int) -> Keeping:
@@ -140,7 +133,7 @@ class Gathering:
             rows = np.flatnonzero(priority <= self._thresholds.partners[firing.feature])
             if len(rows):
                 found = places(firing, batch, rows, PARTNERS, priority[rows], self.settings.context, self._width)
-                self._append(partners.noted(firing, found, rows))
+                self._append(pairs.noted(firing, found, rows))
 
     def _append(self, found: Columns) -> None:
         self._pending.append(found)

@@ -41,9 +41,11 @@ class Entry:
     above: float
 
     @classmethod
-    def of(cls, dictionary: Dictionary, above: float) -> Entry:
+    def of(cls, dictionary: Dictionary) -> Entry:
         """A dictionary as an index names it."""
-        return cls(dictionary.fingerprint, dictionary.kind, str(dictionary.site), dictionary.size, above)
+        return cls(
+            dictionary.fingerprint, dictionary.kind, str(dictionary.site), dictionary.size, dictionary.active_above
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.corpus import pairs
-from steerwidgets.corpus import pairs as partners
 from steerwidgets.corpus.gathering import Gathering, keeping, width
 from steerwidgets.corpus.histogram import Histogram, quantile
 from steerwidgets.corpus.index import CorpusIndex, directions_file
@@ -158,7 +157,7 @@ def _merge(folder: Path, parts: Sequence[DictionaryReader], entry: Entry, settin
         active = summary["active"].astype(np.float64)
         strength = both / np.sqrt(active[keys // entry.size] * active[keys % entry.size])
     else:
-        keys, strength = partners.cosines(*partners.shares(joined(noted), entry.size), entry.size)
+        keys, strength = pairs.cosines(*pairs.shares(joined(noted), entry.size), entry.size)
     ids, values = pairs.strongest(keys, strength, entry.size, COACTIVE)
     write_arrays(folder / SUMMARY, summary | {"coactive.ids": ids, "coactive.values": values})
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
+from steerwidgets.dictionaries.nearest import Nearest, nearest
 from steerwidgets.labels.files import Label
 from steerwidgets.labels.labels import Count
 from steerwidgets.labels.own import UserLabels
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
-    from steerwidgets.dictionaries.nearest import Nearest
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.steering.recipe import Direction, Feature
     from steerwidgets.transformer.sites import Site
@@ -34,6 +34,10 @@ class Dictionary(ABC):
 
     Attributes:
         kind: what it is called on screen: `CAV`, `SAE`, `ReFT`, …
+        active_above: the activation above which a feature counts as active: 0, but for kinds that are never 0.
+        adds_up: whether activations times directions add up to the residual, so that a feature has a share in another's
+            direction.
+        are_axes: whether its directions are the axes of their space, whose cosines say nothing.
         site: where its features are read and steered.
         labels: the imported labels, the first one of each feature, "" for a feature without one; or empty, where there
             are none at all. They may be set, in every form that `LabelsLike` names.
@@ -46,6 +50,9 @@ class Dictionary(ABC):
     """
 
     kind: ClassVar[str]
+    active_above: ClassVar[float] = 0.0
+    adds_up: ClassVar[bool] = False
+    are_axes: ClassVar[bool] = False
     site: Site
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
@@ -293,9 +300,8 @@ class Dictionary(ABC):
         Raises:
             ValueError: the direction lives at another site, or `k` is below 1.
         """
-        from steerwidgets.dictionaries.nearest import nearest
-
-        return nearest(self, direction, k)
+        indices, cosines = nearest(self, direction, k)
+        return Nearest(tuple(self[index] for index in indices), cosines)
 
     @property
     def _named(self) -> FeatureNames:

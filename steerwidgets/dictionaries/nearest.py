@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from steerwidgets.transformer.plain_text import table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.steering.recipe import Direction, Feature
+    from steerwidgets.transformer.sites import Site
 
 _CHUNK: Final = 4096
 """Features that are looked at at once."""
@@ -36,15 +36,46 @@ class Nearest:
         return table(["index", "feature", "cosine"], rows)
 
 
-def nearest(dictionary: Dictionary, direction: Direction, k: int) -> Nearest:
-    """The `k` features that point most nearly as a direction does; see `Dictionary.nearest`."""
+class HasDirections(Protocol):
+    """A dictionary, as far as its directions are compared."""
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where its directions live."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def vector(self, index: int) -> Tensor:
+        """One of them."""
+        ...
+
+    def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Some of them."""
+        ...
+
+
+def nearest(dictionary: HasDirections, direction: Direction, k: int) -> tuple[list[int], tuple[float, ...]]:
+    """The indices of the `k` features that point most nearly as a direction does, and their cosines.
+
+    Raises:
+        ValueError: the direction lives at another site, or `k` is below 1.
+    """
     if k < 1:
         raise ValueError(f"nearest gives k features, 1 or more, but k={k!r} was given.")
     top = cosines(dictionary, direction).topk(min(k, dictionary.size))
-    return Nearest(tuple(dictionary[int(i)] for i in top.indices), tuple(top.values.tolist()))
+    return top.indices.tolist(), tuple(top.values.tolist())
 
 
-def cosines(dictionary: Dictionary, direction: Direction) -> Tensor:
+def cosines(dictionary: HasDirections, direction: Direction) -> Tensor:
     """The cosine of every feature's direction with one direction, float32 [feature].
 
     Raises:
@@ -61,7 +92,7 @@ def cosines(dictionary: Dictionary, direction: Direction) -> Tensor:
     return torch.cat([_cosines(dictionary, vector, start) for start in range(0, dictionary.size, _CHUNK)])
 
 
-def _cosines(dictionary: Dictionary, vector: Tensor, start: int) -> Tensor:
+def _cosines(dictionary: HasDirections, vector: Tensor, start: int) -> Tensor:
     import torch
 
     rows = dictionary.directions(start, start + _CHUNK)

@@ -36,6 +36,9 @@ class HasArchitecture(Protocol):
 class Neuron(Feature):
     """One neuron: its direction is an axis of the MLP's inner space, its activation the value there."""
 
+    reads: ClassVar[str] = "value"
+    reads_projection: ClassVar[bool] = False
+
     architecture: Architecture | None = field(default=None, repr=False)
 
     @property
@@ -103,6 +106,7 @@ class Neurons(Dictionary):
     """
 
     kind: ClassVar[str] = "Neuron"
+    are_axes: ClassVar[bool] = True
 
     def __init__(self, lm: HasArchitecture, layer: int, *, labels: LabelsLike | None = None) -> None:
         self.site = Site(layer, "mlp_acts")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.model import LanguageModel
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import PromptLike, Token
 
 _BATCH: Final = 16
@@ -105,7 +105,7 @@ class Silence:
 
 
 def silent_texts(
-    lm: LanguageModel,
+    lm: LoadedModel,
     dictionary: Dictionary,
     feature: int | str | Feature,
     texts: Iterable[PromptLike] | None = None,
@@ -168,7 +168,7 @@ def silent_texts(
 
 
 def _read(
-    lm: LanguageModel, dictionary: Dictionary, index: int, batch: Sequence[Candidate], share: float, rivals: int
+    lm: LoadedModel, dictionary: Dictionary, index: int, batch: Sequence[Candidate], share: float, rivals: int
 ) -> list[SilentText | bool]:
     """For each text: where it is silent; True where it fires; False where no place of the words counts."""
     import torch
@@ -217,12 +217,13 @@ def _instead(dictionary: Dictionary, index: int, h: Tensor, rivals: int) -> tupl
     with torch.no_grad():
         values, indices = dictionary.top(h, rivals + 1)
     own = dictionary.vector(index).float().cpu()
-    adds_up = dictionary.kind == "SAE"
     found = []
     for value, other in zip(values.tolist(), indices.tolist(), strict=True):
         if other == index or value <= 0:
             continue
-        along = float(value * (dictionary.vector(other).float().cpu() @ own) / own.norm()) if adds_up else None
+        along = (
+            float(value * (dictionary.vector(other).float().cpu() @ own) / own.norm()) if dictionary.adds_up else None
+        )
         found.append(Instead(other, dictionary.label(other), value, along))
     return tuple(found[:rivals])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.dictionaries.evidence import Evidence, Example
-    from steerwidgets.model import LanguageModel
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.prompts import PromptLike
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -108,7 +108,7 @@ class Sought:
 class Texts:
     """The text of tokens by id, each decoded once; nothing for parts of characters."""
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: LoadedModel) -> None:
         self._lm = lm
         self._known: dict[int, str] = {}
 
@@ -127,15 +127,15 @@ class Texts:
             yield token_of[match.start()], token_of[match.end() - 1], match.group()
 
 
-def sought(lm: LanguageModel, dictionary: Dictionary, index: int, words: Sequence[str] | None) -> Sought:
+def sought(lm: LoadedModel, dictionary: Dictionary, index: int, words: Sequence[str] | None) -> Sought:
     """What to look for in texts, from words given or from the feature's label and examples.
 
     Raises:
         ValueError: nothing is known of the feature's activations, or there is nothing to look for.
     """
     examples = _examples(dictionary.evidence(index))
-    # Responsibilities are never quite 0, so their median says nothing.
-    known = dictionary.typical(index) if dictionary.kind != "MFA" else None
+    # Where activations are never quite 0, their median says nothing.
+    known = None if dictionary.active_above else dictionary.typical(index)
     typical = known or _median(example.values[example.peak] for example in examples)
     if not typical or typical <= 0:
         raise ValueError(
@@ -195,7 +195,7 @@ def corpus_candidates(
 
 
 def given_candidates(
-    lm: LanguageModel, wanted: Sought, texts: Iterable[PromptLike], at_most: int, stop: threading.Event | None
+    lm: LoadedModel, wanted: Sought, texts: Iterable[PromptLike], at_most: int, stop: threading.Event | None
 ) -> list[Candidate]:
     """Texts that hold a place; an iterator is read no further than needed."""
     found: list[Candidate] = []

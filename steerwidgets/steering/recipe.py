@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
@@ -47,6 +47,15 @@ class Direction:
     vector: Tensor
     site: Site
     label: str = "direction"
+
+    signed: ClassVar[bool] = True
+    """Whether its activation goes below zero, so that a scale of it has two ends."""
+
+    reads: ClassVar[str] = "h·v"
+    """What its activation is, in a formula or a word."""
+
+    reads_projection: ClassVar[bool] = True
+    """Whether its activation moves by `α‖v‖²` when `α·v` is added, where it is above zero."""
 
     def __post_init__(self) -> None:
         import torch

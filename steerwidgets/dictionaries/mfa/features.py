@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Points, component_points, contexts
+from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
+from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
@@ -33,6 +34,10 @@ class MFAFeature(Feature):
     Its direction, which has cosines and read-outs and can be added, is `μ_k` minus the mean of the whole mixture: what
     sets the component apart, and not what all residuals share. Its activation is its responsibility, 0 to 1.
     """
+
+    signed: ClassVar[bool] = False
+    reads: ClassVar[str] = "responsibility"
+    reads_projection: ClassVar[bool] = False
 
     mfa: MixtureReading = field(kw_only=True)
 
@@ -84,7 +89,7 @@ class MFAFeature(Feature):
         return component_points(self.mfa, points, self.index, **settings)
 
     def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
-        """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `mfa_plot.scatter`."""
+        """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `plot.scatter`."""
         return self.points(points).plot(dims, **settings)
 
     def _centroid_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -101,6 +106,9 @@ class MFAMixture(Feature):
     Its index is None, as `mfa[None]`; or those components that have numbers of their own for their loadings, as in
     `mfa[3, 20]`. Its activation is `ln p(h)`, how well the mixture explains a residual.
     """
+
+    reads: ClassVar[str] = "ln p(h)"
+    reads_projection: ClassVar[bool] = False
 
     index: Any = None  # a recipe finds it by this, as it finds features by numbers
     mfa: MixtureReading = field(kw_only=True)
@@ -266,6 +274,10 @@ class InlineComponent(Feature):
         loadings: float32 [d_model, rank].
         centred: whether a residual's mean over d_model is taken off first.
     """
+
+    signed: ClassVar[bool] = False
+    reads: ClassVar[str] = "responsibility"
+    reads_projection: ClassVar[bool] = False
 
     centroid: Tensor = field(kw_only=True)
     loadings: Tensor = field(kw_only=True)

@@ -16,7 +16,8 @@ from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
 from steerwidgets.dictionaries.mfa.features import MFAFeature, MFAMixture, or_loading
 from steerwidgets.dictionaries.mfa.file import Checkpoint
-from steerwidgets.dictionaries.mfa.points import ComponentPoints, Context, Points, Score
+from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
+from steerwidgets.dictionaries.mfa.points import Context, Points, Score
 from steerwidgets.dictionaries.mfa.reading import MixtureReading
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import MFAReport
@@ -59,6 +60,7 @@ class MFA(MixtureReading, Dictionary):
     """
 
     kind: ClassVar[str] = "MFA"
+    active_above: ClassVar[float] = 1e-3  # a responsibility is never 0
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class MFA(MixtureReading, Dictionary):
 
         Its points are those that no other component explains better, or those with a responsibility given.
         """
-        return mfa_points.component_points(self, points, component, min_responsibility, most)
+        return component_points(self, points, component, min_responsibility, most)
 
     def save(self, path: str | Path) -> None:
         """Write a file that `MFA.load` and the reference's `load_mfa` read; layer and the like stand in its `extra`."""

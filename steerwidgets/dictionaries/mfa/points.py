@@ -17,8 +17,6 @@ from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Token
 
 if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
     from torch import Tensor
 
     from steerwidgets.dictionaries.mfa.reading import MixtureReading
@@ -95,106 +93,6 @@ class Context:
         return self.before + self.token.text
 
 
-@dataclass(frozen=True)
-class ComponentPoints:
-    """The points that belong to a component, in the coordinates of its loadings.
-
-    Attributes:
-        component: which.
-        rows: int [n], which points.
-        coordinates: float32 [n, rank], least squares on the unit loadings, uncentred.
-        centroid: float32 [rank], the centroid's.
-        energy: float32 [n], the squared length of the part of the point that the loadings span.
-        share: float32 [n], that of the whole squared length.
-        tokens: the points' tokens.
-    """
-
-    component: int
-    rows: Tensor
-    coordinates: Tensor
-    centroid: Tensor
-    energy: Tensor
-    share: Tensor
-    tokens: tuple[Token, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def plot(self, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
-        """A scatter plot in two or three dimensions, or of principal axes, with tokens; see `mfa_plot.scatter`.
-
-        `plot((0, 8))`, `plot((0, 1, 2))`, `plot(pca=True)`, `plot(pca=3)`; `max_labels` and `ax` as there.
-
-        Raises:
-            ValueError: there is no such dimension, or there are too few points.
-            ModuleNotFoundError: matplotlib is missing.
-        """
-        from steerwidgets.dictionaries.mfa.plot import scatter
-
-        return scatter(self, dims, **settings)
-
-    def axes(self, *loadings: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Some of the coordinates, for a plot: `axes(0, 8)` gives [n, 2], `axes(0, 1, 2)` gives [n, 3].
-
-        Raises:
-            ValueError: there is no such loading.
-        """
-        rank = self.coordinates.shape[1]
-        for loading in loadings:
-            if not 0 <= loading < rank:
-                raise ValueError(
-                    f"Component {self.component} has loadings 0 to {rank - 1}, but {loading} was asked for."
-                )
-        chosen: np.ndarray[Any, np.dtype[np.float32]] = self.coordinates[:, list(loadings)].numpy()
-        return chosen
-
-    def pca(self, n: int = 2) -> PrincipalAxes:
-        """The coordinates along their own directions of largest variance, for a plot in two or three dimensions.
-
-        The loadings need not be orthogonal, and variance is spread over them; this shows most of it.
-
-        Raises:
-            ValueError: there are fewer than two points, or not that many axes.
-        """
-        import torch
-
-        rank = self.coordinates.shape[1]
-        if not 1 <= n <= rank:
-            raise ValueError(f"Component {self.component} has {rank} loadings, so 1 to {rank} axes, but {n} was given.")
-        if len(self) < 2:
-            raise ValueError(
-                f"Component {self.component} has {len(self)} point, and axes of variance need two or more."
-            )
-        mean = self.coordinates.double().mean(0)
-        centred = self.coordinates.double() - mean
-        _, singular, axes = torch.linalg.svd(centred, full_matrices=False)
-        # An axis has no sign of its own: its largest entry is made positive, so that plots come out the same.
-        signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-        axes = (axes * signs)[:n]
-        variance = singular.square()
-        explained = (variance / variance.sum().clamp_min(1e-30))[:n]
-        centroid = (self.centroid.double() - mean) @ axes.T
-        found = ((centred @ axes.T), axes, explained, centroid)
-        return PrincipalAxes(*(each.float().numpy() for each in found))
-
-
-@dataclass(frozen=True)
-class PrincipalAxes:
-    """Points along their directions of largest variance.
-
-    Attributes:
-        coordinates: float32 [n, axis].
-        axes: float32 [axis, rank], in coordinates of the loadings.
-        explained: float32 [axis], the share of the variance.
-        centroid: float32 [axis], the component's centroid.
-    """
-
-    coordinates: np.ndarray[Any, np.dtype[np.float32]]
-    axes: np.ndarray[Any, np.dtype[np.float32]]
-    explained: np.ndarray[Any, np.dtype[np.float32]]
-    centroid: np.ndarray[Any, np.dtype[np.float32]]
-
-
 def contexts(
     mfa: MixtureReading,
     points: Points,
@@ -219,33 +117,6 @@ def contexts(
     return found
 
 
-def component_points(
-    mfa: MixtureReading,
-    points: Points,
-    component: int,
-    min_responsibility: float | None = None,
-    most: int = 100_000,
-) -> ComponentPoints:
-    """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
-    import torch
-
-    k = mfa.check_component(component)
-    rows, start = [torch.zeros(0, dtype=torch.long)], 0
-    for chunk in _chunks(mfa, points):
-        shares = mfa.responsibilities(chunk)
-        mine = shares.argmax(-1) == k if min_responsibility is None else shares[:, k] >= min_responsibility
-        rows.append(start + mine.nonzero()[:, 0])
-        start += len(chunk)
-    found = torch.cat(rows)[:most]
-    x = mfa.seen(points.residuals[found])
-    coordinates = mfa.coordinates(x, k)
-    energy = (coordinates.double() @ mfa.unit_loadings(k).T).square().sum(-1)
-    share = energy / x.double().square().sum(-1).clamp_min(1e-6)
-    centroid = mfa.coordinates(mfa.centroids[k], k)
-    tokens = tuple(points.tokens(found.tolist()))
-    return ComponentPoints(k, found, coordinates, centroid, energy.float(), share.float(), tokens)
-
-
 def _best(
     mfa: MixtureReading, points: Points, components: Sequence[int], score: Callable[[Tensor], Tensor], pool: int
 ) -> list[tuple[Tensor, Tensor]]:
@@ -255,7 +126,7 @@ def _best(
     values = torch.zeros(len(components), 0)
     rows = torch.zeros(len(components), 0, dtype=torch.long)
     start = 0
-    for chunk in _chunks(mfa, points):
+    for chunk in chunks(mfa, points):
         new = score(chunk)[:, list(components)].T
         here = (start + torch.arange(len(chunk))).expand(len(components), -1)
         start += len(chunk)
@@ -265,7 +136,12 @@ def _best(
     return list(zip(values, rows, strict=True))
 
 
-def _chunks(mfa: MixtureReading, points: Points) -> Iterator[Tensor]:
+def chunks(mfa: MixtureReading, points: Points) -> Iterator[Tensor]:
+    """Residuals of some points at a time: few enough that what is computed of them fits into memory.
+
+    Raises:
+        ValueError: they are as wide as no residual that the mixture describes.
+    """
     import torch
 
     if points.residuals.shape[1] != mfa.d_model:

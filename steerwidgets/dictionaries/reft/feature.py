@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
@@ -23,6 +23,9 @@ class ReFTFeature(Feature):
         link: where the concept comes from, as Neuronpedia's page of the SAE feature it was adapted from.
         genres: what sort of text it lives in: `text`, `code`, `math`.
     """
+
+    signed: ClassVar[bool] = False
+    reads: ClassVar[str] = "relu(h·w)"
 
     link: str | None = None
     genres: tuple[str, ...] = ()

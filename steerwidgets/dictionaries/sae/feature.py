@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec
 from steerwidgets.steering import ops
@@ -31,6 +31,10 @@ class SAEFeature(Feature):
         read_only: why it can't steer; empty where it can.
         output_site: where a transcoder writes; None for an SAE, which writes where it reads.
     """
+
+    signed: ClassVar[bool] = False
+    reads: ClassVar[str] = "activation"
+    reads_projection: ClassVar[bool] = False
 
     codec: Codec = field(kw_only=True)
     read_only: str = field(default="", kw_only=True)

@@ -68,6 +68,7 @@ class SAE(Dictionary):
     """
 
     kind: ClassVar[str] = "SAE"
+    adds_up: ClassVar[bool] = True
     suggested: Mapping[int, tuple[str, Mapping[str, float]]] = MappingProxyType({})
     """Ops and strengths that were seen to work, by feature."""
 

@@ -27,8 +27,6 @@ _LOADED: Final = 4
 _COMPARED: Final = 100_000
 """Dictionaries up to this size are searched for neighbours where no file keeps them."""
 
-_SIGNED: Final = frozenset({"CAV", "Neuron"})
-_READS: Final = {"MFA": "responsibility", "CAV": "h·v", "ReFT": "relu(h·w)", "Neuron": "value"}
 _CODE: Final = "index = sw.corpus.build(lm, dictionary, texts, path)\nindex.attach(dictionary)\ncard.show(card.key)"
 """How to get what is missing."""
 
@@ -87,8 +85,8 @@ def _named(dictionary: Dictionary, feature: Feature) -> dict[str, Any]:
         **labels_json(dictionary, feature.index),
         "site": str(feature.site),
         "size": dictionary.size,
-        "reads": _READS.get(dictionary.kind, "activation"),
-        "signed": dictionary.kind in _SIGNED,
+        "reads": feature.reads,
+        "signed": feature.signed,
     }
 
 
@@ -135,8 +133,7 @@ def _tokens(values: TokenValues) -> list[dict[str, Any]]:
 def _nearest(dictionary: Dictionary, feature: Feature, evidence: Evidence | None) -> list[dict[str, Any]]:
     if evidence is not None and evidence.nearest:
         return _features(dictionary, evidence.nearest)
-    # Neurons are the axes of their space: every cosine is 0.
-    if dictionary.kind == "Neuron" or not 1 < dictionary.size <= _COMPARED:
+    if dictionary.are_axes or not 1 < dictionary.size <= _COMPARED:
         return []
     found = dictionary.nearest(feature, 7)
     several = zip(found.features, found.cosines, strict=True)

@@ -20,9 +20,6 @@ MOST: Final = 6
 SCALES: Final = ("auto", "p99.5", "maximum", "text")
 """Where a colour scale can end, besides at a number."""
 
-_SIGNED_KINDS: Final = frozenset({"CAV", "Neuron", "direction"})
-"""Readings that go below zero: their scale has two ends whatever this text happens to hold."""
-
 
 def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[np.float32]) -> dict[str, Any]:
     """A feature with what is known of its activations.
@@ -37,7 +34,7 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
         "kind": feature.kind,
         "layer": feature.site.layer,
         "stream": feature.site.stream,
-        "signed": column["signed"] or feature.kind in _SIGNED_KINDS,
+        "signed": column["signed"] or feature.signed,
     }
     if not isinstance(feature, Feature):
         return column
