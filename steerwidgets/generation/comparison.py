@@ -30,14 +30,14 @@ class Comparison:
 
     def __init__(
         self,
-        lm: LoadedModel,
+        engine: LoadedModel,
         prompt: Prompt,
         recipe: Recipe,
         sampling: Sampling,
         rows: Sequence[Row],
         cache: RunCache | None = None,
     ) -> None:
-        self._lm = lm
+        self._lm = engine
         self._cache = cache
         self.prompt = prompt
         self.recipe = recipe

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steerwidgets.lens.layer_lens import LayerLens
-from steerwidgets.lens.logit_lens import Kept, Request, TextSource, checked, fitted, make_lens, token_ids
+from steerwidgets.lens.logit_lens import Kept, LensSource, Request, checked, fitted, text_source
 from steerwidgets.lens.streams import StreamReader
-from steerwidgets.transformer import prompts
-from steerwidgets.transformer.prompts import Prompt, Token
+from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
-    from steerwidgets.lens.logit_lens import Progress
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.steering.run_cache import RunCache
     from steerwidgets.transformer.loaded import LoadedModel
@@ -62,62 +60,27 @@ def generated_lens(
     text = _whole(lm, prompt, generated[: step + 1])
     request = checked(lm, len(text), k, stream, layers, [len(prompt) + at], track)
     if cache is not None and cache.is_kept:
-        return StepSource(lm, text, (recipe or None,), request, cache, row, at).lens(request.tracked)
-    return TextSource(lm, text, (recipe or None,), lm.known([prompt]), request).lens(request.tracked)
+        return _step_source(lm, text, recipe or None, request, cache, row, at).lens(request.tracked)
+    return text_source(lm, text, (recipe or None,), lm.known([prompt]), request).lens(request.tracked)
 
 
-@dataclass(frozen=True, eq=False)
-class StepSource:
-    """One token of a run that a lens is read of, from what the run left behind.
+def _step_source(
+    lm: LoadedModel, text: Prompt, recipe: Recipe | None, request: Request, cache: RunCache, row: int, step: int
+) -> LensSource:
+    """One token of a run, read from what the run left behind; step -1 is the prompt's last token."""
 
-    Attributes:
-        lm: the model.
-        prompt: the text up to the token.
-        recipes: what steered its row.
-        request: what is read.
-        cache: what the run left behind.
-        row: the text's row in the run.
-        step: the token; -1 is the prompt's last.
-        kept: its residuals, once they were read.
-    """
-
-    lm: LoadedModel
-    prompt: Prompt
-    recipes: tuple[Recipe | None, ...]
-    request: Request
-    cache: RunCache
-    row: int
-    step: int
-    kept: Kept | None = None
-
-    def lens(self, tracked: tuple[int, ...], on_progress: Progress | None = None) -> LayerLens:
-        """The lens, with these tokens followed."""
-        kept = self.kept or self._read()
-        return make_lens(replace(self, kept=kept), kept, tracked, on_progress)
-
-    def track(
-        self,
-        lens: LayerLens,  # noqa: ARG002 - a lens of one row
-        token_ids_: Sequence[int | str],
-        on_progress: Progress | None = None,
-    ) -> LayerLens:
-        """The same lens with other tokens followed."""
-        return self.lens(token_ids(self.lm, token_ids_), on_progress)
-
-    def tokens(self, ids: Sequence[int]) -> list[Token]:
-        """Tokens as a person reads them."""
-        return prompts.tokens(self.lm.tokenizer, ids)
-
-    def _read(self) -> Kept:
-        self.lm.architecture.refuse_compiled()
-        last = Site(self.lm.architecture.layers - 1)
-        reader = StreamReader(self.lm, [*self.request.sites, last], None)
-        with self.lm.lock, self.cache.steering:
-            reader.run(self.cache.inputs(self.step))
+    def read() -> Kept:
+        lm.architecture.refuse_compiled()
+        last = Site(lm.architecture.layers - 1)
+        reader = StreamReader(lm, [*request.sites, last], None)
+        with lm.lock, cache.steering:
+            reader.run(cache.inputs(step))
         streams = reader.streams()
-        unembed = fitted(self.lm, streams)
-        mine = {site: value[self.row : self.row + 1].clone() for site, value in streams.values.items()}
+        unembed = fitted(lm, streams)
+        mine = {site: value[row : row + 1].clone() for site, value in streams.values.items()}
         return Kept(replace(streams, values=mine), unembed)
+
+    return LensSource(lm, text, (recipe,), request, read)
 
 
 def _whole(lm: LoadedModel, prompt: Prompt, generated: Sequence[int]) -> Prompt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from steerwidgets.lens.cells import top
 from steerwidgets.transformer.plain_text import quoted, table
@@ -20,26 +20,18 @@ if TYPE_CHECKING:
     from steerwidgets.lens.streams import Injected
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.transformer.architecture import Architecture
+    from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
     from steerwidgets.transformer.unembed import Unembed
 
 
+_FROM_ARRAYS: Final = "This lens was made from arrays alone, so it can't be read again; call lm.logit_lens(…)."
 _SHOWN: Final = 6
 """Positions that a printed lens shows: the last ones."""
 
 
-class LensSource(Protocol):
-    """What a lens was made from, so that it can be made again with other tokens followed."""
-
-    def track(
-        self, lens: LayerLens, token_ids: Sequence[int | str], on_progress: Callable[[int, int], None] | None = None
-    ) -> LayerLens:
-        """The same lens with other tokens followed."""
-        ...
-
-    def tokens(self, token_ids: Sequence[int]) -> list[Token]:
-        """Tokens as a person reads them."""
-        ...
+Track = Callable[["Sequence[int | str]", "Callable[[int, int], None] | None"], "LayerLens"]
+"""Makes a lens again with other tokens followed."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -84,7 +76,8 @@ class LayerLens:
     answers: Tensor
     baseline: LayerLens | None = None
     difference: LensDifference | None = None
-    _source: LensSource | None = field(default=None, kw_only=True)
+    _lm: LoadedModel | None = field(default=None, kw_only=True)
+    _track: Track | None = field(default=None, kw_only=True)
 
     @property
     def probs(self) -> Tensor:
@@ -141,12 +134,9 @@ class LayerLens:
         Raises:
             ValueError: an id is outside the vocabulary, or a string is not one token.
         """
-        return self._from().track(self, token_ids, on_progress)
-
-    def _from(self) -> LensSource:
-        if self._source is None:
-            raise ValueError("This lens was made from arrays alone, so it can't be read again; call lm.logit_lens(…).")
-        return self._source
+        if self._track is None:
+            raise ValueError(_FROM_ARRAYS)
+        return self._track(token_ids, on_progress)
 
     def __repr__(self) -> str:
         shown = range(max(0, len(self.positions) - _SHOWN), len(self.positions))
@@ -165,9 +155,7 @@ class LayerLens:
         return f"{float(self.log_probs[layer, position, 0].exp()):.0%}"
 
     def _named(self, ids: Sequence[int]) -> list[str]:
-        if self._source is None:
-            return [str(i) for i in ids]
-        return [quoted(token) for token in self._source.tokens(ids)]
+        return [str(i) for i in ids] if self._lm is None else [quoted(token) for token in self._lm.tokens(ids)]
 
 
 @dataclass(frozen=True)

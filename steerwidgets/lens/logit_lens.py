@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from steerwidgets.lens.cells import DifferenceCells, Reduced, reduce_cells
-from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, LensSource, TokenChanges, direct_paths
+from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, TokenChanges, direct_paths
 from steerwidgets.lens.streams import Streams, read_text
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer import prompts
@@ -85,7 +86,7 @@ def logit_lens(
     request = checked(lm, len(prompt), k, stream, layers, positions, track)
     _refuse_too_long(lm, prompt)
     rows = (None, recipe) if recipe else (None,)
-    source = TextSource(lm, prompt, rows, known, request)
+    source = text_source(lm, prompt, rows, known, request)
     return source.lens(request.tracked, on_progress)
 
 
@@ -153,48 +154,50 @@ def token_id(lm: LoadedModel, given: int | str) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class TextSource:
-    """A text that lenses are read of: runs the model once, and again only where its residuals were too large to keep.
+class LensSource:
+    """What lenses are made from: reads once, and again only where its residuals were too large to keep.
 
     Attributes:
         lm: the model.
         prompt: the text.
         recipes: what steers each row: None, and the recipe where there is one.
-        known: what is known of the text.
         request: what is read.
-        kept: residuals of an earlier run.
+        read: reads it.
+        kept: residuals of an earlier reading.
     """
 
     lm: LoadedModel
     prompt: Prompt
     recipes: tuple[Recipe | None, ...]
-    known: Known
     request: Request
+    read: Callable[[], Kept]
     kept: Kept | None = None
 
     def lens(self, tracked: tuple[int, ...], on_progress: Progress | None = None) -> LayerLens:
         """The lens, with these tokens followed."""
-        kept = self.kept or self._read()
+        kept = self.kept or self.read()
         source = replace(self, kept=kept) if kept.size <= KEPT_BYTES else self
         return make_lens(source, kept, tracked, on_progress)
 
-    def track(self, lens: LayerLens, token_ids_: Sequence[int | str], on_progress: Progress | None = None) -> LayerLens:
-        """The same lens with other tokens followed."""
-        made = self.lens(token_ids(self.lm, token_ids_), on_progress)
-        # The baseline of a pair was read in one batch with the steered row.
-        return made.baseline if lens.recipe is None and made.baseline is not None else made
+    def track(self, row: int, given: Sequence[int | str], on_progress: Progress | None = None) -> LayerLens:
+        """The lens of a row with other tokens followed; a pair's baseline was read with the steered row."""
+        made = self.lens(token_ids(self.lm, given), on_progress)
+        return made.baseline if row == 0 and made.baseline is not None else made
 
-    def tokens(self, ids: Sequence[int]) -> list[Token]:
-        """Tokens as a person reads them."""
-        return prompts.tokens(self.lm.tokenizer, ids)
 
-    def _read(self) -> Kept:
-        last = Site(self.lm.architecture.layers - 1)
-        wanted = [*self.request.sites, last]
-        columns = None if len(self.request.positions) == len(self.prompt) else self.request.positions
-        known = replace(self.known, template=self.known.template * len(self.recipes))
-        streams = read_text(self.lm, self.prompt.token_ids, self.recipes, known, wanted, columns)
-        return Kept(streams, fitted(self.lm, streams))
+def text_source(
+    lm: LoadedModel, prompt: Prompt, recipes: tuple[Recipe | None, ...], known: Known, request: Request
+) -> LensSource:
+    """A text, read in one pass with a row for each recipe."""
+
+    def read() -> Kept:
+        last = Site(lm.architecture.layers - 1)
+        columns = None if len(request.positions) == len(prompt) else request.positions
+        of_rows = replace(known, template=known.template * len(recipes))
+        streams = read_text(lm, prompt.token_ids, recipes, of_rows, [*request.sites, last], columns)
+        return Kept(streams, fitted(lm, streams))
+
+    return LensSource(lm, prompt, recipes, request, read)
 
 
 @dataclass(frozen=True)
@@ -218,31 +221,7 @@ def fitted(lm: LoadedModel, streams: Streams) -> Unembed:
     return unembed
 
 
-class Source(LensSource, Protocol):
-    """What a lens is made from, as `make_lens` needs it."""
-
-    @property
-    def lm(self) -> LoadedModel:
-        """The model."""
-        ...
-
-    @property
-    def prompt(self) -> Prompt:
-        """The text."""
-        ...
-
-    @property
-    def recipes(self) -> tuple[Recipe | None, ...]:
-        """What steers each row."""
-        ...
-
-    @property
-    def request(self) -> Request:
-        """What is read."""
-        ...
-
-
-def make_lens(source: Source, kept: Kept, tracked: tuple[int, ...], on_progress: Progress | None) -> LayerLens:
+def make_lens(source: LensSource, kept: Kept, tracked: tuple[int, ...], on_progress: Progress | None) -> LayerLens:
     """A lens from residuals: of one row, or of a baseline and a steered one."""
     request, lm = source.request, source.lm
     compare = len(source.recipes) > 1
@@ -269,9 +248,11 @@ def make_lens(source: Source, kept: Kept, tracked: tuple[int, ...], on_progress:
     return replace(rows[-1], baseline=rows[0], difference=_difference(rows, reduced.difference, direct))
 
 
-def _row(source: Source, tokens: tuple[Token, ...], reduced: Reduced, row: int, tracked: tuple[int, ...]) -> LayerLens:
+def _row(
+    source: LensSource, tokens: tuple[Token, ...], reduced: Reduced, row: int, tracked: tuple[int, ...]
+) -> LayerLens:
     cells = reduced.cells
-    request: Request = source.request
+    request = source.request
     return LayerLens(
         prompt=source.prompt,
         tokens=tokens,
@@ -287,7 +268,8 @@ def _row(source: Source, tokens: tuple[Token, ...], reduced: Reduced, row: int, 
         tracked_log_probs=cells.tracked_log_probs[row],
         tracked_ranks=cells.tracked_ranks[row],
         answers=reduced.answers[row],
-        _source=source,
+        _lm=source.lm,
+        _track=functools.partial(source.track, row),
     )
 
 

@@ -6,6 +6,7 @@ Features make steers, and steers add up to a recipe, so the four stand in one fi
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -494,10 +495,9 @@ class Recipe:
             raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
-        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `pyvene_bridge`."""
-        from steerwidgets.steering.to_pyvene import to_pyvene
-
-        return to_pyvene(self, model)
+        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `steering.to_pyvene`."""
+        # By name, as the package's own names are loaded: pyvene's side is built of recipes and hooks.
+        return importlib.import_module("steerwidgets.steering.to_pyvene").to_pyvene(self, model)
 
     def __add__(self, other: Recipe | Steer) -> Recipe:
         if not isinstance(other, Recipe | Steer):
