@@ -1,4 +1,4 @@
-import type { Feature, Op, OpParameter, PromptToken, Result, Token } from "../src/lib/types";
+import type { Feature, Op, OpParameter, PromptToken, Result, Token } from "../src/host/types";
 
 export function feature(over: Partial<Feature>): Feature {
   return {

@@ -1,16 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { formatNumber, splitLead, visible } from "../src/lib/format";
-import { describeRecipe, newSteer, steeredTokens, toggleToken, withOp } from "../src/lib/recipe";
-import { applyMessage, applyWholeText, startRun } from "../src/lib/run";
-import { searchLocally } from "../src/lib/search";
+import type { Positions } from "../src/host/types";
+import { applyMessage, applyWholeText, startRun } from "../src/panel/run";
 import {
-  meanings,
-  niceStep,
-  sliderParameter,
-  sliderRange,
-  timesMaximum,
-} from "../src/lib/strength";
-import type { Positions } from "../src/lib/types";
+  describeRecipe,
+  newSteer,
+  steeredTokens,
+  toggleToken,
+  withOp,
+} from "../src/recipe_editor/recipe";
+import { searchLocally } from "../src/recipe_editor/search";
+import { formatNumber, splitLead, visible } from "../src/ui/format";
+import { meanings, niceStep, sliderParameter, sliderRange, timesMaximum } from "../src/ui/strength";
 import { feature, OPS, opOf, promptToken, token } from "./examples";
 
 describe("feature search", () => {

@@ -1,16 +1,16 @@
-import "../styles/feature_picker.css";
+import "./feature_picker.css";
 import { render } from "preact";
-import { Failure } from "../components/failure";
-import { FeatureFinder } from "../components/feature_finder";
-import { FeatureSort } from "../components/feature_sort";
-import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../components/find_by";
-import { SIMILAR } from "../components/find_similar";
-import { Header } from "../components/header";
-import { Provenance } from "../components/provenance";
-import { Recipe } from "../components/recipe";
-import { createRoot } from "../components/root";
-import { type HostModel, lifetime } from "../lib/host";
-import { Picker } from "../lib/picker";
+import { type HostModel, lifetime } from "../host/host";
+import { FeatureFinder } from "../recipe_editor/feature_finder";
+import { FeatureSort } from "../recipe_editor/feature_sort";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../recipe_editor/find_by";
+import { SIMILAR } from "../recipe_editor/find_similar";
+import { Header } from "../recipe_editor/header";
+import { Picker } from "../recipe_editor/picker";
+import { Recipe } from "../recipe_editor/recipe_region";
+import { Failure } from "../ui/failure";
+import { Provenance } from "../ui/provenance";
+import { createRoot } from "../ui/root";
 
 interface Props {
   model: HostModel;

@@ -1,1 +1,1 @@
-export { mount } from "../lib/static_host";
+export { mount } from "../host/static_host";

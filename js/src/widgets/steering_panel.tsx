@@ -1,21 +1,21 @@
-import "../styles/steering_panel.css";
+import "./steering_panel.css";
 import { render } from "preact";
-import { Comparison } from "../components/comparison";
-import { Failure } from "../components/failure";
-import { FeatureFinder } from "../components/feature_finder";
-import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../components/find_by";
-import { Header } from "../components/header";
-import { PositionsRegion } from "../components/positions";
-import { Prompt } from "../components/prompt";
-import { Provenance } from "../components/provenance";
-import { Recipe } from "../components/recipe";
-import { createRoot } from "../components/root";
-import { Watching } from "../components/watching";
-import type { Bench } from "../lib/bench";
-import { type HostModel, lifetime } from "../lib/host";
-import { Panel } from "../lib/panel";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import { type HostModel, lifetime } from "../host/host";
+import type { ReadonlySignal } from "../host/signals";
+import { Comparison } from "../panel/comparison";
+import { Panel } from "../panel/panel";
+import { PositionsRegion } from "../panel/positions";
+import { Prompt } from "../panel/prompt";
+import { Watching } from "../panel/watching";
+import type { Bench } from "../recipe_editor/bench";
+import { FeatureFinder } from "../recipe_editor/feature_finder";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../recipe_editor/find_by";
+import { Header } from "../recipe_editor/header";
+import { Recipe } from "../recipe_editor/recipe_region";
+import { Failure } from "../ui/failure";
+import { Provenance } from "../ui/provenance";
+import { createRoot } from "../ui/root";
+import type { Theme } from "../ui/theme";
 
 const WAYS = [BY_LABEL, BY_PROMPT, BY_TOKEN];
 

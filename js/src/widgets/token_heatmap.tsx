@@ -1,21 +1,21 @@
-import "../styles/token_heatmap.css";
+import "./token_heatmap.css";
 import { render } from "preact";
-import { Failure } from "../components/failure";
-import { HeatControls } from "../components/heat_controls";
-import { HeatDetail } from "../components/heat_detail";
-import { HeatGrid } from "../components/heat_grid";
-import { HeatHeader } from "../components/heat_header";
-import { HeatLegend } from "../components/heat_legend";
-import { Found, Pinned, SelectionBar } from "../components/heat_selection";
-import { useComputed, useMemo, useState } from "../components/hooks";
-import { Provenance } from "../components/provenance";
-import { createRoot } from "../components/root";
-import { Heatmap } from "../lib/heatmap";
-import { type HostModel, lifetime } from "../lib/host";
-import { featureHues } from "../lib/hues";
-import { Painter } from "../lib/painter";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import { HeatControls } from "../heatmap/controls";
+import { HeatDetail } from "../heatmap/detail";
+import { HeatGrid } from "../heatmap/grid";
+import { HeatHeader } from "../heatmap/header";
+import { Heatmap } from "../heatmap/heatmap";
+import { HeatLegend } from "../heatmap/legend";
+import { Painter } from "../heatmap/painter";
+import { Found, Pinned, SelectionBar } from "../heatmap/selection";
+import { type HostModel, lifetime } from "../host/host";
+import type { ReadonlySignal } from "../host/signals";
+import { Failure } from "../ui/failure";
+import { useComputed, useMemo, useState } from "../ui/hooks";
+import { featureHues } from "../ui/hues";
+import { Provenance } from "../ui/provenance";
+import { createRoot } from "../ui/root";
+import type { Theme } from "../ui/theme";
 
 interface Props {
   model: HostModel;

@@ -1,0 +1,106 @@
+// What the columns show: the streaming run, or else the last result. Both in one shape.
+
+import type { Feature, Result, Token } from "../host/types";
+import type { Scale } from "../ui/colour";
+import type { LiveRun } from "./run";
+
+export interface ShownRow {
+  name: string;
+  tokens: Token[];
+  values: (number | null)[];
+  ended: string;
+}
+
+export interface Colouring {
+  key: string;
+  label: string;
+  scale: Scale;
+  /** Where the end of the scale comes from. */
+  source: string;
+}
+
+export interface Shown {
+  streaming: boolean;
+  rows: ShownRow[];
+  divergence: number | null;
+  kl: number[] | null;
+  klFloor: number | null;
+  colouring: Colouring | null;
+  sampled: boolean;
+}
+
+/** Readings that go below zero: their scale has two ends whatever this text happens to hold. */
+const SIGNED_KINDS = new Set(["CAV", "neuron", "direction"]);
+
+export function shownResult(
+  result: Result | Record<string, never>,
+  feature: (key: string) => Feature | undefined,
+): Shown | null {
+  if (!isResult(result)) return null;
+  const rows = result.rows.map(({ name, tokens, watched, ended }) => ({
+    name,
+    tokens,
+    values: watched,
+    ended,
+  }));
+  const { watched } = result;
+  return {
+    streaming: false,
+    rows,
+    divergence: result.divergence,
+    kl: result.kl,
+    klFloor: result.kl_floor,
+    colouring: watched && {
+      key: watched.key,
+      label: watched.label,
+      scale: { domain: watched.domain, signed: isSigned(feature(watched.key), rows) },
+      source: watched.domain_source,
+    },
+    sampled: result.settings.temperature > 0,
+  };
+}
+
+export function shownRun(run: LiveRun, watched: Feature | undefined): Shown {
+  const rows = run.rows.map(({ tokens, watched: values }, index) => ({
+    name: index === 0 ? "baseline" : "steered",
+    tokens,
+    values,
+    ended: "",
+  }));
+  return {
+    streaming: true,
+    rows,
+    divergence: run.divergence,
+    kl: null,
+    klFloor: null,
+    colouring: watched ? runColouring(watched, rows) : null,
+    sampled: true,
+  };
+}
+
+export function isResult(result: Result | Record<string, never>): result is Result {
+  return Array.isArray(result.rows);
+}
+
+/** As the kernel chooses once the run has ended (panel_run.py). */
+function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
+  const { key, label, p995_activation: high, max_activation: maximum, max_activation_of } = feature;
+  const corpus = max_activation_of ?? "its corpus";
+  const made = (domain: number, source: string) => ({
+    key,
+    label,
+    scale: { domain, signed: isSigned(feature, rows) },
+    source,
+  });
+  if (high) return made(high, `99.5th percentile over ${corpus}`);
+  if (maximum) return made(maximum, `maximum over ${corpus}`);
+  return made(Math.max(0, ...numbers(rows).map(Math.abs)), "largest in these texts so far");
+}
+
+function isSigned(feature: Feature | undefined, rows: ShownRow[]): boolean {
+  return SIGNED_KINDS.has(feature?.kind ?? "") || numbers(rows).some((value) => value < 0);
+}
+
+function numbers(rows: ShownRow[]): number[] {
+  return rows.flatMap(({ values }) => values.filter((value) => value !== null));
+}

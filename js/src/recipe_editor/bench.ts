@@ -1,0 +1,113 @@
+// What the picker and the panel have in common: traits, a search, a recipe and its edits. One per model.
+
+import type { HostModel } from "../host/host";
+import { Rpc, type RpcOptions } from "../host/rpc";
+import { computed, type ReadonlySignal, signal } from "../host/signals";
+import { Store } from "../host/store";
+import type { BenchTraits, Feature, Found, Search, Steer } from "../host/types";
+import { createFinder, type Finder } from "./finder";
+import { newSteer, replace, withOp } from "./recipe";
+
+/** What makes one bench differ from another. */
+interface Kind<Traits> {
+  /** The traits as they stand before the kernel has said anything. */
+  empty: Traits;
+  /** Searches what the page holds. */
+  findHere(features: Found[], search: Search): Found[];
+  onStray?: NonNullable<RpcOptions["onStray"]>;
+}
+
+export class Bench<Traits extends BenchTraits = BenchTraits> {
+  readonly traits: Store<Traits>["traits"];
+  readonly frozen: boolean;
+  readonly finder: Finder;
+  protected readonly store: Store<Traits>;
+  protected readonly rpc: Rpc;
+  protected readonly failed = signal("");
+  #seen = signal<Record<string, Feature>>({});
+
+  constructor(model: HostModel, { empty, findHere, onStray }: Kind<Traits>, until: AbortSignal) {
+    const frozen = model.frozen ?? false;
+    this.frozen = frozen;
+    this.store = new Store(model, empty, until);
+    this.traits = this.store.traits;
+    this.rpc = new Rpc(model, { signal: until, ...(onStray && { onStray }) });
+    this.finder = createFinder({ store: this.#common, rpc: this.rpc, frozen, findHere, until });
+  }
+
+  /** The store of the traits that every bench has. */
+  get #common(): Store<BenchTraits> {
+    return this.store as unknown as Store<BenchTraits>;
+  }
+
+  /** Details of a feature: the kernel's, or those of the list it was picked from. */
+  feature(key: string): Feature | undefined {
+    return (
+      this.traits.steer_features.value[key] ??
+      this.#seen.value[key] ??
+      this.#inCatalogue.value.get(key)
+    );
+  }
+
+  #inCatalogue = computed(
+    () => new Map(this.traits.catalogue.value.features.map((feature) => [feature.key, feature])),
+  );
+
+  select(feature: Found): void {
+    this.#remember(feature);
+    this.#common.write("selected", feature.key);
+  }
+
+  exportHtml(): Promise<{ html: string; filename: string }> {
+    return this.rpc.request("export_html", {});
+  }
+
+  fail(error: unknown): void {
+    this.failed.value = error instanceof Error ? error.message : String(error);
+  }
+
+  /** The sentence of the last failure, until it is dismissed. */
+  readonly error: ReadonlySignal<string> = this.failed;
+
+  dismiss(): void {
+    this.failed.value = "";
+  }
+
+  // --- the recipe
+
+  add(feature: Feature): void {
+    this.#remember(feature);
+    const { steers, ops } = this.traits;
+    this.#set([...steers.peek(), newSteer(feature, ops.peek())]);
+  }
+
+  remove(id: string): void {
+    this.#set(this.traits.steers.peek().filter((steer) => steer.id !== id));
+  }
+
+  /** Switches a steer on or off, or takes a random direction in its place. */
+  change(id: string, change: Partial<Steer>): void {
+    this.#set(replace(this.traits.steers.peek(), id, change));
+  }
+
+  setOp(steer: Steer, op: string): void {
+    this.change(steer.id, withOp(steer, op, this.feature(steer.key), this.traits.ops.peek()));
+  }
+
+  setParameter(steer: Steer, name: string, value: number | null): void {
+    const params = { ...steer.params, [name]: value };
+    this.#common.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
+  }
+
+  holdRecipe(held: boolean): void {
+    this.#common.hold("steers", held);
+  }
+
+  #set(steers: Steer[]): void {
+    this.#common.write("steers", steers);
+  }
+
+  #remember(feature: Feature): void {
+    this.#seen.value = { ...this.#seen.peek(), [feature.key]: feature };
+  }
+}
