@@ -6,6 +6,7 @@ import { unpack } from "../host/packed";
 import { Cancelled, Rpc } from "../host/rpc";
 import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
+import { chooseEnd, type End } from "../ui/scale_end";
 import { readLines } from "./lines";
 import {
   type CardTraits,
@@ -107,14 +108,18 @@ export class Card {
   /** Ends at the feature's maximum over its corpus, or else at the largest value on the card. */
   readonly scale = computed<HeatScale>(() => {
     const content = this.content.value;
-    const made = { signed: content?.signed ?? false, curve: this.traits.curve.value };
-    if (content?.maximum) return { ...made, end: content.maximum, source: "feature maximum" };
+    const maximum = { end: content?.maximum, source: "feature maximum" };
+    const end = chooseEnd([maximum], () => this.#largestShown());
+    return { ...end, signed: content?.signed ?? false, curve: this.traits.curve.value };
+  });
+
+  #largestShown(): End {
     const lines = [...this.lines.value, ...this.triedLines.value];
     const values = lines.flatMap(({ tokens }) =>
       tokens.map(({ value, why }) => (why ? 0 : Math.abs(value))),
     );
-    return { ...made, end: Math.max(0, ...values), source: "largest shown here" };
-  });
+    return { end: Math.max(0, ...values), source: "largest shown here" };
+  }
 
   // --- what a user does
 

@@ -4,12 +4,10 @@ import type { Column, Curve, Domain } from "../host/heat_types";
 import { inkOn, type Rgb } from "../ui/colour";
 import type { Hue } from "../ui/hues";
 import { type Lab, toLab, toRgb } from "../ui/oklab";
+import { chooseEnd, corpusEnds, type End } from "../ui/scale_end";
 
-export interface HeatScale {
-  /** The value at full colour; 0 where nothing can be coloured. */
-  end: number;
-  /** What that value is. */
-  source: string;
+/** An end of 0 where nothing can be coloured. */
+export interface HeatScale extends End {
   signed: boolean;
   curve: Curve;
 }
@@ -19,15 +17,15 @@ const OWN_INK = 0.15; // from here on the theme's ink gives way to black or whit
 
 /** The kernel chooses in the same way for JSON (heat_columns.py). */
 export function scaleOf(column: Column, domain: Domain, curve: Curve): HeatScale {
-  const { signed, p995, maximum, largest } = column;
-  const corpus = column.corpus ?? "its corpus";
-  const made = (end: number, source: string) => ({ end, source, signed, curve });
-  if (typeof domain === "number") return made(domain, "fixed");
-  if ((domain === "auto" || domain === "p99.5") && p995)
-    return made(p995, `99.5th percentile over ${corpus}`);
-  if ((domain === "auto" || domain === "maximum") && maximum)
-    return made(maximum, `maximum over ${corpus}`);
-  return made(largest, "largest in this text");
+  return { ...endOf(column, domain), signed: column.signed, curve };
+}
+
+function endOf(column: Column, domain: Domain): End {
+  if (typeof domain === "number") return { end: domain, source: "fixed" };
+  const largest = () => ({ end: column.largest, source: "largest in this text" });
+  if (domain === "text") return largest();
+  const known = corpusEnds(column);
+  return chooseEnd(domain === "auto" ? Object.values(known) : [known[domain]], largest);
 }
 
 /** How much colour a value has, −1 to 1; 0 for what has none. */

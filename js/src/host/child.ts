@@ -15,8 +15,8 @@ export async function renderChild(
   const { default: widget } = await import(url);
   URL.revokeObjectURL(url);
   const root = el.attachShadow({ mode: "open" });
-  root.innerHTML = "<style></style><div></div>";
-  const [style, place] = root.children as unknown as [HTMLElement, HTMLElement];
+  const [style, place] = [document.createElement("style"), document.createElement("div")];
   style.textContent = model.get("_css") as string;
+  root.append(style, place);
   if (!signal.aborted) widget().render({ model, el: place, signal });
 }

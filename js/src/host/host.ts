@@ -14,15 +14,14 @@ export interface HostModel {
 }
 
 /** Subscribes until `signal` aborts. */
-export function listen<Args extends unknown[]>(
+export function listen(
   model: HostModel,
   event: string,
-  callback: (...args: Args) => void,
+  callback: (...args: never[]) => void,
   signal: AbortSignal,
 ): void {
-  const handler = callback as unknown as (...args: never[]) => void;
-  model.on(event, handler);
-  signal.addEventListener("abort", () => model.off(event, handler), { once: true });
+  model.on(event, callback);
+  signal.addEventListener("abort", () => model.off(event, callback), { once: true });
 }
 
 export interface Lifetime {

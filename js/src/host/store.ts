@@ -15,30 +15,33 @@ interface Draft {
 
 export type Signals<Traits> = { readonly [Name in keyof Traits]: Signal<Traits[Name]> };
 
-export class Store<Traits extends object> {
+/** A store of these traits, or of these and more. */
+export interface TraitStore<Traits extends object> {
   readonly traits: Signals<Traits>;
   /** Sets a trait here and in the kernel at once. */
-  readonly write: <Name extends keyof Traits & string>(name: Name, value: Traits[Name]) => void;
+  write<Name extends keyof Traits & string>(name: Name, value: Traits[Name]): void;
   /**
    * Sets a trait here at once and in the kernel within `wait` ms (many edits make one message).
    * Until the edits settle the kernel's older values do not move the control back.
    */
-  readonly draft: <Name extends keyof Traits & string>(
-    name: Name,
-    value: Traits[Name],
-    wait?: number,
-  ) => void;
+  draft<Name extends keyof Traits & string>(name: Name, value: Traits[Name], wait?: number): void;
   /** A pointer went down on, or left, a control of this trait. */
-  readonly hold: (name: keyof Traits & string, held: boolean) => void;
+  hold(name: keyof Traits & string, held: boolean): void;
+}
+
+export class Store<Traits extends object> implements TraitStore<Traits> {
+  readonly traits: Signals<Traits>;
+  readonly write: TraitStore<Traits>["write"];
+  readonly draft: TraitStore<Traits>["draft"];
+  readonly hold: TraitStore<Traits>["hold"];
 
   constructor(model: HostModel, defaults: Traits, signal: AbortSignal) {
     type Name = keyof Traits & string;
     const drafts = new Map<Name, Draft>();
     const names = Object.keys(defaults) as Name[];
     const read = (name: Name) => (model.get(name) ?? defaults[name]) as Traits[Name];
-    const traits = Object.fromEntries(
-      names.map((name) => [name, createSignal(read(name))]),
-    ) as unknown as Signals<Traits>;
+    const traits = {} as { [Each in keyof Traits]: Signal<Traits[Each]> };
+    for (const name of names) traits[name] = createSignal(read(name));
 
     const commit = (name: Name): void => {
       const draft = drafts.get(name);

@@ -3,6 +3,7 @@
 import type { HostModel } from "../host/host";
 import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
 import { batch, computed, signal } from "../host/signals";
+import { Store } from "../host/store";
 import {
   EMPTY_TRAITS,
   type Feature,
@@ -17,7 +18,9 @@ import { type Shown, shownResult, shownRun } from "./shown";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 
-export class Panel extends Bench<PanelTraits> {
+export class Panel extends Bench {
+  override readonly traits: Store<PanelTraits>["traits"];
+  readonly #store: Store<PanelTraits>;
   readonly live = signal<LiveRun | null>(null);
   readonly running = computed(() => this.live.value !== null);
   readonly shown = computed((): Shown | null => {
@@ -33,7 +36,10 @@ export class Panel extends Bench<PanelTraits> {
     until: AbortSignal,
   ) {
     const onStray = (message: StreamMessage) => this.#adopt(message);
-    super(model, { empty: EMPTY_TRAITS, findHere: searchLocally, onStray }, until);
+    const store = new Store(model, EMPTY_TRAITS, until);
+    super(model, { store, findHere: searchLocally, onStray }, until);
+    this.#store = store;
+    this.traits = store.traits;
   }
 
   /** The sentence of the last failure, until it is dismissed or the next run starts. */
@@ -58,23 +64,23 @@ export class Panel extends Bench<PanelTraits> {
   // --- the other inputs
 
   setPrompt(prompt: string): void {
-    this.store.draft("prompt", prompt, TYPING);
+    this.#store.draft("prompt", prompt, TYPING);
   }
 
   setChat(chat: boolean): void {
-    this.store.write("chat", chat);
+    this.#store.write("chat", chat);
   }
 
   setSetting(name: keyof Settings, value: number): void {
-    this.store.draft("settings", { ...this.traits.settings.peek(), [name]: value });
+    this.#store.draft("settings", { ...this.traits.settings.peek(), [name]: value });
   }
 
   setPositions(positions: Positions): void {
-    this.store.write("positions", positions);
+    this.#store.write("positions", positions);
   }
 
   watch(key: string): void {
-    this.store.write("watched", key);
+    this.#store.write("watched", key);
   }
 
   // --- the lens of a generated token
@@ -84,7 +90,7 @@ export class Panel extends Bench<PanelTraits> {
   }
 
   closeLens(): void {
-    this.store.write("lens", "");
+    this.#store.write("lens", "");
   }
 
   // --- runs

@@ -54,7 +54,7 @@ export interface Applied {
 export function applyMessage(run: LiveRun, message: StreamMessage): Applied {
   return message.type === "progress"
     ? { run: applyProgress(run, message), gap: false }
-    : applyDelta(run, message as unknown as Delta);
+    : applyDelta(run, message as StreamMessage & Delta);
 }
 
 export function applyWholeText(run: LiveRun, whole: WholeText): LiveRun {

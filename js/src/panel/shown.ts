@@ -2,6 +2,7 @@
 
 import type { Feature, Result, Token } from "../host/types";
 import type { Scale } from "../ui/colour";
+import { chooseEnd, corpusEnds } from "../ui/scale_end";
 import type { LiveRun } from "./run";
 
 export interface ShownRow {
@@ -84,17 +85,17 @@ export function isResult(result: Result | Record<string, never>): result is Resu
 
 /** As the kernel chooses once the run has ended (panel_run.py). */
 function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
-  const { key, label, p995_activation: high, max_activation: maximum, max_activation_of } = feature;
-  const corpus = max_activation_of ?? "its corpus";
-  const made = (domain: number, source: string) => ({
-    key,
-    label,
-    scale: { domain, signed: isSigned(feature, rows) },
-    source,
+  const { key, label, p995_activation, max_activation, max_activation_of } = feature;
+  const known = corpusEnds({
+    p995: p995_activation,
+    maximum: max_activation,
+    corpus: max_activation_of,
   });
-  if (high) return made(high, `99.5th percentile over ${corpus}`);
-  if (maximum) return made(maximum, `maximum over ${corpus}`);
-  return made(Math.max(0, ...numbers(rows).map(Math.abs)), "largest in these texts so far");
+  const { end, source } = chooseEnd(Object.values(known), () => ({
+    end: Math.max(0, ...numbers(rows).map(Math.abs)),
+    source: "largest in these texts so far",
+  }));
+  return { key, label, scale: { domain: end, signed: isSigned(feature, rows) }, source };
 }
 
 function isSigned(feature: Feature | undefined, rows: ShownRow[]): boolean {

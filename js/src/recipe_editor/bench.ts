@@ -3,41 +3,35 @@
 import type { HostModel } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
 import { computed, type ReadonlySignal, signal } from "../host/signals";
-import { Store } from "../host/store";
+import type { TraitStore } from "../host/store";
 import type { BenchTraits, Feature, Found, Search, Steer } from "../host/types";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";
 
 /** What makes one bench differ from another. */
-interface Kind<Traits> {
-  /** The traits as they stand before the kernel has said anything. */
-  empty: Traits;
+interface Kind {
+  store: TraitStore<BenchTraits>;
   /** Searches what the page holds. */
   findHere(features: Found[], search: Search): Found[];
   onStray?: NonNullable<RpcOptions["onStray"]>;
 }
 
-export class Bench<Traits extends BenchTraits = BenchTraits> {
-  readonly traits: Store<Traits>["traits"];
+export class Bench {
+  readonly traits: TraitStore<BenchTraits>["traits"];
   readonly frozen: boolean;
   readonly finder: Finder;
-  protected readonly store: Store<Traits>;
   protected readonly rpc: Rpc;
   protected readonly failed = signal("");
-  #seen = signal<Record<string, Feature>>({});
+  readonly #store: TraitStore<BenchTraits>;
+  readonly #seen = signal<Record<string, Feature>>({});
 
-  constructor(model: HostModel, { empty, findHere, onStray }: Kind<Traits>, until: AbortSignal) {
+  constructor(model: HostModel, { store, findHere, onStray }: Kind, until: AbortSignal) {
     const frozen = model.frozen ?? false;
     this.frozen = frozen;
-    this.store = new Store(model, empty, until);
-    this.traits = this.store.traits;
+    this.#store = store;
+    this.traits = store.traits;
     this.rpc = new Rpc(model, { signal: until, ...(onStray && { onStray }) });
-    this.finder = createFinder({ store: this.#common, rpc: this.rpc, frozen, findHere, until });
-  }
-
-  /** The store of the traits that every bench has. */
-  get #common(): Store<BenchTraits> {
-    return this.store as unknown as Store<BenchTraits>;
+    this.finder = createFinder({ store, rpc: this.rpc, frozen, findHere, until });
   }
 
   /** Details of a feature: the kernel's, or those of the list it was picked from. */
@@ -55,7 +49,7 @@ export class Bench<Traits extends BenchTraits = BenchTraits> {
 
   select(feature: Found): void {
     this.#remember(feature);
-    this.#common.write("selected", feature.key);
+    this.#store.write("selected", feature.key);
   }
 
   exportHtml(): Promise<{ html: string; filename: string }> {
@@ -96,15 +90,15 @@ export class Bench<Traits extends BenchTraits = BenchTraits> {
 
   setParameter(steer: Steer, name: string, value: number | null): void {
     const params = { ...steer.params, [name]: value };
-    this.#common.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
+    this.#store.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
   }
 
   holdRecipe(held: boolean): void {
-    this.#common.hold("steers", held);
+    this.#store.hold("steers", held);
   }
 
   #set(steers: Steer[]): void {
-    this.#common.write("steers", steers);
+    this.#store.write("steers", steers);
   }
 
   #remember(feature: Feature): void {

@@ -1,7 +1,7 @@
 // Finds features: in the page where it holds them all, page by page in the kernel otherwise. One per model.
 import type { Rpc } from "../host/rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "../host/signals";
-import { type Store, same } from "../host/store";
+import { same, type TraitStore } from "../host/store";
 import { type BenchTraits, type Found, SEARCH, type Search, type Token } from "../host/types";
 
 const PAGE = 100; // rows of one request
@@ -64,7 +64,7 @@ export interface Finder {
 }
 
 interface Given {
-  store: Store<BenchTraits>;
+  store: TraitStore<BenchTraits>;
   rpc: Rpc;
   frozen: boolean;
   /** Searches what the page holds. */
@@ -207,10 +207,10 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
 
 function rowsOf({ rows, of, shared, columns }: Compact): Found[] {
   return Array.from({ length: rows }, (_, index) => {
-    const row: Record<string, unknown> = { ...shared[of[index] as number] };
-    for (const name in columns) row[name] = columns[name]?.[index];
+    const row: Partial<Found> = { ...shared[of[index] as number] };
+    for (const name in columns) Object.assign(row, { [name]: columns[name]?.[index] });
     row.key ??= `${row.dictionary}/${row.index}`;
-    return row as unknown as Found;
+    return row as Found;
   });
 }
 

@@ -53,7 +53,11 @@ export class Scores {
   }
 
   #follow(message: StreamMessage, all: number): void {
-    const { done, of, seconds_left } = message as unknown as Record<string, number | null>;
-    this.running.value = { done: done ?? 0, of: of ?? all, secondsLeft: seconds_left ?? null };
+    const number = (field: string) => (message[field] as number | null | undefined) ?? null;
+    this.running.value = {
+      done: number("done") ?? 0,
+      of: number("of") ?? all,
+      secondsLeft: number("seconds_left"),
+    };
   }
 }

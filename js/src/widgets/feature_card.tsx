@@ -1,5 +1,4 @@
 import "./feature_card.css";
-import { render } from "preact";
 import { Card } from "../card/card";
 import { CardExamples } from "../card/examples";
 import { CardHeader } from "../card/header";
@@ -9,47 +8,15 @@ import { CardOwn, Progress } from "../card/own";
 import { CardSilent } from "../card/silent";
 import { Tip, TipBox } from "../card/tip";
 import { CardVerdict } from "../card/verdict";
-import { type HostModel, lifetime } from "../host/host";
-import type { ReadonlySignal } from "../host/signals";
 import { Failure } from "../ui/failure";
 import { useLayoutEffect, useMemo } from "../ui/hooks";
 import { featureHues } from "../ui/hues";
+import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";
-import { createRoot } from "../ui/root";
-import type { Theme } from "../ui/theme";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Card, View, "sw-card");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function featureCard() {
-  let card: Card | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      card = new Card(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      card ??= new Card(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-card", life.signal);
-      render(<View card={card} theme={theme} root={element} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-interface ViewProps {
-  card: Card;
-  theme: ReadonlySignal<Theme>;
-  root: HTMLElement;
-}
-
-function View({ card, theme, root }: ViewProps) {
+function View({ state: card, theme, root }: Mounted<Card>) {
   const tip = useMemo(() => new Tip(), []);
   const { palette } = theme.value;
   const scale = card.scale.value;

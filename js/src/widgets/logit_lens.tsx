@@ -1,7 +1,4 @@
 import "./logit_lens.css";
-import { render } from "preact";
-import { type HostModel, lifetime } from "../host/host";
-import type { ReadonlySignal } from "../host/signals";
 import { LensChart } from "../lens/chart";
 import { LensDetail } from "../lens/detail";
 import { LensFind } from "../lens/find";
@@ -15,36 +12,12 @@ import { LensSteering } from "../lens/steering";
 import { LensWrote } from "../lens/wrote";
 import { Failure } from "../ui/failure";
 import { useComputed, useMemo } from "../ui/hooks";
+import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";
-import { createRoot } from "../ui/root";
-import type { Theme } from "../ui/theme";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Lens, View, "sw-lens");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function logitLens() {
-  let lens: Lens | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      lens = new Lens(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      lens ??= new Lens(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-lens", life.signal);
-      render(<View lens={lens} theme={theme} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-function View({ lens, theme }: { lens: Lens; theme: ReadonlySignal<Theme> }) {
+function View({ state: lens, theme }: Mounted<Lens>) {
   const { palette } = theme.value;
   const made = useComputed(() => painterOf(lens, theme.value.palette));
   const painter = made.value;

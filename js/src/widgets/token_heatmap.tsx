@@ -1,5 +1,4 @@
 import "./token_heatmap.css";
-import { render } from "preact";
 import { HeatControls } from "../heatmap/controls";
 import { HeatDetail } from "../heatmap/detail";
 import { HeatGrid } from "../heatmap/grid";
@@ -8,47 +7,17 @@ import { Heatmap } from "../heatmap/heatmap";
 import { HeatLegend } from "../heatmap/legend";
 import { Painter } from "../heatmap/painter";
 import { Found, Pinned, SelectionBar } from "../heatmap/selection";
-import { type HostModel, lifetime } from "../host/host";
 import type { ReadonlySignal } from "../host/signals";
 import { Failure } from "../ui/failure";
 import { useComputed, useMemo, useState } from "../ui/hooks";
 import { featureHues } from "../ui/hues";
+import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";
-import { createRoot } from "../ui/root";
 import type { Theme } from "../ui/theme";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Heatmap, View, "sw-heat");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function tokenHeatmap() {
-  let heatmap: Heatmap | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      heatmap = new Heatmap(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      heatmap ??= new Heatmap(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-heat", life.signal);
-      render(<View heatmap={heatmap} theme={theme} root={element} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-interface ViewProps {
-  heatmap: Heatmap;
-  theme: ReadonlySignal<Theme>;
-  root: HTMLElement;
-}
-
-function View({ heatmap, theme, root }: ViewProps) {
+function View({ state: heatmap, theme, root }: Mounted<Heatmap>) {
   const [wanted, setWanted] = useState<{ token: number } | null>(null);
   const { palette } = theme.value;
   const { columns } = heatmap.matrix.value;
