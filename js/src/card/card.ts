@@ -1,8 +1,8 @@
 // A feature card's state: traits, what follows from them, and what a user can do. One per model.
 
 import type { HeatScale } from "../heatmap/colour";
+import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
-import { unpack } from "../host/packed";
 import { Cancelled, Rpc } from "../host/rpc";
 import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";

@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { type HeatScale, isBeyond, lookOf, shareOf } from "../heatmap/colour";
 import { Button } from "../ui/button";
 import type { Palette } from "../ui/colour";
+import { flags } from "../ui/flags";
 import { formatNumber, splitLead, TURNS, visible } from "../ui/format";
 import type { Hue } from "../ui/hues";
 import { Memo } from "../ui/memo";
@@ -110,14 +111,13 @@ export class CardLineRow extends Memo<Props> {
     const parts = token.fragment ? { lead: "", body: token.text } : splitLead(token.text);
     const share = token.why ? 0 : shareOf(token.value, scale);
     const look = share ? lookOf([share], [hue], palette.surface) : null;
-    const flags = {
+    const marks = {
       fragment: token.fragment,
       uncounted: token.why !== "",
       lit: look !== null,
       negative: share < -0.02,
       clipped: !token.why && isBeyond(token.value, scale),
     };
-    const classes = Object.entries(flags).flatMap(([name, on]) => (on ? [name] : []));
     return (
       // biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out
       <span
@@ -130,7 +130,7 @@ export class CardLineRow extends Memo<Props> {
       >
         {first && parts.lead ? <span class="sw-lead">{parts.lead}</span> : parts.lead}
         <span
-          class={["sw-word", ...classes].join(" ")}
+          class={`sw-word ${flags(marks)}`}
           style={
             look
               ? {

@@ -1,8 +1,8 @@
 // Lines of tokens with activations, read from the wire, and how much of a line is shown before it is opened.
 
-import { FLAGS } from "../host/heat_types";
-import { unpack } from "../host/packed";
-import type { Token } from "../host/types";
+import { unpack } from "../host/arrays";
+import type { Token } from "../host/tokens";
+import { FLAGS } from "../host/tokens";
 import { formatNumber } from "../ui/format";
 import type { LinesWire, LineWire } from "./types";
 

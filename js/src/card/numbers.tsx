@@ -2,7 +2,6 @@ import "./numbers.css";
 import { formatNumber, formatPercent, plural } from "../ui/format";
 import { useState } from "../ui/hooks";
 import type { Card } from "./card";
-import { type Bar, barsOf, placeOf } from "./histogram";
 import type { Content } from "./types";
 
 /** How often a feature fires and how strongly, with the value under the pointer marked among all others. */
@@ -117,4 +116,28 @@ function caption(at: Card["pointed"]["value"], bar: Bar | null): string {
   if (bar)
     return `${plural(bar.count, "token")} at ${formatNumber(bar.low, 2)} – ${formatNumber(bar.high, 2)}`;
   return "log number of tokens";
+}
+
+interface Bar {
+  /** Its height, 0 to 1: log(1 + count), of the tallest's. */
+  height: number;
+  count: number;
+  low: number;
+  high: number;
+}
+
+export function barsOf({ counts, top }: { counts: number[]; top: number }): Bar[] {
+  const tallest = Math.log1p(Math.max(...counts, 1));
+  const step = top / counts.length;
+  return counts.map((count, i) => ({
+    count,
+    height: count ? Math.max(Math.log1p(count) / tallest, 0.02) : 0,
+    low: i * step,
+    high: (i + 1) * step,
+  }));
+}
+
+/** Where a value stands between 0 and the end of the histogram, 0 to 1. */
+export function placeOf(value: number, top: number): number {
+  return top > 0 ? Math.min(Math.max(value / top, 0), 1) : 0;
 }

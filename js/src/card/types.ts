@@ -1,7 +1,8 @@
 // What a feature card's traits hold.
-import type { Curve } from "../host/heat_types";
-import type { Packed } from "../host/packed";
-import type { Params, Token } from "../host/types";
+import type { Curve } from "../heatmap/types";
+import type { Packed } from "../host/arrays";
+import type { Token } from "../host/tokens";
+import type { Params } from "../recipe_editor/types";
 
 export type Tab = "strongest" | "quantiles" | "random";
 

@@ -1,10 +1,10 @@
 // From activations to colour: how far up its scale a value is, and what several features look like together.
 
-import type { Column, Curve, Domain } from "../host/heat_types";
 import { inkOn, type Rgb } from "../ui/colour";
 import type { Hue } from "../ui/hues";
 import { type Lab, toLab, toRgb } from "../ui/oklab";
 import { chooseEnd, corpusEnds, type End } from "../ui/scale_end";
+import type { Column, Curve, Domain } from "./types";
 
 /** An end of 0 where nothing can be coloured. */
 export interface HeatScale extends End {

@@ -1,8 +1,8 @@
 import "./controls.css";
-import type { Domain } from "../host/heat_types";
 import { NumberBox } from "../ui/number_box";
 import { Segmented } from "../ui/segmented";
 import type { Heatmap } from "./heatmap";
+import type { Domain } from "./types";
 
 const GRANULARITIES = [
   ["tokens", "tokens"],

@@ -1,8 +1,6 @@
 import "./grid.css";
-import { gridMove } from "../ui/grid_keys";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "../ui/hooks";
-import { breakLines, linesOfTokens } from "../ui/lines";
-import { measureWith } from "../ui/measure";
+import { breakLines, gridMove, linesOfTokens, measureWith } from "../ui/lines";
 import { indexOf, letDragSelect } from "../ui/roving";
 import { exactText, selectedSpan, textOf } from "../ui/spans";
 import type { Heatmap } from "./heatmap";

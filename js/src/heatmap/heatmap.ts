@@ -1,22 +1,14 @@
 // A token heatmap's state: traits, what follows from them, and what a user can do. One per model.
 
-import {
-  type Column,
-  EMPTY_HEAT,
-  FLAGS,
-  type HeatToken,
-  type HeatTraits,
-  type Kept,
-  type TextWire,
-} from "../host/heat_types";
+import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
-import { unpack } from "../host/packed";
 import { Cancelled, Rpc } from "../host/rpc";
 import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
-import { textTokens } from "../host/text_wire";
+import { FLAGS, type HeatToken, type TextWire, textTokens } from "../host/tokens";
 import { type HeatScale, isBeyond, scaleOf } from "./colour";
 import { pool, segment } from "./segments";
+import { type Column, EMPTY_HEAT, type HeatTraits, type Kept } from "./types";
 
 const POINTING = 50; // ms between two words to the kernel about where the pointer is
 

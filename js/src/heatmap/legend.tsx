@@ -1,5 +1,4 @@
 import "./legend.css";
-import type { Column } from "../host/heat_types";
 import { Button } from "../ui/button";
 import type { Palette } from "../ui/colour";
 import { formatNumber, plural } from "../ui/format";
@@ -7,6 +6,7 @@ import type { Hue } from "../ui/hues";
 import { toLab, toRgb } from "../ui/oklab";
 import { css, type HeatScale, mixed, ramp } from "./colour";
 import type { Heatmap } from "./heatmap";
+import type { Column } from "./types";
 
 interface Props {
   heatmap: Heatmap;

@@ -1,6 +1,6 @@
 import "../ui/token.css";
 import "./row.css";
-import type { HeatToken } from "../host/heat_types";
+import type { HeatToken } from "../host/tokens";
 import { splitLead, TURNS } from "../ui/format";
 import type { Line, Piece } from "../ui/lines";
 import { Memo } from "../ui/memo";

@@ -1,5 +1,6 @@
 // Words, sentences and lines of a token sequence, and the value that each of them has.
-import type { Granularity, HeatToken, Pooling } from "../host/heat_types";
+import type { HeatToken } from "../host/tokens";
+import type { Granularity, Pooling } from "./types";
 
 export interface Segments {
   /** The segment of each token. */

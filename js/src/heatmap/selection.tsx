@@ -1,11 +1,11 @@
 import "./selection.css";
-import type { FoundFeature, HeatTraits } from "../host/heat_types";
 import { Button } from "../ui/button";
 import { formatNumber, plural, visible } from "../ui/format";
 import type { Hue } from "../ui/hues";
 import { toRgb } from "../ui/oklab";
 import { css } from "./colour";
 import type { Heatmap } from "./heatmap";
+import type { FoundFeature, HeatTraits } from "./types";
 
 const MOST = 60; // characters of a selection that are shown
 

@@ -82,3 +82,17 @@ function view(dtype: string, bytes: Uint8Array<ArrayBufferLike>): NumberArray {
 function fromHalf(bytes: Uint8Array<ArrayBufferLike>): Float32Array {
   return Float32Array.from(view("uint16", bytes) as Uint16Array, halfToNumber);
 }
+
+/** An array inside a trait: its bytes are base64 text, since JupyterLab drops binary buffers when it saves a notebook. */
+export interface Packed {
+  data: string;
+  dtype: string;
+  shape: number[];
+}
+
+export function unpack({ data, dtype, shape }: Packed): DecodedArray {
+  const text = atob(data);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return decodeArray({ data: bytes, dtype, shape });
+}

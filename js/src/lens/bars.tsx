@@ -1,7 +1,7 @@
 import "./bars.css";
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
 import { Button } from "../ui/button";
-import { cellText } from "./painter";
+import { cellText } from "./text";
 
 export interface Bar {
   key: string | number;

@@ -2,9 +2,8 @@ import "./detail.css";
 import { formatNumber } from "../ui/format";
 import { Bars } from "./bars";
 import type { Cell, Lens } from "./lens";
-import { share } from "./painter";
 import type { LensRun } from "./run";
-import { completedText, joinedText, shownText } from "./text";
+import { completedText, joinedText, share, shownText } from "./text";
 
 /** The likeliest tokens of the cell under the pointer or the focus, else of the pinned one. */
 export function LensDetail({ lens }: { lens: Lens }) {

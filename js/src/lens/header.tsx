@@ -4,16 +4,13 @@ import { NumberBox } from "../ui/number_box";
 import { SaveButton } from "../ui/save_button";
 import { Segmented } from "../ui/segmented";
 import type { Lens } from "./lens";
+import { MEASURES, type Measure } from "./measure";
 import { shownText } from "./text";
-import type { Measure, Shows } from "./types";
+import type { Shows } from "./types";
 
-const MEASURES: readonly (readonly [Measure, string])[] = [
-  ["probability", "probability"],
-  ["log_probability", "log-prob"],
-  ["rank", "rank"],
-  ["entropy", "entropy"],
-  ["kl", "KL to output"],
-];
+const CHOICES = Object.entries(MEASURES).map(
+  ([name, { label }]) => [name as Measure, label] as const,
+);
 const VIEWS: readonly (readonly [Shows, string])[] = [
   ["baseline", "baseline"],
   ["steered", "steered"],
@@ -44,7 +41,7 @@ export function LensHeader({ lens }: { lens: Lens }) {
           <Segmented
             label="Colour by"
             value={measure.value}
-            options={MEASURES}
+            options={CHOICES}
             onChoose={(value) => lens.choose("measure", value)}
           />
           {lens.frozen ? (

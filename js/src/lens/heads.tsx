@@ -1,8 +1,7 @@
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
 import { Memo } from "../ui/memo";
 import type { Lens } from "./lens";
-import { cellText } from "./painter";
-import { joinedText, shownText } from "./text";
+import { cellText, joinedText, shownText } from "./text";
 
 interface Props {
   lens: Lens;

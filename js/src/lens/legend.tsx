@@ -1,12 +1,14 @@
 import "./legend.css";
 import { type Palette, paint } from "../ui/colour";
 import type { Lens } from "./lens";
+import { measureOf } from "./measure";
 
 /** What stands in the cells, and what their colour means. */
 export function LensLegend({ lens, palette }: { lens: Lens; palette: Palette }) {
   const scale = lens.scale.value;
   const difference = lens.shows.value === "difference";
-  const needs = lens.traits.measure.value === "rank" && lens.chosen.value.id === null;
+  const { ofToken, label } = measureOf(lens.traits.measure.value);
+  const needs = ofToken && lens.chosen.value.id === null;
   return (
     <div class="sw-lens-legend">
       <p>
@@ -22,7 +24,7 @@ export function LensLegend({ lens, palette }: { lens: Lens; palette: Palette }) 
         )}
       </p>
       {needs ? (
-        <span class="scale">Choose the token whose rank colours the cells below.</span>
+        <span class="scale">Choose the token whose {label} colours the cells below.</span>
       ) : (
         <span class="scale sw-num">
           <span class="ends">{scale.low}</span>

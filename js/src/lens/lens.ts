@@ -1,24 +1,24 @@
 // A logit lens' state: traits, what follows from them, and what a user can do. One per model.
+
+import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
-import { unpack } from "../host/packed";
 import { Cancelled, Rpc } from "../host/rpc";
 import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
-import { textTokens } from "../host/text_wire";
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
+import { textTokens } from "../host/tokens";
 import {
   type Chosen,
   changeScale,
   changesOf,
   type LensScale,
-  scaleOf,
+  measureOf,
   type Values,
-  valuesOf,
 } from "./measure";
 import { rowsOf } from "./rows";
-import { LensRun } from "./run";
+import { type GridWire, LensRun } from "./run";
 import { shownText, vocabularyOf } from "./text";
-import type { DifferenceWire, GridWire, LensTraits, Shows, Wrote } from "./types";
+import type { DifferenceWire, LensTraits, Shows, Wrote } from "./types";
 import { EMPTY_LENS } from "./types";
 
 /** A cell: the index of its layer and its position. */
@@ -118,8 +118,8 @@ export class Lens {
     const difference = this.#difference.value;
     const run = this.run.value;
     if (this.shows.value === "difference" && before && after && difference)
-      return changesOf(before, after, difference.top, measure.value, id);
-    return run ? valuesOf(run, measure.value, id) : () => Number.NaN;
+      return changesOf(measure.value, { before, after, top: difference.top }, id);
+    return run ? measureOf(measure.value).values(run, id) : () => Number.NaN;
   });
 
   readonly scale = computed<LensScale>(() => {
@@ -127,7 +127,7 @@ export class Lens {
     const measure = this.traits.measure.value;
     if (this.shows.value === "difference" && runs[0])
       return changeScale(measure, this.values.value, runs[0], this.chosen.value);
-    return scaleOf(measure, runs, this.chosen.value);
+    return measureOf(measure).scale(runs, this.chosen.value);
   });
 
   /** The pinned cell, where the lens has one. */

@@ -1,14 +1,13 @@
 // What a cell of the lens looks like, and what it is called.
 
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
 import { type Palette, paint } from "../ui/colour";
-import { formatNumber, splitLead } from "../ui/format";
+import { flags } from "../ui/flags";
 import type { Lens } from "./lens";
-import type { Chosen, LensScale, Values } from "./measure";
+import { type Chosen, type LensScale, type Measure, measureOf, type Values } from "./measure";
 import { rowAtOrAbove } from "./rows";
 import type { LensRun } from "./run";
 import { shownText } from "./text";
-import type { Measure } from "./types";
 
 export interface CellLook {
   token: Token | undefined;
@@ -72,9 +71,7 @@ export class LensPainter {
       token,
       background: colour?.background,
       ink: colour?.ink || undefined,
-      classes: Object.entries(marks)
-        .flatMap(([name, on]) => (on ? [name] : []))
-        .join(" "),
+      classes: flags(marks),
       name: this.#name(layer, position, value, marks),
     };
   }
@@ -85,18 +82,26 @@ export class LensPainter {
     value: number,
     marks: { settles: boolean; enters: boolean; moved: boolean },
   ): string {
-    const { run, before, measure, chosen, tokens, within } = this.#seen;
+    const { run, before, chosen, tokens, within } = this.#seen;
     const named = (id: number) => shownText(this.#seen.vocabulary.get(id)) || `token ${id}`;
     const was = before?.top(layer, position).id;
     return [
       `block ${run.layers[layer]} after ${shownText(tokens[position])}: ${named(run.top(layer, position).id)}`,
       marks.moved && was !== undefined ? `in place of ${named(was)}` : "",
-      measured(measure, value, before !== null, chosen.name),
+      this.#measured(value),
       marks.settles ? "the answer from here on" : "",
       marks.enters ? `${chosen.name} enters the top ${within}` : "",
     ]
       .filter(Boolean)
       .join(", ");
+  }
+
+  /** A value with its name, as it is read out. */
+  #measured(value: number): string {
+    const { before, measure, chosen } = this.#seen;
+    if (!Number.isFinite(value)) return "";
+    const { said, saidChange } = measureOf(measure);
+    return (before ? saidChange : said)(value, chosen);
   }
 }
 
@@ -119,46 +124,4 @@ export function painterOf(lens: Lens, palette: Palette): LensPainter | null {
     },
     palette,
   );
-}
-
-/** A value with its name, as it is read out. */
-export function measured(
-  measure: Measure,
-  value: number,
-  difference: boolean,
-  chosen: string,
-): string {
-  if (!Number.isFinite(value)) return "";
-  const sign = difference && value > 0 ? "+" : "";
-  const of = difference ? "change of " : "";
-  switch (measure) {
-    case "probability":
-      return `${of}probability ${sign}${share(value)}`;
-    case "log_probability":
-      return `${of}log-probability ${sign}${formatNumber(value)}`;
-    case "rank":
-      return difference
-        ? `${chosen} climbs ${sign}${formatNumber(value)} powers of ten`
-        : `rank of ${chosen} ${formatNumber(value, 7)}`;
-    case "entropy":
-      return `${of}entropy ${sign}${formatNumber(value)} nats`;
-    default:
-      return `${of}KL to the output ${sign}${formatNumber(value)} nats`;
-  }
-}
-
-/** .342 rather than 0.342, and 2.1e−5 where it is small. */
-export function share(value: number): string {
-  const size = Math.abs(value);
-  const minus = value < 0 ? "−" : "";
-  if (size >= 0.9995) return `${minus}${size.toFixed(2)}`;
-  return size >= 0.0005 ? `${minus}${size.toFixed(3).slice(1)}` : formatNumber(value, 2);
-}
-
-/** The text of a cell: its spaces are seen, and bytes stand in brackets. */
-export function cellText(token: Token | undefined): { lead: string; body: string } {
-  if (!token) return { lead: "", body: "" };
-  if (token.fragment) return { lead: "", body: shownText(token) };
-  const { lead, body } = splitLead(token.text);
-  return { lead: "␣".repeat(lead.length), body: shownText({ ...token, text: body }) };
 }

@@ -1,6 +1,7 @@
 import "./row.css";
 import { Memo } from "../ui/memo";
-import { cellText, type LensPainter } from "./painter";
+import type { LensPainter } from "./painter";
+import { cellText } from "./text";
 
 // Flat, and the same while nothing changes in this row: a moving pointer renders two rows, not all.
 interface Props {

@@ -1,7 +1,21 @@
 // One run of the lens, unpacked: what each block would say next at each token.
 
-import { type Packed, unpack } from "../host/packed";
-import type { GridWire } from "./types";
+import { type Packed, unpack } from "../host/arrays";
+/** One run, read after each block: [layer, position, …], the layers ascending. */
+export interface GridWire {
+  layers: number[];
+  ids: Packed;
+  log_probs: Packed;
+  entropy: Packed;
+  kl: Packed;
+  /** For each position the first layer from which the final answer stays the likeliest. */
+  settled: Packed;
+  /** The model's own likeliest next token at each position. */
+  answers: Packed;
+  tracked_log_probs: Packed;
+  /** 0 is the likeliest. */
+  tracked_ranks: Packed;
+}
 
 export interface Candidate {
   id: number;

@@ -1,10 +1,9 @@
 import "./steering.css";
-import { unpack } from "../host/packed";
+import { unpack } from "../host/arrays";
 import { type Bar, Bars } from "./bars";
 import type { Lens } from "./lens";
-import { share } from "./painter";
 import type { LensRun } from "./run";
-import { shownText } from "./text";
+import { share, shownText } from "./text";
 import type { ChangesWire, DirectWire, Ranked, Steering } from "./types";
 import { signed } from "./wrote";
 

@@ -1,14 +1,20 @@
 // The tokens that a lens names, and bytes that make a character together.
 
-import { unpack } from "../host/packed";
-import type { Token } from "../host/types";
-import { visible } from "../ui/format";
-import type { LensTraits } from "./types";
+import { type Packed, unpack } from "../host/arrays";
+import type { Token } from "../host/tokens";
+import { formatNumber, splitLead, visible } from "../ui/format";
+
+export interface VocabularyWire {
+  ids: Packed;
+  texts: string[];
+  /** Ids of tokens that are bytes of a character. */
+  fragments: number[];
+}
 
 /** Every token that the lens names, by id: two that read alike stay two. */
-export function vocabularyOf(wire: LensTraits["vocabulary"]): Map<number, Token> {
+export function vocabularyOf(wire: VocabularyWire | Record<string, never>): Map<number, Token> {
   if (!wire.ids) return new Map();
-  const { ids, texts, fragments } = wire as Exclude<typeof wire, Record<string, never>>;
+  const { ids, texts, fragments } = wire as VocabularyWire;
   const broken = new Set(fragments);
   return new Map(
     Array.from(unpack(ids).values, Number).map((id, at) => [
@@ -47,4 +53,20 @@ function decoded(tokens: readonly Token[]): string {
 export function shownText(token: Token | undefined): string {
   if (!token) return "";
   return visible(token) || "∅";
+}
+
+/** .342 rather than 0.342, and 2.1e−5 where it is small. */
+export function share(value: number): string {
+  const size = Math.abs(value);
+  const minus = value < 0 ? "−" : "";
+  if (size >= 0.9995) return `${minus}${size.toFixed(2)}`;
+  return size >= 0.0005 ? `${minus}${size.toFixed(3).slice(1)}` : formatNumber(value, 2);
+}
+
+/** The text of a cell: its spaces are seen, and bytes stand in brackets. */
+export function cellText(token: Token | undefined): { lead: string; body: string } {
+  if (!token) return { lead: "", body: "" };
+  if (token.fragment) return { lead: "", body: shownText(token) };
+  const { lead, body } = splitLead(token.text);
+  return { lead: "␣".repeat(lead.length), body: shownText({ ...token, text: body }) };
 }

@@ -1,27 +1,13 @@
 // What a logit lens' traits hold.
-import type { TextWire } from "../host/heat_types";
-import type { Packed } from "../host/packed";
-import type { Token } from "../host/types";
 
-export type Measure = "probability" | "log_probability" | "rank" | "entropy" | "kl";
+import type { Packed } from "../host/arrays";
+import type { TextWire, Token } from "../host/tokens";
+import type { Measure } from "./measure";
+import type { GridWire } from "./run";
+import type { VocabularyWire } from "./text";
+
 export type Shows = "baseline" | "steered" | "difference";
 export type Axis = "probability" | "rank";
-
-/** One run, read after each block: [layer, position, …], the layers ascending. */
-export interface GridWire {
-  layers: number[];
-  ids: Packed;
-  log_probs: Packed;
-  entropy: Packed;
-  kl: Packed;
-  /** For each position the first layer from which the final answer stays the likeliest. */
-  settled: Packed;
-  /** The model's own likeliest next token at each position. */
-  answers: Packed;
-  tracked_log_probs: Packed;
-  /** 0 is the likeliest. */
-  tracked_ranks: Packed;
-}
 
 /** Ids with a number each, the largest change first. */
 export interface ChangesWire {
@@ -118,7 +104,7 @@ export interface LensTraits {
   trajectory: Axis;
 
   tokens: TextWire | None;
-  vocabulary: { ids: Packed; texts: string[]; fragments: number[] } | None;
+  vocabulary: VocabularyWire | None;
   baseline: GridWire | None;
   steered: GridWire | None;
   difference: DifferenceWire | None;

@@ -1,5 +1,5 @@
 import "./kl_bars.css";
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
 import { flags } from "../ui/flags";
 import { formatNumber, visible } from "../ui/format";
 import { type Pointing, rovingHandlers } from "../ui/roving";

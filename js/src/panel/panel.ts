@@ -4,17 +4,12 @@ import type { HostModel } from "../host/host";
 import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
 import { batch, computed, signal } from "../host/signals";
 import { Store } from "../host/store";
-import {
-  EMPTY_TRAITS,
-  type Feature,
-  type PanelTraits,
-  type Positions,
-  type Settings,
-} from "../host/types";
 import { Bench } from "../recipe_editor/bench";
 import { searchLocally } from "../recipe_editor/search";
+import type { Feature } from "../recipe_editor/types";
 import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
 import { type Shown, shownResult, shownRun } from "./shown";
+import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings } from "./types";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 

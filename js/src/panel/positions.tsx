@@ -1,10 +1,10 @@
 import "./positions.css";
-import type { PromptToken, Where } from "../host/types";
-import { steeredTokens, toggleToken } from "../recipe_editor/recipe";
+import type { TextToken } from "../host/tokens";
 import { TokenStrip } from "../recipe_editor/token_strip";
 import { plural } from "../ui/format";
 import { Select } from "../ui/select";
 import type { Panel } from "./panel";
+import type { Positions, Where } from "./types";
 
 const CHOICES: [Where, string][] = [
   ["all", "every token"],
@@ -55,11 +55,29 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
   );
 }
 
-function summary(tokens: PromptToken[], steered: boolean[] | null, where: Where): string {
+function summary(tokens: TextToken[], steered: boolean[] | null, where: Where): string {
   if (!tokens.length) return "Write a prompt to see its tokens here.";
   if (!steered)
     return "The steers of this recipe act at different positions, set in code. Choosing here replaces them.";
   const count = steered.filter(Boolean).length;
   const generated = where === "all" || where === "generated" ? ", and every generated one" : "";
   return `${count} of ${plural(tokens.length, "prompt token")} steered${generated}.`;
+}
+
+/** Which prompt tokens are steered; null when the steers differ (a recipe set from code). */
+export function steeredTokens(positions: Positions, tokens: TextToken[]): boolean[] | null {
+  const { where, special } = positions;
+  if (where === "mixed") return null;
+  const chosen = new Set(positions.indices);
+  return tokens.map((token, index) => {
+    if (!special && (token.special || token.template)) return false;
+    return where === "indices" ? chosen.has(index) : where !== "generated";
+  });
+}
+
+/** Flips one token, whatever the rule was: from then on the indices are explicit. */
+export function toggleToken(positions: Positions, tokens: TextToken[], index: number): Positions {
+  const steered = steeredTokens(positions, tokens) ?? tokens.map(() => false);
+  const indices = steered.flatMap((on, at) => (on !== (at === index) ? [at] : []));
+  return { where: "indices", indices, special: true };
 }

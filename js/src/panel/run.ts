@@ -1,6 +1,6 @@
 // A run while it streams. Pure: every message makes a new run.
 import type { StreamMessage } from "../host/rpc";
-import type { Token } from "../host/types";
+import type { Token } from "../host/tokens";
 
 export type Phase = "starting" | "waiting" | "running" | "scoring" | "stopping";
 

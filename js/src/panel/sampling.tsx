@@ -1,8 +1,8 @@
 import "./sampling.css";
-import type { Settings } from "../host/types";
 import { NumberBox } from "../ui/number_box";
 import { Switch } from "../ui/switch";
 import type { Panel } from "./panel";
+import type { Settings } from "./types";
 
 interface Setting {
   name: keyof Settings;

@@ -1,9 +1,11 @@
 // What the columns show: the streaming run, or else the last result. Both in one shape.
 
-import type { Feature, Result, Token } from "../host/types";
+import type { Token } from "../host/tokens";
+import type { Feature } from "../recipe_editor/types";
 import type { Scale } from "../ui/colour";
 import { chooseEnd, corpusEnds } from "../ui/scale_end";
 import type { LiveRun } from "./run";
+import type { Result } from "./types";
 
 export interface ShownRow {
   name: string;

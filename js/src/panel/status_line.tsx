@@ -1,11 +1,11 @@
 import "./status_line.css";
 import { same } from "../host/store";
-import type { Result } from "../host/types";
 import { formatDuration, formatNumber, plural } from "../ui/format";
 import { useEffect, useRef, useState } from "../ui/hooks";
 import type { Panel } from "./panel";
 import type { LiveRun } from "./run";
 import { isResult } from "./shown";
+import type { Result } from "./types";
 
 export const FROZEN = "A frozen copy: open the notebook to generate.";
 const CALM = 400; // ms between two announcements of the same phase

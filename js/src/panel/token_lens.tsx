@@ -1,4 +1,4 @@
-import { renderChild } from "../host/child";
+import type { HostModel } from "../host/host";
 import { useEffect, useRef } from "../ui/hooks";
 import { Pane } from "../ui/pane";
 import type { Panel } from "./panel";
@@ -30,4 +30,24 @@ export function TokenLens({ panel, id, opener }: Props) {
       <div ref={place} />
     </Pane>
   );
+}
+
+/** Another widget of the kernel, whose bundle comes with its model; in a shadow root, since two widgets' sheets must not meet. */
+async function renderChild(
+  host: HostModel,
+  id: string,
+  el: HTMLElement,
+  signal: AbortSignal,
+): Promise<void> {
+  const model = await host.widget_manager?.get_model(id);
+  if (!model) return;
+  const source = new Blob([model.get("_esm") as string], { type: "text/javascript" });
+  const url = URL.createObjectURL(source);
+  const { default: widget } = await import(url);
+  URL.revokeObjectURL(url);
+  const root = el.attachShadow({ mode: "open" });
+  const [style, place] = [document.createElement("style"), document.createElement("div")];
+  style.textContent = model.get("_css") as string;
+  root.append(style, place);
+  if (!signal.aborted) widget().render({ model, el: place, signal });
 }

@@ -1,9 +1,9 @@
 import "./watching.css";
-import type { Feature } from "../host/types";
+import type { Feature } from "../recipe_editor/types";
 import { isClipped } from "../ui/colour";
-import { Legend } from "./legend";
+import { formatNumber } from "../ui/format";
 import type { Panel } from "./panel";
-import type { Shown } from "./shown";
+import type { Colouring, Shown } from "./shown";
 
 const MOST = 200; // options of a select that people still can use
 
@@ -63,6 +63,21 @@ function Group({ name, features }: { name: string; features: Feature[] }) {
         </option>
       ))}
     </optgroup>
+  );
+}
+
+/** The colour scale in words and colours: both ends, the curve, where the end comes from. */
+function Legend({ colouring, clipped }: { colouring: Colouring; clipped: boolean }) {
+  const { scale, source } = colouring;
+  const end = formatNumber(scale.domain);
+  return (
+    <span class="sw-legend sw-num">
+      <span class="ends">{scale.signed ? `−${end}` : "0"}</span>
+      <span class={scale.signed ? "ramp signed" : "ramp"} aria-hidden="true" />
+      <span class="ends">{scale.signed ? `+${end}` : end}</span>
+      <span>{source ? `linear · ${source}` : "linear"}</span>
+      {clipped && <span class="sw-word clipped">beyond</span>}
+    </span>
   );
 }
 

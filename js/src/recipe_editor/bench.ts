@@ -4,9 +4,9 @@ import type { HostModel } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
 import { computed, type ReadonlySignal, signal } from "../host/signals";
 import type { TraitStore } from "../host/store";
-import type { BenchTraits, Feature, Found, Search, Steer } from "../host/types";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";
+import type { BenchTraits, Feature, Found, Search, Steer } from "./types";
 
 /** What makes one bench differ from another. */
 interface Kind {

@@ -1,4 +1,3 @@
-import type { Filters, Sort } from "../host/types";
 import { Button } from "../ui/button";
 import { formatDuration, plural } from "../ui/format";
 import { useState } from "../ui/hooks";
@@ -6,6 +5,7 @@ import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
 import type { Bench } from "./bench";
 import type { Scores as Measured } from "./scores";
+import type { Filters, Sort } from "./types";
 
 const SORTS: [Sort, string][] = [
   ["match", "best match"],

@@ -1,11 +1,12 @@
 // The ways to find features. Each is what its choice says, what its box asks, and what its values are called.
 import type { ComponentType } from "preact";
-import type { Mode, Rank, Search } from "../host/types";
+import { Button } from "../ui/button";
 import { plural } from "../ui/format";
 import { Segmented } from "../ui/segmented";
 import { Switch } from "../ui/switch";
 import type { Bench } from "./bench";
 import { TokenStrip } from "./token_strip";
+import type { Mode, Rank, Search } from "./types";
 
 export interface QueryProps {
   bench: Bench;
@@ -152,6 +153,33 @@ function PromptQuery({ bench, onDown }: QueryProps) {
     </>
   );
 }
+
+/** The features that point the same way as one of them. */
+export const SIMILAR: FindBy = {
+  mode: "similar",
+  text: "similar",
+  asks: "Choose a row in another mode first: then its neighbours by direction are listed here.",
+  head: () => "cosine",
+  Query: ({ bench }) => {
+    const { key } = bench.finder.search.value;
+    const selected = bench.traits.selected.value;
+    const label = (of: string) => bench.feature(of)?.label ?? of;
+    return (
+      <p class="options query" tabIndex={-1}>
+        {key && (
+          <span>
+            Similar to <b>{label(key)}</b>
+          </span>
+        )}
+        {selected && selected !== key && (
+          <Button kind="small" onClick={() => bench.finder.look({ key: selected })}>
+            Similar to {label(selected)}
+          </Button>
+        )}
+      </p>
+    );
+  },
+};
 
 function down(event: KeyboardEvent, act: () => void): void {
   if (event.key !== "ArrowDown") return;

@@ -2,7 +2,8 @@
 import type { Rpc } from "../host/rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "../host/signals";
 import { same, type TraitStore } from "../host/store";
-import { type BenchTraits, type Found, SEARCH, type Search, type Token } from "../host/types";
+import type { Token } from "../host/tokens";
+import { type BenchTraits, type Found, SEARCH, type Search } from "./types";
 
 const PAGE = 100; // rows of one request
 const KEPT = 50; // pages

@@ -1,5 +1,6 @@
 // Edits of a recipe. Pure: every edit makes new steers, since hosts see no change inside an old list.
-import type { Feature, Op, Params, Positions, PromptToken, Steer } from "../host/types";
+
+import type { Feature, Op, Params, Steer } from "./types";
 
 export function newSteer(feature: Feature, ops: Record<string, Op>): Steer {
   const { suggested } = feature;
@@ -32,24 +33,6 @@ function defaults(op: Op | undefined): Params {
   return Object.fromEntries(
     (op?.parameters ?? []).map(({ name, default: value }) => [name, value]),
   );
-}
-
-/** Which prompt tokens are steered; null when the steers differ (a recipe set from code). */
-export function steeredTokens(positions: Positions, tokens: PromptToken[]): boolean[] | null {
-  const { where, special } = positions;
-  if (where === "mixed") return null;
-  const chosen = new Set(positions.indices);
-  return tokens.map((token, index) => {
-    if (!special && (token.special || token.template)) return false;
-    return where === "indices" ? chosen.has(index) : where !== "generated";
-  });
-}
-
-/** Flips one token, whatever the rule was: from then on the indices are explicit. */
-export function toggleToken(positions: Positions, tokens: PromptToken[], index: number): Positions {
-  const steered = steeredTokens(positions, tokens) ?? tokens.map(() => false);
-  const indices = steered.flatMap((on, at) => (on !== (at === index) ? [at] : []));
-  return { where: "indices", indices, special: true };
 }
 
 /** "steering 2 features at block 15" */

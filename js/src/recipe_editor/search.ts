@@ -1,5 +1,5 @@
 // Search by label in what the page holds, for pages without a kernel and for small catalogues.
-import type { Filters, Found, Search } from "../host/types";
+import type { Filters, Found, Search } from "./types";
 
 /** Every word of the query has to be part of the label or the kind, or be the index. */
 export function searchLocally(features: Found[], { query }: Pick<Search, "query">): Found[] {

@@ -1,12 +1,12 @@
 import "./strength_row.css";
-import type { Feature, Op, OpParameter, Readout, Steer } from "../host/types";
 import { Button } from "../ui/button";
 import { formatNumber } from "../ui/format";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
 import { Slider } from "../ui/slider";
-import { meanings, sliderParameter, sliderRange } from "../ui/strength";
 import { Switch } from "../ui/switch";
+import { meanings, sliderParameter, sliderRange } from "./strength";
+import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
 
 interface Props {
   steer: Steer;

@@ -1,11 +1,11 @@
 import "./token_strip.css";
-import type { PromptToken, Token } from "../host/types";
+import type { TextToken, Token } from "../host/tokens";
 import { visible } from "../ui/format";
 import { rovingHandlers } from "../ui/roving";
 
 interface Props {
   label: string;
-  tokens: (Token & Partial<PromptToken>)[];
+  tokens: (Token & Partial<TextToken>)[];
   pressed(index: number): boolean;
   /** The text has changed and the kernel has not tokenised it yet. */
   stale?: boolean;

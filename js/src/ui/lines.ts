@@ -1,5 +1,5 @@
-// Text broken into lines by us, so that only the lines in sight have to exist.
-import type { HeatToken } from "../host/heat_types";
+// Text broken into lines by us, so that only the lines in sight have to exist; and where the keys lead among them.
+import type { HeatToken } from "../host/tokens";
 
 /** A token, or as much of it as stands on one line. */
 export interface Piece {
@@ -120,4 +120,85 @@ function takeWord(tokens: readonly HeatToken[], line: Line): Line {
   for (let at = line.length - 1; at > 0; at--)
     if (mayBreakBefore(tokens, (line[at] as Piece).token)) return line.splice(at);
   return [];
+}
+
+// The numbers stand for what heatmap/row.css adds to the bare text.
+const MARK = 10; // a mark for a line break, a tab or a lone space
+const FRAME = 8; // the outline of a token that does not count
+const CHARACTER = 7.5; // where nothing can be measured
+
+/** How wide tokens are on the screen. */
+export function measureWith(element: Element | null): Measure {
+  const context = document.createElement("canvas").getContext?.("2d");
+  const style = element ? getComputedStyle(element) : null;
+  const widths = new Map<string, number>();
+  const bare = (text: string, font: string) => {
+    if (!context) return text.length * CHARACTER;
+    const key = `${font}\n${text}`;
+    let width = widths.get(key);
+    if (width === undefined) {
+      context.font = font;
+      width = context.measureText(text).width;
+      widths.set(key, width);
+    }
+    return width;
+  };
+  const plain = `400 ${style?.fontSize || "14px"} ${style?.fontFamily || "sans-serif"}`;
+  const mono = `500 10.5px ${style?.getPropertyValue("--mono") || "monospace"}`;
+  return ({ fragment, counted }, text) => {
+    const frame = counted ? 0 : FRAME;
+    if (fragment) return bare(text, mono) + 10 + frame;
+    const marks = text.trim() ? (text.match(/[\n\t\r]/g)?.length ?? 0) : text.length;
+    const letters = marks ? text.replace(text.trim() ? /[\n\t\r]/g : /\s/g, "") : text;
+    return bare(letters, plain) + marks * MARK + frame;
+  };
+}
+
+export interface Move {
+  key: string;
+  ctrl: boolean;
+}
+
+/** The token that a key leads to, or null when the key means nothing here. */
+export function gridMove(
+  { key, ctrl }: Move,
+  from: number,
+  lines: readonly Line[],
+  lineOf: Int32Array,
+  page: number,
+): number | null {
+  const last = lineOf.length - 1;
+  if (last < 0) return null;
+  const row = lineOf[from] ?? 0;
+  const line = lines[row] ?? [];
+  switch (key) {
+    case "ArrowRight":
+      return Math.min(from + 1, last);
+    case "ArrowLeft":
+      return Math.max(from - 1, 0);
+    case "ArrowDown":
+      return vertical(1, from, row, lines);
+    case "ArrowUp":
+      return vertical(-1, from, row, lines);
+    case "PageDown":
+      return vertical(page, from, row, lines);
+    case "PageUp":
+      return vertical(-page, from, row, lines);
+    case "Home":
+      return ctrl ? 0 : (line[0]?.token ?? from);
+    case "End":
+      return ctrl ? last : (line.at(-1)?.token ?? from);
+    default:
+      return null;
+  }
+}
+
+function vertical(by: number, from: number, row: number, lines: readonly Line[]): number {
+  const piece = lines[row]?.find(({ token }) => token === from);
+  const step = Math.sign(by);
+  let target = Math.min(Math.max(row + by, 0), lines.length - 1);
+  // A line that only goes on with the same token is none to stop at.
+  while (lines[target]?.at(-1)?.token === from && lines[target + step]) target += step;
+  const line = lines[target];
+  return piece && line ? nearest(line, piece.x + piece.width / 2) : from;
 }

@@ -1,6 +1,14 @@
 import "./slider.css";
 import { useRef } from "./hooks";
-import type { Range } from "./strength";
+
+export interface Range {
+  min: number;
+  max: number;
+  step: number;
+  /** Where the op changes nothing: the slider fills from here. */
+  neutral: number;
+  suggested: number | null;
+}
 
 interface Props {
   label: string;

@@ -1,5 +1,5 @@
 // What a person has selected with the pointer, as tokens and as exact text.
-import type { HeatToken } from "../host/heat_types";
+import type { HeatToken } from "../host/tokens";
 
 export interface Span {
   first: number;

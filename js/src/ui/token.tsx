@@ -1,5 +1,5 @@
 import "./token.css";
-import type { Token as TokenData } from "../host/types";
+import type { Token as TokenData } from "../host/tokens";
 import { type Palette, paint } from "./colour";
 import { flags } from "./flags";
 import { formatNumber, markOf, splitLead, TURNS, visible } from "./format";

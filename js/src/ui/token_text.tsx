@@ -1,5 +1,5 @@
 import "./token_text.css";
-import type { Token as TokenData } from "../host/types";
+import type { Token as TokenData } from "../host/tokens";
 import type { Palette, Scale } from "./colour";
 import { type Pointing, rovingHandlers } from "./roving";
 import { Token } from "./token";

@@ -1,16 +1,15 @@
 import "./feature_picker.css";
 import type { HostModel } from "../host/host";
 import { Store } from "../host/store";
-import { EMPTY_BENCH } from "../host/types";
 import { Bench } from "../recipe_editor/bench";
 import { FeatureFinder } from "../recipe_editor/feature_finder";
 import { FeatureSort } from "../recipe_editor/feature_sort";
-import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../recipe_editor/find_by";
-import { SIMILAR } from "../recipe_editor/find_similar";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN, SIMILAR } from "../recipe_editor/find_by";
 import { Header } from "../recipe_editor/header";
 import { Recipe } from "../recipe_editor/recipe_region";
 import { Scores } from "../recipe_editor/scores";
 import { findLocally } from "../recipe_editor/search";
+import { EMPTY_BENCH } from "../recipe_editor/types";
 import { Failure } from "../ui/failure";
 import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Card } from "../../src/card/card";
-import { barsOf, placeOf } from "../../src/card/histogram";
 import { inBands, readLines, shownPart, steady } from "../../src/card/lines";
 import { move } from "../../src/card/lines_shown";
+import { barsOf, placeOf } from "../../src/card/numbers";
 import type { Content, LinesWire, LineWire } from "../../src/card/types";
-import { staticModel } from "../../src/host/static_host";
-import { FakeModel } from "../fake_model";
-import { packed } from "../heatmap/examples";
+import { staticModel } from "../../src/widgets/static_host";
+import { packed } from "../examples";
+import { FakeModel } from "../host/fake_model";
 
 /** Lines of words; a token's id is 100 + its place among the distinct words. */
 function wire(lines: (Partial<LineWire> & { words: string[]; values: number[] })[]): LinesWire {

@@ -1,8 +1,8 @@
 // Small heatmaps for tests.
 
-import { encodeArray, type NumberArray } from "../../src/host/arrays";
-import type { Column, HeatToken } from "../../src/host/heat_types";
-import type { Packed } from "../../src/host/packed";
+import type { Column } from "../../src/heatmap/types";
+import type { HeatToken } from "../../src/host/tokens";
+import { packed } from "../examples";
 
 export function column(changes: Partial<Column> = {}): Column {
   return {
@@ -37,12 +37,6 @@ export function heatToken(text: string, changes: Partial<HeatToken> = {}): HeatT
     counted: true,
     ...changes,
   };
-}
-
-export function packed(values: NumberArray, shape: number[] = [values.length]): Packed {
-  const { data, dtype } = encodeArray(values, shape);
-  const bytes = new Uint8Array((data as DataView).buffer);
-  return { data: btoa(String.fromCharCode(...bytes)), dtype, shape };
 }
 
 /** The traits of a heatmap with one row of values for each token. */

@@ -1,15 +1,15 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { staticModel } from "../../src/host/static_host";
+import { describe, expect, it } from "vitest";
+import type { HostModel } from "../../src/host/host";
+import { staticModel } from "../../src/widgets/static_host";
 import tokenHeatmap from "../../src/widgets/token_heatmap";
-import { FakeModel } from "../fake_model";
-import { column, heatState, packed } from "./examples";
+import { packed } from "../examples";
+import { FakeModel } from "../host/fake_model";
+import { button, el, lives, painted, show } from "../page";
+import { column, heatState } from "./examples";
 
 const HOSTILE = '<img src=x onerror="globalThis.hacked=1">';
 const SEA = column({ key: "k1", label: "the sea", index: 1 });
 const FOOD = column({ key: "k2", label: HOSTILE, index: 2 });
-
-let el: HTMLElement;
-let lives: AbortController[];
 
 function state(changes: object = {}) {
   return {
@@ -37,41 +37,20 @@ function state(changes: object = {}) {
 
 const sinkState = () => heatState(["The", " sea"], [[90], [3]], [SEA], [8, 0]);
 
-function mount(model: FakeModel | ReturnType<typeof staticModel>) {
-  const life = new AbortController();
-  lives.push(life);
-  const widget = tokenHeatmap();
-  widget.initialize({ model, signal: life.signal });
-  widget.render({ model, el, signal: life.signal });
-}
+const mount = (model: HostModel) => show(tokenHeatmap, model);
 
-const painted = () => new Promise((resolve) => setTimeout(resolve, 40));
 const cells = () => [...el.querySelectorAll<HTMLElement>("[role=gridcell]")];
-const button = (name: string) =>
-  [...el.querySelectorAll("button")].find(
-    (each) => (each.getAttribute("aria-label") ?? each.textContent) === name,
-  );
 const word = (index: number) => cells()[index]?.querySelector<HTMLElement>(".sw-word");
 const detail = () => el.querySelector("[aria-label=Token]")?.textContent ?? "";
 const point = (index: number) =>
   cells()[index]?.dispatchEvent(new Event("pointerover", { bubbles: true }));
-
-beforeEach(() => {
-  el = document.createElement("div");
-  document.body.append(el);
-  lives = [];
-});
-afterEach(() => {
-  for (const life of lives) life.abort();
-  el.remove();
-});
 
 describe("the heatmap", () => {
   it("leaves nothing on the model or the page when it goes", () => {
     const model = new FakeModel(state());
     mount(model);
     expect(model.listeners).toBeGreaterThan(0);
-    lives[0]?.abort();
+    for (const life of lives) life.abort();
     expect(model.listeners).toBe(0);
     expect(el.childNodes).toHaveLength(0);
   });

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { pool, segment } from "../../src/heatmap/segments";
-import type { Granularity, HeatToken } from "../../src/host/heat_types";
-import { unpack } from "../../src/host/packed";
-import { gridMove } from "../../src/ui/grid_keys";
-import { breakLines, linesOfTokens, type Measure } from "../../src/ui/lines";
+import type { Granularity } from "../../src/heatmap/types";
+import { unpack } from "../../src/host/arrays";
+import type { HeatToken } from "../../src/host/tokens";
+import { breakLines, gridMove, linesOfTokens, type Measure } from "../../src/ui/lines";
 import { exactText, textOf } from "../../src/ui/spans";
-import { heatToken, packed } from "./examples";
+import { packed } from "../examples";
+import { heatToken } from "./examples";
 
 const of = (...texts: string[]) => texts.map((text) => heatToken(text));
 const pieces = (tokens: HeatToken[], granularity: Granularity) => {

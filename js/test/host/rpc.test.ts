@@ -7,7 +7,7 @@ import {
   type RpcOptions,
   type StreamMessage,
 } from "../../src/host/rpc";
-import { FakeModel } from "../fake_model";
+import { FakeModel } from "./fake_model";
 
 let model: FakeModel;
 let life: AbortController;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Store, same } from "../../src/host/store";
-import { FakeModel } from "../fake_model";
+import { FakeModel } from "./fake_model";
 
 let model: FakeModel;
 let life: AbortController;

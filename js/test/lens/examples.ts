@@ -1,20 +1,11 @@
 // A small lens for tests: 4 blocks, 3 tokens, 2 candidates, ids that say where they stand.
-import { encodeArray, type NumberArray } from "../../src/host/arrays";
-import type { Packed } from "../../src/host/packed";
-import type { GridWire, LensTraits } from "../../src/lens/types";
-import { EMPTY_LENS } from "../../src/lens/types";
+
+import type { GridWire } from "../../src/lens/run";
+import { EMPTY_LENS, type LensTraits } from "../../src/lens/types";
+import { packed } from "../examples";
 
 export const LAYERS = [0, 1, 2, 3];
 export const POSITIONS = 3;
-
-export function packed(values: NumberArray, shape: number[]): Packed {
-  const { data, dtype } = encodeArray(values, shape);
-  const bytes = data as DataView;
-  const text = Array.from({ length: bytes.byteLength }, (_, i) =>
-    String.fromCharCode(bytes.getUint8(i)),
-  );
-  return { data: btoa(text.join("")), dtype, shape };
-}
 
 /** The top token of each cell, [layer][position]; the second one is always token 9. */
 export function grid(tops: number[][], top = 0.6, changes: Partial<GridWire> = {}): GridWire {

@@ -1,16 +1,17 @@
 // The lens' logic: what is shown, what is measured, where keys lead, what is asked of the kernel.
 import { describe, expect, it } from "vitest";
 import { Lens } from "../../src/lens/lens";
-import { changeScale, changesOf, scaleOf, valuesOf } from "../../src/lens/measure";
-import { cellText, painterOf, share } from "../../src/lens/painter";
+import { changeScale, changesOf, MEASURES, measureOf } from "../../src/lens/measure";
+import { painterOf } from "../../src/lens/painter";
 import { cellMove, rowAtOrAbove, rowsOf, windowOf } from "../../src/lens/rows";
 import { LensRun } from "../../src/lens/run";
-import { completedText, joinedText } from "../../src/lens/text";
+import { cellText, completedText, joinedText, share } from "../../src/lens/text";
 import { axisEnd, paths, placing, trajectory } from "../../src/lens/trajectory";
 import type { LensTraits } from "../../src/lens/types";
 import { LIGHT } from "../../src/ui/colour";
-import { FakeModel } from "../fake_model";
-import { following, grid, lensTraits, packed, TOPS } from "./examples";
+import { packed } from "../examples";
+import { FakeModel } from "../host/fake_model";
+import { following, grid, lensTraits, TOPS } from "./examples";
 
 const CHOSEN = { id: 5, name: "␣Paris", vocabulary: 1000 };
 
@@ -106,22 +107,22 @@ describe("measures", () => {
   const run = new LensRun(grid(TOPS, 0.6, following()), [5]);
 
   it("say what colours a cell", () => {
-    expect(valuesOf(run, "probability", null)(0, 0)).toBeCloseTo(0.6, 5);
-    expect(valuesOf(run, "log_probability", null)(0, 0)).toBeCloseTo(Math.log(0.6), 5);
-    expect(valuesOf(run, "rank", 5)(3, 0)).toBe(3);
-    expect(valuesOf(run, "rank", null)(3, 0)).toBeNaN();
-    expect(valuesOf(run, "entropy", null)(1, 2)).toBe(5);
-    expect(valuesOf(run, "kl", null)(3, 2)).toBe(0);
+    expect(measureOf("probability").values(run, null)(0, 0)).toBeCloseTo(0.6, 5);
+    expect(measureOf("log_probability").values(run, null)(0, 0)).toBeCloseTo(Math.log(0.6), 5);
+    expect(measureOf("rank").values(run, 5)(3, 0)).toBe(3);
+    expect(measureOf("rank").values(run, null)(3, 0)).toBeNaN();
+    expect(measureOf("entropy").values(run, null)(1, 2)).toBe(5);
+    expect(measureOf("kl").values(run, null)(3, 2)).toBe(0);
   });
 
   it("state both ends of their scale", () => {
-    const rank = scaleOf("rank", [run], CHOSEN);
+    const rank = MEASURES.rank.scale([run], CHOSEN);
     expect([rank.low, rank.high]).toEqual(["1,000", "1"]);
     expect([rank.share(1), rank.share(1000), rank.share(Number.NaN)]).toEqual([1, 0, 0]);
     expect(rank.share(10)).toBeCloseTo(2 / 3, 5);
-    const log = scaleOf("log_probability", [run], CHOSEN);
+    const log = MEASURES.log_probability.scale();
     expect([log.share(0), log.share(-10), log.share(-99)]).toEqual([1, 0, 0]);
-    const entropy = scaleOf("entropy", [run], CHOSEN);
+    const entropy = MEASURES.entropy.scale([run]);
     expect([entropy.high, entropy.share(11)]).toEqual(["11", 1]);
   });
 
@@ -129,10 +130,13 @@ describe("measures", () => {
     const after = new LensRun(grid(TOPS, 0.3, following()), [5]);
     const top = new Float32Array(12).fill(0);
     top[9] = Math.log(0.5);
-    const probability = changesOf(run, after, top, "probability", null);
+    const probability = changesOf("probability", { before: run, after, top }, null);
     expect([probability(0, 0), probability(3, 0)]).toEqual([0, expect.closeTo(-0.3, 5)]);
-    expect(changesOf(run, after, top, "log_probability", null)(3, 0)).toBeCloseTo(Math.log(0.5), 5);
-    expect(changesOf(run, after, top, "rank", 5)(0, 0)).toBe(0);
+    expect(changesOf("log_probability", { before: run, after, top }, null)(3, 0)).toBeCloseTo(
+      Math.log(0.5),
+      5,
+    );
+    expect(changesOf("rank", { before: run, after, top }, 5)(0, 0)).toBe(0);
     const scale = changeScale("probability", probability, run, CHOSEN);
     expect([scale.low, scale.high, scale.share(-0.3)]).toEqual([
       "−0.3",

@@ -1,14 +1,14 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { staticModel } from "../../src/host/static_host";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { HostModel } from "../../src/host/host";
+import { staticModel } from "../../src/widgets/static_host";
 import steeringPanel from "../../src/widgets/steering_panel";
 import { byColumn, feature, OPS, result, token } from "../examples";
-import { FakeModel } from "../fake_model";
+import { FakeModel } from "../host/fake_model";
+import { button, el, lives, named, painted, show } from "../page";
 
 const HOSTILE = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>';
 
 let model: FakeModel;
-let el: HTMLElement;
-let lives: AbortController[];
 
 function state() {
   const sea = feature({ key: "k", label: HOSTILE, max_activation: 10 });
@@ -22,35 +22,12 @@ function state() {
   };
 }
 
-function mount(host: FakeModel | ReturnType<typeof staticModel> = model, views = 1): void {
-  const widget = steeringPanel();
-  const open = () => {
-    const life = new AbortController();
-    lives.push(life);
-    return life.signal;
-  };
-  widget.initialize({ model: host, signal: open() });
-  for (let view = 0; view < views; view++) widget.render({ model: host, el, signal: open() });
-}
+const mount = (host: HostModel = model, views = 1) => show(steeringPanel, host, views);
 
-const named = (name: string) =>
-  [...el.querySelectorAll<HTMLElement>("[aria-label]")].find(
-    (candidate) => candidate.getAttribute("aria-label") === name,
-  );
-const button = (text: string) =>
-  [...el.querySelectorAll("button")].find((candidate) => candidate.textContent === text);
-const painted = () => new Promise((resolve) => setTimeout(resolve, 30));
 const status = () => el.querySelector("[role=status]")?.textContent;
 
 beforeEach(() => {
   model = new FakeModel(state());
-  el = document.createElement("div");
-  document.body.append(el);
-  lives = [];
-});
-afterEach(() => {
-  for (const life of lives) life.abort();
-  el.remove();
 });
 
 describe("the panel", () => {

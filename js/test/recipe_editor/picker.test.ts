@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { staticModel } from "../../src/host/static_host";
-import { type Found, SEARCH } from "../../src/host/types";
+import { describe, expect, it, vi } from "vitest";
+import { type Found, SEARCH } from "../../src/recipe_editor/types";
 import featurePicker from "../../src/widgets/feature_picker";
+import { staticModel } from "../../src/widgets/static_host";
 import { byColumn, feature, OPS, token } from "../examples";
-import { FakeModel } from "../fake_model";
+import { FakeModel } from "../host/fake_model";
+import { all, button, el, lives, named, painted, show } from "../page";
 
 const BARS = Array.from({ length: 12 }, (_, bar) => 64 - 5 * bar);
 const LABELLED = { labelled: 3, has_density: true, has_histogram: true };
@@ -23,8 +24,6 @@ const SMALL = [
 ];
 
 let model: FakeModel;
-let el: HTMLElement;
-let lives: AbortController[];
 
 function mount(values: Record<string, unknown> = {}, views = 1, frozen = false): void {
   const state = {
@@ -34,28 +33,12 @@ function mount(values: Record<string, unknown> = {}, views = 1, frozen = false):
     ...values,
   };
   model = new FakeModel(state);
-  const host = frozen ? staticModel(state) : model;
-  const widget = featurePicker();
-  const open = () => {
-    const life = new AbortController();
-    lives.push(life);
-    return life.signal;
-  };
-  widget.initialize({ model: host, signal: open() });
-  for (let view = 0; view < views; view++) widget.render({ model: host, el, signal: open() });
+  show(featurePicker, frozen ? staticModel(state) : model, views);
 }
 
 const large = (total = 1_000_000) => ({
   catalogue: { features: SMALL, total, complete: false },
 });
-const painted = (wait = 40) => new Promise((resolve) => setTimeout(resolve, wait));
-const all = (name: string) =>
-  [...el.querySelectorAll<HTMLElement>("[aria-label]")].filter(
-    (each) => each.getAttribute("aria-label") === name,
-  );
-const named = <Kind extends HTMLElement = HTMLElement>(name: string) => all(name)[0] as Kind;
-const button = (text: string) =>
-  [...el.querySelectorAll("button")].find((each) => each.textContent === text);
 const rows = () => [...el.querySelectorAll<HTMLElement>(".sw-features .row")];
 const labels = () => rows().map((row) => row.querySelector(".label")?.textContent);
 const radio = (text: string) => {
@@ -80,16 +63,6 @@ const answers = async (
 };
 const press = (key: string) =>
   document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-
-beforeEach(() => {
-  el = document.createElement("div");
-  document.body.append(el);
-  lives = [];
-});
-afterEach(() => {
-  for (const life of lives) life.abort();
-  el.remove();
-});
 
 describe("a small catalogue", () => {
   it("is searched without the kernel: words, kind, index", async () => {

@@ -1,16 +1,8 @@
 // What a strength slider spans, and what its value means.
 
-import type { Feature, Op, OpParameter, Readout, Steer } from "../host/types";
-import { formatNumber, formatPercent } from "./format";
-
-export interface Range {
-  min: number;
-  max: number;
-  step: number;
-  /** Where the op changes nothing: the slider fills from here. */
-  neutral: number;
-  suggested: number | null;
-}
+import { formatNumber, formatPercent } from "../ui/format";
+import type { Range } from "../ui/slider";
+import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
 
 /** The parameter that the slider moves: the first one that has to have a value. */
 export function sliderParameter(op: Op | undefined): OpParameter | undefined {

@@ -1,4 +1,4 @@
-import type { HostModel } from "../src/host/host";
+import type { HostModel } from "../../src/host/host";
 
 type Callback = (...args: never[]) => void;
 

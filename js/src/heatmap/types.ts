@@ -1,6 +1,6 @@
 // What a token heatmap's traits hold.
-import type { Packed } from "./packed";
-import type { Token } from "./types";
+import type { Packed } from "../host/arrays";
+import type { TextWire } from "../host/tokens";
 
 export type Granularity = "tokens" | "words" | "sentences" | "lines";
 export type Pooling = "max" | "mean";
@@ -25,37 +25,6 @@ export interface Column {
   corpus: string | null;
   /** The largest size of its values at the tokens that count. */
   largest: number;
-}
-
-export interface TextWire {
-  texts: string[];
-  ids: Packed | null;
-  /** A byte of bits for each token, see FLAGS. */
-  flags: Packed;
-}
-
-export const FLAGS = {
-  fragment: 1,
-  special: 2,
-  template: 4,
-  sink: 8,
-  leftOut: 16,
-  generated: 32,
-  word: 64,
-  sentence: 128,
-} as const;
-
-export interface HeatToken extends Token {
-  special: boolean;
-  template: boolean;
-  sink: boolean;
-  /** The model wrote it. */
-  generated?: boolean;
-  /** A word, a sentence begins here. */
-  word?: boolean;
-  sentence?: boolean;
-  /** Its value counts: it can be coloured, and takes part in words and lines. */
-  counted: boolean;
 }
 
 export interface FoundFeature {

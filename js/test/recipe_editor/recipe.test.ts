@@ -1,17 +1,14 @@
 import { describe, expect, it } from "vitest";
-import type { Positions } from "../src/host/types";
-import { applyMessage, applyWholeText, startRun } from "../src/panel/run";
+import { describeRecipe, newSteer, withOp } from "../../src/recipe_editor/recipe";
+import { searchLocally } from "../../src/recipe_editor/search";
 import {
-  describeRecipe,
-  newSteer,
-  steeredTokens,
-  toggleToken,
-  withOp,
-} from "../src/recipe_editor/recipe";
-import { searchLocally } from "../src/recipe_editor/search";
-import { formatNumber, splitLead, visible } from "../src/ui/format";
-import { meanings, niceStep, sliderParameter, sliderRange, timesMaximum } from "../src/ui/strength";
-import { feature, OPS, opOf, promptToken, token } from "./examples";
+  meanings,
+  niceStep,
+  sliderParameter,
+  sliderRange,
+  timesMaximum,
+} from "../../src/recipe_editor/strength";
+import { feature, OPS, opOf } from "../examples";
 
 describe("feature search", () => {
   const features = [
@@ -132,92 +129,5 @@ describe("the recipe", () => {
     expect(describe_(steer("a", false))).toBe("not steering");
     expect(describe_(steer("a"))).toBe("steering 1 feature at block 15");
     expect(describe_(steer("a"), steer("b"))).toBe("steering 2 features at blocks 8, 15");
-  });
-});
-
-describe("positions", () => {
-  const tokens = [promptToken("<s>", { special: true }), promptToken("Hi"), promptToken("!")];
-
-  it("leave out special and template tokens on demand", () => {
-    const all: Positions = { where: "all", indices: [], special: true };
-    expect(steeredTokens(all, tokens)).toEqual([true, true, true]);
-    expect(steeredTokens({ ...all, special: false }, tokens)).toEqual([false, true, true]);
-    expect(steeredTokens({ ...all, where: "generated" }, tokens)).toEqual([false, false, false]);
-    expect(steeredTokens({ ...all, where: "mixed" }, tokens)).toBeNull();
-  });
-
-  it("become explicit when a token is clicked, and show just what was clicked", () => {
-    const rule: Positions = { where: "prompt", indices: [], special: false };
-    const once = toggleToken(rule, tokens, 2);
-    expect(once).toEqual({ where: "indices", indices: [1], special: true });
-    expect(steeredTokens(toggleToken(once, tokens, 0), tokens)).toEqual([true, true, false]);
-  });
-});
-
-describe("a run", () => {
-  const delta = (start: number, text: string) => ({
-    type: "delta" as const,
-    id: "r",
-    seq: 0,
-    rows: [{ row: 1, start, tokens: [token(text)] }],
-    watched: [{ row: 1, start, values: [start] }],
-    divergence: null,
-  });
-
-  it("grows by deltas, which may come twice", () => {
-    let { run } = applyMessage(startRun(8), delta(0, "a"));
-    ({ run } = applyMessage(run, delta(1, "b")));
-    ({ run } = applyMessage(run, delta(1, "b")));
-    expect(run.rows[1]?.tokens.map(({ text }) => text)).toEqual(["a", "b"]);
-    expect(run.rows[1]?.watched).toEqual([0, 1]);
-    expect(run.phase).toBe("running");
-  });
-
-  it("notices a delta beyond its end and is whole again after a resync", () => {
-    const { run, gap } = applyMessage(startRun(8), delta(2, "c"));
-    expect(gap).toBe(true);
-    expect(run.rows[1]?.tokens).toEqual([]);
-    const whole = applyWholeText(run, {
-      rows: [{ tokens: [] }, { tokens: [token("a"), token("b"), token("c")], watched: [1, 2, 3] }],
-    });
-    expect(applyMessage(whole, delta(3, "d")).run.rows[1]?.tokens).toHaveLength(4);
-  });
-
-  it("keeps saying that it stops", () => {
-    const run = { ...startRun(8), phase: "stopping" as const };
-    const progress = {
-      type: "progress" as const,
-      id: "r",
-      seq: 0,
-      state: "running",
-      done: 3,
-      total: 8,
-    };
-    expect(applyMessage(run, progress).run).toMatchObject({ phase: "stopping", done: 3 });
-  });
-});
-
-describe("text for people", () => {
-  it("shows whitespace and fragments", () => {
-    expect(visible({ text: " a\n\tb" })).toBe("␣a⏎⇥b");
-    expect(visible({ text: "E2 9C", fragment: true })).toBe("‹E2 9C›");
-  });
-
-  it("leaves leading spaces out of the coloured part, but not a token of spaces", () => {
-    expect(splitLead("  sea")).toEqual({ lead: "  ", body: "sea" });
-    expect(splitLead("  ")).toEqual({ lead: "", body: "  " });
-    expect(splitLead("\nsea")).toEqual({ lead: "", body: "\nsea" });
-  });
-
-  it("writes numbers with three digits and a real minus", () => {
-    expect([62, 18.44, -0.351, 1234.5, 0, 0.00042].map((value) => formatNumber(value))).toEqual([
-      "62",
-      "18.4",
-      "−0.351",
-      "1,230",
-      "0",
-      "4.2e−4",
-    ]);
-    expect(formatNumber(null)).toBe("–");
   });
 });

@@ -1,4 +1,6 @@
-// The contract with the kernel: what travels in traits. Messages are in rpc.ts.
+// What the traits of the picker and the panel hold, as far as they have them in common.
+
+import type { Token } from "../host/tokens";
 
 export type Params = Record<string, number | null>;
 
@@ -142,85 +144,11 @@ export interface Steer {
   control?: { seed: number } | null;
 }
 
-export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
-
-export interface Positions {
-  where: Where;
-  indices: number[];
-  special: boolean;
-}
-
-export interface Settings {
-  temperature: number;
-  top_p: number;
-  top_k: number;
-  frequency_penalty: number;
-  max_new_tokens: number;
-  seed: number;
-}
-
 export interface Readout {
   ratio: number | null;
   asked: number | null;
   achieved: number | null;
   note: string;
-}
-
-export interface Token {
-  id: number;
-  /** Exact decoded text; for a fragment, its bytes in hex ("E2 9C"). */
-  text: string;
-  fragment: boolean;
-}
-
-export interface PromptToken extends Token {
-  special: boolean;
-  template: boolean;
-  sink: boolean;
-}
-
-export interface PromptTokens {
-  tokens: PromptToken[];
-  prompt: string;
-  chat: boolean;
-}
-
-export interface Row {
-  name: string;
-  tokens: Token[];
-  text: string;
-  ended: "eos" | "length" | "stopped";
-  watched: (number | null)[];
-}
-
-export interface Watched {
-  key: string;
-  label: string;
-  domain: number;
-  domain_source: string;
-}
-
-export interface Result {
-  rows: Row[];
-  divergence: number | null;
-  kl: number[] | null;
-  kl_floor: number | null;
-  surprise: number[] | null;
-  watched: Watched | null;
-  settings: Settings;
-  prompt: string;
-  chat: boolean;
-  recipe: string;
-  tokens_per_second: number;
-  seconds: number;
-  /** What was asked, so that the panel can say when its controls have moved on. */
-  steers?: Steer[];
-  positions?: Positions;
-}
-
-export interface Status {
-  state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
-  message: string;
 }
 
 /** What the picker and the panel have in common. */
@@ -240,18 +168,6 @@ export interface BenchTraits {
   recipe_json: string;
   snippet: string;
   provenance: Record<string, string>;
-}
-
-export interface PanelTraits extends BenchTraits {
-  chat: boolean;
-  settings: Settings;
-  positions: Positions;
-  watched: string;
-  prompt_tokens: PromptTokens;
-  result: Result | Record<string, never>;
-  /** Id of the model that shows a generated token's lens; empty where none is open. */
-  lens: string;
-  status: Status;
 }
 
 /** The traits as they stand before the kernel has said anything. */
@@ -276,23 +192,4 @@ export const EMPTY_BENCH: BenchTraits = {
   recipe_json: "",
   snippet: "",
   provenance: {},
-};
-
-export const EMPTY_TRAITS: PanelTraits = {
-  ...EMPTY_BENCH,
-  chat: false,
-  settings: {
-    temperature: 0.7,
-    top_p: 1,
-    top_k: 50,
-    frequency_penalty: 0,
-    max_new_tokens: 64,
-    seed: 0,
-  },
-  positions: { where: "all", indices: [], special: true },
-  watched: "",
-  prompt_tokens: { tokens: [], prompt: "", chat: false },
-  result: {},
-  lens: "",
-  status: { state: "idle", message: "" },
 };
