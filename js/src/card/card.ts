@@ -1,10 +1,10 @@
 // A feature card's state: traits, what follows from them, and what a user can do. One per model.
 
+import { computed, signal } from "@preact/signals";
 import type { HeatScale } from "../heatmap/colour";
 import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
-import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
 import { chooseEnd, type End } from "../ui/scale_end";
 import { readLines } from "./lines";

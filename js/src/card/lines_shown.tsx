@@ -1,7 +1,7 @@
 import "../ui/token.css";
 import "./lines_shown.css";
 import type { ComponentChildren } from "preact";
-import { useLayoutEffect, useRef, useState } from "../ui/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Card } from "./card";
 import { CardLineRow, type LinePaint } from "./line";
 import { type CardLine, shownPart } from "./lines";

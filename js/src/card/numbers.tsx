@@ -1,6 +1,6 @@
 import "./numbers.css";
+import { useState } from "preact/hooks";
 import { formatNumber, formatPercent, plural } from "../ui/format";
-import { useState } from "../ui/hooks";
 import type { Card } from "./card";
 import type { Content } from "./types";
 

@@ -1,7 +1,7 @@
 import "./silent.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { formatNumber, formatPercent } from "../ui/format";
-import { useState } from "../ui/hooks";
 import type { Card } from "./card";
 import type { LinePaint } from "./line";
 import type { CardLine } from "./lines";

@@ -1,7 +1,7 @@
 import "./tip.css";
-import { type Signal, signal } from "../host/signals";
+import { type Signal, signal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { formatNumber, visible } from "../ui/format";
-import { useLayoutEffect, useRef } from "../ui/hooks";
 import type { CardToken } from "./lines";
 
 export interface Told {

@@ -1,7 +1,8 @@
 import "./verdict.css";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { download } from "../ui/download";
-import { useEffect, useId, useState } from "../ui/hooks";
+import { useId } from "../ui/use_id";
 import type { Card } from "./card";
 
 const STARS = [1, 2, 3, 4, 5];
@@ -91,7 +92,7 @@ interface TextProps {
 /** Saved when it is left, or with Enter. */
 function Text({ name, placeholder, value, frozen, long, onText }: TextProps) {
   const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
+  useLayoutEffect(() => setText(value), [value]);
   const save = () => text !== value && onText(text);
   const shared = {
     class: "sw-field",

@@ -15,7 +15,7 @@ export interface HeatScale extends End {
 const FAINT = 0.02; // below this share of the scale a token stays bare
 const OWN_INK = 0.15; // from here on the theme's ink gives way to black or white
 
-/** The kernel chooses in the same way for JSON (heat_columns.py). */
+/** The kernel chooses in the same way for JSON. */
 export function scaleOf(column: Column, domain: Domain, curve: Curve): HeatScale {
   return { ...endOf(column, domain), signed: column.signed, curve };
 }

@@ -1,5 +1,5 @@
 import "./grid.css";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "../ui/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { breakLines, gridMove, linesOfTokens, measureWith } from "../ui/lines";
 import { indexOf, letDragSelect } from "../ui/roving";
 import { exactText, selectedSpan, textOf } from "../ui/spans";
@@ -7,7 +7,7 @@ import type { Heatmap } from "./heatmap";
 import { LANE, type Painter } from "./painter";
 import { HeatRow } from "./row";
 
-const LINE = 27; // px, as in heat_grid.css
+const LINE = 27; // px, as in grid.css
 const AHEAD = 8; // lines drawn outside the window
 const EDGE = 30; // px at the sides, with the scroll bar
 
@@ -62,7 +62,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
       ?.querySelector<HTMLElement>(`[data-index="${current}"][data-start="0"]`)
       ?.focus({ preventScroll: true });
   });
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wanted) return;
     reveal(wanted.token);
     setStop(wanted.token);

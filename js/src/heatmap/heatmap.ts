@@ -1,9 +1,9 @@
 // A token heatmap's state: traits, what follows from them, and what a user can do. One per model.
 
+import { computed, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
-import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
 import { FLAGS, type HeatToken, type TextWire, textTokens } from "../host/tokens";
 import { type HeatScale, isBeyond, scaleOf } from "./colour";

@@ -1,7 +1,7 @@
 // Signals that follow a model's traits. One store per model, shared by all of its views.
 
+import { signal as createSignal, type Signal } from "@preact/signals";
 import { type HostModel, listen } from "./host";
-import { signal as createSignal, type Signal } from "./signals";
 
 const SETTLE = 400; // ms after the last local edit during which the kernel's word on that trait is held back
 

@@ -1,6 +1,6 @@
 import "./find.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
-import { useState } from "../ui/hooks";
 import type { Lens } from "./lens";
 import { shownText } from "./text";
 

@@ -1,5 +1,5 @@
 import "./grid.css";
-import { useLayoutEffect, useRef, useState } from "../ui/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { LensHeads } from "./heads";
 import type { Cell, Lens } from "./lens";
 import type { LensPainter } from "./painter";

@@ -1,9 +1,9 @@
 // A logit lens' state: traits, what follows from them, and what a user can do. One per model.
 
+import { computed, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
 import type { HostModel } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
-import { computed, signal } from "../host/signals";
 import { Store } from "../host/store";
 import type { Token } from "../host/tokens";
 import { textTokens } from "../host/tokens";

@@ -1,7 +1,7 @@
 import "./wrote.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { formatNumber } from "../ui/format";
-import { useState } from "../ui/hooks";
 import { Bars } from "./bars";
 import type { Lens } from "./lens";
 import { shownText } from "./text";

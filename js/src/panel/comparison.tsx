@@ -1,10 +1,10 @@
 import "./comparison.css";
 import type { Ref } from "preact";
+import { useRef, useState } from "preact/hooks";
 import { same } from "../host/store";
 import { Button } from "../ui/button";
 import type { Palette } from "../ui/colour";
 import { formatNumber, formatPercent, visible } from "../ui/format";
-import { useRef, useState } from "../ui/hooks";
 import { TokenText } from "../ui/token_text";
 import { differenceText, KlBars } from "./kl_bars";
 import type { Panel } from "./panel";

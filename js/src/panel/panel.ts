@@ -1,8 +1,8 @@
 // The steering panel's state: traits, the run that is streaming, and what a user can do. One per model.
 
+import { batch, computed, signal } from "@preact/signals";
 import type { HostModel } from "../host/host";
 import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
-import { batch, computed, signal } from "../host/signals";
 import { Store } from "../host/store";
 import { Bench } from "../recipe_editor/bench";
 import { searchLocally } from "../recipe_editor/search";

@@ -85,7 +85,7 @@ export function isResult(result: Result | Record<string, never>): result is Resu
   return Array.isArray(result.rows);
 }
 
-/** As the kernel chooses once the run has ended (panel_run.py). */
+/** As the kernel chooses once the run has ended. */
 function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
   const { key, label, p995_activation, max_activation, max_activation_of } = feature;
   const known = corpusEnds({

@@ -1,7 +1,7 @@
 import "./status_line.css";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { same } from "../host/store";
 import { formatDuration, formatNumber, plural } from "../ui/format";
-import { useEffect, useRef, useState } from "../ui/hooks";
 import type { Panel } from "./panel";
 import type { LiveRun } from "./run";
 import { isResult } from "./shown";

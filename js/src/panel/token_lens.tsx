@@ -1,5 +1,5 @@
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { HostModel } from "../host/host";
-import { useEffect, useRef } from "../ui/hooks";
 import { Pane } from "../ui/pane";
 import type { Panel } from "./panel";
 
@@ -14,7 +14,7 @@ interface Props {
 /** The logit lens of a generated token: a widget of its own, which the kernel made for it. */
 export function TokenLens({ panel, id, opener }: Props) {
   const place = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const life = new AbortController();
     renderChild(panel.model, id, place.current as HTMLElement, life.signal).catch((error) =>
       panel.fail(error),

@@ -1,8 +1,8 @@
 // What the picker and the panel have in common: traits, a search, a recipe and its edits. One per model.
 
+import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { HostModel } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
-import { computed, type ReadonlySignal, signal } from "../host/signals";
 import type { TraitStore } from "../host/store";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";

@@ -1,8 +1,8 @@
 import "./feature_finder.css";
 import type { ComponentChildren } from "preact";
+import { useRef } from "preact/hooks";
 import { Failure } from "../ui/failure";
 import { formatNumber, plural } from "../ui/format";
-import { useRef } from "../ui/hooks";
 import { Segmented } from "../ui/segmented";
 import type { Bench } from "./bench";
 import { FeatureList } from "./feature_list";

@@ -1,5 +1,5 @@
 import "./feature_list.css";
-import { useEffect, useRef, useState } from "../ui/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { indexOf, moveTo } from "../ui/roving";
 import { barHeight, follow, type Place, placeAt, ROW, rowsAt } from "../ui/scroll";
 import type { Bench } from "./bench";
@@ -52,7 +52,7 @@ export function FeatureList({ bench, answer, head, rows, landing, onLeave }: Pro
     wanted.current = "";
     found.focus({ preventScroll: true });
   };
-  useEffect(focusWanted); // the row may have to be drawn first
+  useLayoutEffect(focusWanted); // the row may have to be drawn first
 
   const keys = (event: KeyboardEvent) => {
     const index = indexOf(event);
@@ -123,7 +123,7 @@ function usePlace(list: { current: HTMLElement | null }, count: number, view: nu
     list.current.scrollTop = next.bar;
     move({ top: next.top, bar: list.current.scrollTop });
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = list.current;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const scrolled = () => {

@@ -1,6 +1,6 @@
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { formatDuration, plural } from "../ui/format";
-import { useState } from "../ui/hooks";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
 import type { Bench } from "./bench";

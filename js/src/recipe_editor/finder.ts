@@ -1,6 +1,7 @@
 // Finds features: in the page where it holds them all, page by page in the kernel otherwise. One per model.
+
+import { computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Rpc } from "../host/rpc";
-import { computed, effect, type ReadonlySignal, type Signal, signal } from "../host/signals";
 import { same, type TraitStore } from "../host/store";
 import type { Token } from "../host/tokens";
 import { type BenchTraits, type Found, SEARCH, type Search } from "./types";

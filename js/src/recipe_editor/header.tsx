@@ -1,6 +1,6 @@
 import "../ui/header.css";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../ui/button";
-import { useEffect, useRef, useState } from "../ui/hooks";
 import { Pane } from "../ui/pane";
 import { SaveButton } from "../ui/save_button";
 import type { Bench } from "./bench";
@@ -74,7 +74,7 @@ interface PaneProps {
 function TextPane({ title, copy, text, onClose }: PaneProps) {
   const code = useRef<HTMLPreElement>(null);
   const [copied, setCopied] = useState(false);
-  useEffect(() => setCopied(false), [text]);
+  useLayoutEffect(() => setCopied(false), [text]);
   const button = (
     <Button
       kind="small"

@@ -1,7 +1,7 @@
 // Output scores: measured on demand, a batch of features at a time.
 
+import { signal } from "@preact/signals";
 import type { Rpc, StreamMessage } from "../host/rpc";
-import { signal } from "../host/signals";
 import type { Finder } from "./finder";
 
 const BATCH = 100; // features of one request

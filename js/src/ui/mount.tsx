@@ -1,9 +1,8 @@
 // A widget's entry, and what its outermost element does: the class its styles hang on, the theme, and its keys to itself.
 import "./base.css";
-import "./hooks";
+import type { ReadonlySignal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
 import { type HostModel, lifetime } from "../host/host";
-import type { ReadonlySignal } from "../host/signals";
 import { type Theme, watchTheme } from "./theme";
 
 interface Given {

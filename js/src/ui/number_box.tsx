@@ -1,5 +1,5 @@
 import "./number_box.css";
-import { useRef } from "./hooks";
+import { useRef } from "preact/hooks";
 
 interface Props {
   label: string;

@@ -1,7 +1,7 @@
 import "./pane.css";
 import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "./button";
-import { useEffect, useRef } from "./hooks";
 
 interface Props {
   title: string;
@@ -19,7 +19,7 @@ interface Props {
 export function Pane({ title, role, tools, onClose, children }: Props) {
   const pane = useRef<HTMLElement>(null);
   // A region may have been opened from code, or in another view, while someone types elsewhere.
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (role === "dialog") pane.current?.focus({ preventScroll: true });
   }, []);
   return (

@@ -1,6 +1,6 @@
+import { useState } from "preact/hooks";
 import { Button } from "./button";
 import { download } from "./download";
-import { useState } from "./hooks";
 
 interface Props {
   from: {

@@ -1,7 +1,7 @@
 // Where a list of rows of one height stands, however long it is. Browsers end elements at 8 to 33 million px (17.8
 // in Firefox; in Chrome less by the pixel ratio): beyond that the scroll bar is shorter than the list.
 
-export const ROW = 30; // px, as in feature_list.css
+export const ROW = 30; // px, as in recipe_editor/feature_list.css
 const TALLEST = 8_000_000; // px
 
 export interface Place {

@@ -1,5 +1,5 @@
 import "./segmented.css";
-import { useId } from "./hooks";
+import { useId } from "./use_id";
 
 interface Props<Value extends string> {
   label: string;

@@ -1,5 +1,5 @@
 import "./slider.css";
-import { useRef } from "./hooks";
+import { useRef } from "preact/hooks";
 
 export interface Range {
   min: number;

@@ -1,6 +1,6 @@
 // Light or dark as the host is, followed for as long as the view lives.
 
-import { type ReadonlySignal, signal } from "../host/signals";
+import { type ReadonlySignal, signal } from "@preact/signals";
 import { DARK, LIGHT, type Palette, parseRgb } from "./colour";
 
 export interface Theme {

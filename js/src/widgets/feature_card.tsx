@@ -1,4 +1,5 @@
 import "./feature_card.css";
+import { useLayoutEffect, useMemo } from "preact/hooks";
 import { Card } from "../card/card";
 import { CardExamples } from "../card/examples";
 import { CardHeader } from "../card/header";
@@ -9,7 +10,6 @@ import { CardSilent } from "../card/silent";
 import { Tip, TipBox } from "../card/tip";
 import { CardVerdict } from "../card/verdict";
 import { Failure } from "../ui/failure";
-import { useLayoutEffect, useMemo } from "../ui/hooks";
 import { featureHues } from "../ui/hues";
 import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";

@@ -1,4 +1,6 @@
 import "./logit_lens.css";
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
 import { LensChart } from "../lens/chart";
 import { LensDetail } from "../lens/detail";
 import { LensFind } from "../lens/find";
@@ -11,7 +13,6 @@ import { LensPrompt } from "../lens/prompt";
 import { LensSteering } from "../lens/steering";
 import { LensWrote } from "../lens/wrote";
 import { Failure } from "../ui/failure";
-import { useComputed, useMemo } from "../ui/hooks";
 import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";
 

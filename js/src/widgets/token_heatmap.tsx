@@ -1,4 +1,7 @@
 import "./token_heatmap.css";
+import type { ReadonlySignal } from "@preact/signals";
+import { useComputed } from "@preact/signals";
+import { useMemo, useState } from "preact/hooks";
 import { HeatControls } from "../heatmap/controls";
 import { HeatDetail } from "../heatmap/detail";
 import { HeatGrid } from "../heatmap/grid";
@@ -7,9 +10,7 @@ import { Heatmap } from "../heatmap/heatmap";
 import { HeatLegend } from "../heatmap/legend";
 import { Painter } from "../heatmap/painter";
 import { Found, Pinned, SelectionBar } from "../heatmap/selection";
-import type { ReadonlySignal } from "../host/signals";
 import { Failure } from "../ui/failure";
-import { useComputed, useMemo, useState } from "../ui/hooks";
 import { featureHues } from "../ui/hues";
 import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";

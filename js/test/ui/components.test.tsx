@@ -1,7 +1,10 @@
+// What the widgets rely on in Preact, its hooks and its signals.
+
+import { signal, useComputed } from "@preact/signals";
 import { h, render } from "preact";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { signal } from "../../src/host/signals";
-import { useComputed, useEffect, useId, useMemo, useRef, useState } from "../../src/ui/hooks";
+import { useId } from "../../src/ui/use_id";
 
 let root: HTMLElement;
 const painted = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -85,13 +88,15 @@ describe("hooks", () => {
     expect(kept.size).toBe(2);
   });
 
-  it("run effects after the render when something they need changes, and clean up", async () => {
+  it("run layout effects with the render when something they need changes, and clean up", async () => {
     const log: string[] = [];
     const One = ({ name }: { name: string }) => {
       const element = useRef<HTMLElement>(null);
-      useEffect(() => {
+      useLayoutEffect(() => {
         log.push(`in ${name} ${element.current?.tagName}`);
-        return () => log.push(`out ${name}`);
+        return () => {
+          log.push(`out ${name}`);
+        };
       }, [name]);
       return h("b", { ref: element });
     };
