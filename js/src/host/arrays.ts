@@ -83,7 +83,7 @@ function fromHalf(bytes: Uint8Array<ArrayBufferLike>): Float32Array {
   return Float32Array.from(view("uint16", bytes) as Uint16Array, halfToNumber);
 }
 
-/** An array inside a trait: its bytes are base64 text, since JupyterLab drops binary buffers when it saves a notebook. */
+/** An array in a trait: its bytes are base64 text, since JupyterLab drops binary buffers when it saves a notebook. */
 export interface Packed {
   data: string;
   dtype: string;

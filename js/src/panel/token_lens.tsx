@@ -32,7 +32,7 @@ export function TokenLens({ panel, id, opener }: Props) {
   );
 }
 
-/** Another widget of the kernel, whose bundle comes with its model; in a shadow root, since two widgets' sheets must not meet. */
+/** Another widget of the kernel: its bundle comes with its model, and its sheet stays in a shadow root of its own. */
 async function renderChild(
   host: HostModel,
   id: string,

@@ -1,4 +1,4 @@
-// A widget's entry, and what its outermost element does: the class its styles hang on, the theme, and its keys to itself.
+// A widget's entry, and what its outermost element does: the class its styles hang on, the theme, keys to itself.
 import "./base.css";
 import type { ReadonlySignal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
