@@ -1,4 +1,7 @@
-import type { Feature, Op, OpParameter, PromptToken, Result, Token } from "../src/lib/types";
+import { encodeArray, type NumberArray, type Packed } from "../src/host/arrays";
+import type { TextToken, Token } from "../src/host/tokens";
+import type { Result } from "../src/panel/types";
+import type { Feature, Op, OpParameter } from "../src/recipe_editor/types";
 
 export function feature(over: Partial<Feature>): Feature {
   return {
@@ -55,7 +58,7 @@ export function token(text: string): Token {
   return { id: 1, text, fragment: false };
 }
 
-export function promptToken(text: string, over: Partial<PromptToken> = {}): PromptToken {
+export function promptToken(text: string, over: Partial<TextToken> = {}): TextToken {
   return { ...token(text), special: false, template: false, sink: false, ...over };
 }
 
@@ -103,4 +106,11 @@ export function byColumn(features: Record<string, unknown>[]): Record<string, un
     shared: kinds.map((kind) => ({ kind })),
     columns,
   };
+}
+
+/** An array as traits hold it. */
+export function packed(values: NumberArray, shape: number[] = [values.length]): Packed {
+  const { data, dtype } = encodeArray(values, shape);
+  const bytes = new Uint8Array((data as DataView).buffer);
+  return { data: btoa(String.fromCharCode(...bytes)), dtype, shape };
 }

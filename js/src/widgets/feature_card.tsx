@@ -1,55 +1,22 @@
-import "../styles/feature_card.css";
-import { render } from "preact";
-import { CardExamples } from "../components/card_examples";
-import { CardHeader } from "../components/card_header";
-import { Loadings, Nearest, Promotes } from "../components/card_lists";
-import { CardNumbers } from "../components/card_numbers";
-import { CardOwn, Progress } from "../components/card_own";
-import { CardSilent } from "../components/card_silent";
-import { Tip, TipBox } from "../components/card_tip";
-import { CardVerdict } from "../components/card_verdict";
-import { Failure } from "../components/failure";
-import { useLayoutEffect, useMemo } from "../components/hooks";
-import { Provenance } from "../components/provenance";
-import { createRoot } from "../components/root";
-import { Card } from "../lib/card";
-import { type HostModel, lifetime } from "../lib/host";
-import { featureHues } from "../lib/hues";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import "./feature_card.css";
+import { useLayoutEffect, useMemo } from "preact/hooks";
+import { Card } from "../card/card";
+import { CardExamples } from "../card/examples";
+import { CardHeader } from "../card/header";
+import { Loadings, Nearest, Promotes } from "../card/lists";
+import { CardNumbers } from "../card/numbers";
+import { CardOwn, Progress } from "../card/own";
+import { CardSilent } from "../card/silent";
+import { Tip, TipBox } from "../card/tip";
+import { CardVerdict } from "../card/verdict";
+import { Failure } from "../ui/failure";
+import { featureHues } from "../ui/hues";
+import { type Mounted, mount } from "../ui/mount";
+import { Provenance } from "../ui/provenance";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Card, View, "sw-card");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function featureCard() {
-  let card: Card | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      card = new Card(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      card ??= new Card(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-card", life.signal);
-      render(<View card={card} theme={theme} root={element} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-interface ViewProps {
-  card: Card;
-  theme: ReadonlySignal<Theme>;
-  root: HTMLElement;
-}
-
-function View({ card, theme, root }: ViewProps) {
+function View({ state: card, theme, root }: Mounted<Card>) {
   const tip = useMemo(() => new Tip(), []);
   const { palette } = theme.value;
   const scale = card.scale.value;

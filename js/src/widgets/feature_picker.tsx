@@ -1,45 +1,34 @@
-import "../styles/feature_picker.css";
-import { render } from "preact";
-import { Failure } from "../components/failure";
-import { FeatureFinder } from "../components/feature_finder";
-import { FeatureSort } from "../components/feature_sort";
-import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../components/find_by";
-import { SIMILAR } from "../components/find_similar";
-import { Header } from "../components/header";
-import { Provenance } from "../components/provenance";
-import { Recipe } from "../components/recipe";
-import { createRoot } from "../components/root";
-import { type HostModel, lifetime } from "../lib/host";
-import { Picker } from "../lib/picker";
-
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+import "./feature_picker.css";
+import type { HostModel } from "../host/host";
+import { Store } from "../host/store";
+import { Bench } from "../recipe_editor/bench";
+import { FeatureFinder } from "../recipe_editor/feature_finder";
+import { FeatureSort } from "../recipe_editor/feature_sort";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN, SIMILAR } from "../recipe_editor/find_by";
+import { Header } from "../recipe_editor/header";
+import { Recipe } from "../recipe_editor/recipe_region";
+import { Scores } from "../recipe_editor/scores";
+import { findLocally } from "../recipe_editor/search";
+import { EMPTY_BENCH } from "../recipe_editor/types";
+import { Failure } from "../ui/failure";
+import { type Mounted, mount } from "../ui/mount";
+import { Provenance } from "../ui/provenance";
 
 const WAYS = [BY_LABEL, BY_PROMPT, BY_TOKEN, SIMILAR];
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function featurePicker() {
-  let picker: Picker | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      picker = new Picker(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      picker ??= new Picker(model, life.signal);
-      const { element } = createRoot(el, "sw-picker", life.signal);
-      render(<View picker={picker} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
+class Picker extends Bench {
+  readonly scores: Scores;
+
+  constructor(model: HostModel, until: AbortSignal) {
+    const store = new Store(model, EMPTY_BENCH, until);
+    super(model, { store, findHere: findLocally }, until);
+    this.scores = new Scores(this.finder, this.rpc, until);
+  }
 }
 
-function View({ picker }: { picker: Picker }) {
+export default mount(Picker, View, "sw-picker");
+
+function View({ state: picker }: Mounted<Picker>) {
   const error = picker.error.value;
   return (
     <div class="sw-frame">

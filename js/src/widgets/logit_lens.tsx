@@ -1,50 +1,24 @@
-import "../styles/logit_lens.css";
-import { render } from "preact";
-import { Failure } from "../components/failure";
-import { useComputed, useMemo } from "../components/hooks";
-import { LensChart } from "../components/lens_chart";
-import { LensDetail } from "../components/lens_detail";
-import { LensFind } from "../components/lens_find";
-import { LensGrid } from "../components/lens_grid";
-import { LensHeader } from "../components/lens_header";
-import { LensLegend } from "../components/lens_legend";
-import { LensPrompt } from "../components/lens_prompt";
-import { LensSteering } from "../components/lens_steering";
-import { LensWrote } from "../components/lens_wrote";
-import { Provenance } from "../components/provenance";
-import { createRoot } from "../components/root";
-import { type HostModel, lifetime } from "../lib/host";
-import { Lens } from "../lib/lens";
-import { painterOf } from "../lib/lens_painter";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import "./logit_lens.css";
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import { LensChart } from "../lens/chart";
+import { LensDetail } from "../lens/detail";
+import { LensFind } from "../lens/find";
+import { LensGrid } from "../lens/grid";
+import { LensHeader } from "../lens/header";
+import { LensLegend } from "../lens/legend";
+import { Lens } from "../lens/lens";
+import { painterOf } from "../lens/painter";
+import { LensPrompt } from "../lens/prompt";
+import { LensSteering } from "../lens/steering";
+import { LensWrote } from "../lens/wrote";
+import { Failure } from "../ui/failure";
+import { type Mounted, mount } from "../ui/mount";
+import { Provenance } from "../ui/provenance";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Lens, View, "sw-lens");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function logitLens() {
-  let lens: Lens | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      lens = new Lens(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      lens ??= new Lens(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-lens", life.signal);
-      render(<View lens={lens} theme={theme} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-function View({ lens, theme }: { lens: Lens; theme: ReadonlySignal<Theme> }) {
+function View({ state: lens, theme }: Mounted<Lens>) {
   const { palette } = theme.value;
   const made = useComputed(() => painterOf(lens, theme.value.palette));
   const painter = made.value;

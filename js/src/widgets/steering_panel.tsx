@@ -1,65 +1,36 @@
-import "../styles/steering_panel.css";
-import { render } from "preact";
-import { Comparison } from "../components/comparison";
-import { Failure } from "../components/failure";
-import { FeatureFinder } from "../components/feature_finder";
-import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../components/find_by";
-import { Header } from "../components/header";
-import { PositionsRegion } from "../components/positions";
-import { Prompt } from "../components/prompt";
-import { Provenance } from "../components/provenance";
-import { Recipe } from "../components/recipe";
-import { createRoot } from "../components/root";
-import { Watching } from "../components/watching";
-import type { Bench } from "../lib/bench";
-import { type HostModel, lifetime } from "../lib/host";
-import { Panel } from "../lib/panel";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import "./steering_panel.css";
+import { Comparison } from "../panel/comparison";
+import { Panel } from "../panel/panel";
+import { PositionsRegion } from "../panel/positions";
+import { Prompt } from "../panel/prompt";
+import { Watching } from "../panel/watching";
+import { FeatureFinder } from "../recipe_editor/feature_finder";
+import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../recipe_editor/find_by";
+import { Header } from "../recipe_editor/header";
+import { Recipe } from "../recipe_editor/recipe_region";
+import { Failure } from "../ui/failure";
+import { type Mounted, mount } from "../ui/mount";
+import { Provenance } from "../ui/provenance";
 
 const WAYS = [BY_LABEL, BY_PROMPT, BY_TOKEN];
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Panel, View, "sw-panel");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function steeringPanel() {
-  let panel: Panel | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      panel = new Panel(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      panel ??= new Panel(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-panel", life.signal);
-      render(<View panel={panel} theme={theme} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-function View({ panel, theme }: { panel: Panel; theme: ReadonlySignal<Theme> }) {
+function View({ state: panel, theme }: Mounted<Panel>) {
   const shown = panel.shown.value;
   const error = panel.error.value;
-  const bench = panel as unknown as Bench;
   return (
     <div class="sw-frame">
-      <Header bench={bench} />
+      <Header bench={panel} />
       <div class="sw-side">
         <FeatureFinder
-          bench={bench}
+          bench={panel}
           ways={WAYS}
           make="SteeringPanel(lm, [sae, cavs])"
           rows={8}
           landing="add"
         />
-        <Recipe bench={bench} />
+        <Recipe bench={panel} />
         <PositionsRegion panel={panel} />
       </div>
       <div class="sw-main">

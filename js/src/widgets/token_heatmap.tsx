@@ -1,54 +1,24 @@
-import "../styles/token_heatmap.css";
-import { render } from "preact";
-import { Failure } from "../components/failure";
-import { HeatControls } from "../components/heat_controls";
-import { HeatDetail } from "../components/heat_detail";
-import { HeatGrid } from "../components/heat_grid";
-import { HeatHeader } from "../components/heat_header";
-import { HeatLegend } from "../components/heat_legend";
-import { Found, Pinned, SelectionBar } from "../components/heat_selection";
-import { useComputed, useMemo, useState } from "../components/hooks";
-import { Provenance } from "../components/provenance";
-import { createRoot } from "../components/root";
-import { Heatmap } from "../lib/heatmap";
-import { type HostModel, lifetime } from "../lib/host";
-import { featureHues } from "../lib/hues";
-import { Painter } from "../lib/painter";
-import type { ReadonlySignal } from "../lib/signals";
-import type { Theme } from "../lib/theme";
+import "./token_heatmap.css";
+import type { ReadonlySignal } from "@preact/signals";
+import { useComputed } from "@preact/signals";
+import { useMemo, useState } from "preact/hooks";
+import { HeatControls } from "../heatmap/controls";
+import { HeatDetail } from "../heatmap/detail";
+import { HeatGrid } from "../heatmap/grid";
+import { HeatHeader } from "../heatmap/header";
+import { Heatmap } from "../heatmap/heatmap";
+import { HeatLegend } from "../heatmap/legend";
+import { Painter } from "../heatmap/painter";
+import { Found, Pinned, SelectionBar } from "../heatmap/selection";
+import { Failure } from "../ui/failure";
+import { featureHues } from "../ui/hues";
+import { type Mounted, mount } from "../ui/mount";
+import { Provenance } from "../ui/provenance";
+import type { Theme } from "../ui/theme";
 
-interface Props {
-  model: HostModel;
-  signal?: AbortSignal;
-}
+export default mount(Heatmap, View, "sw-heat");
 
-/** A factory: the host makes one of these per model, so the closure holds what its views share. */
-export default function tokenHeatmap() {
-  let heatmap: Heatmap | null = null;
-  return {
-    initialize({ model, signal }: Props) {
-      const life = lifetime(signal);
-      heatmap = new Heatmap(model, life.signal);
-      return life.end;
-    },
-    render({ model, el, signal }: Props & { el: HTMLElement }) {
-      const life = lifetime(signal);
-      heatmap ??= new Heatmap(model, life.signal);
-      const { element, theme } = createRoot(el, "sw-heat", life.signal);
-      render(<View heatmap={heatmap} theme={theme} root={element} />, element);
-      life.signal.addEventListener("abort", () => render(null, element), { once: true });
-      return life.end;
-    },
-  };
-}
-
-interface ViewProps {
-  heatmap: Heatmap;
-  theme: ReadonlySignal<Theme>;
-  root: HTMLElement;
-}
-
-function View({ heatmap, theme, root }: ViewProps) {
+function View({ state: heatmap, theme, root }: Mounted<Heatmap>) {
   const [wanted, setWanted] = useState<{ token: number } | null>(null);
   const { palette } = theme.value;
   const { columns } = heatmap.matrix.value;

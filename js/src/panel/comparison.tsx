@@ -1,0 +1,166 @@
+import "./comparison.css";
+import type { Ref } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { same } from "../host/store";
+import { Button } from "../ui/button";
+import type { Palette } from "../ui/colour";
+import { formatNumber, formatPercent, visible } from "../ui/format";
+import { TokenText } from "../ui/token_text";
+import { differenceText, KlBars } from "./kl_bars";
+import type { Panel } from "./panel";
+import type { Colouring, Shown, ShownRow } from "./shown";
+import { FROZEN } from "./status_line";
+import { TokenLens } from "./token_lens";
+
+interface Props {
+  panel: Panel;
+  shown: Shown;
+  palette: Palette;
+}
+
+interface Place {
+  row: number;
+  index: number;
+}
+
+/** Baseline and steered side by side, the fork between them, and how far apart every step is. */
+export function Comparison({ panel, shown, palette }: Props) {
+  const lens = panel.traits.lens.value;
+  const opener = useRef<HTMLButtonElement>(null);
+  const [pointed, setPointed] = useState<Place | null>(null);
+  const [pinned, setPinned] = useState<Place | null>(null);
+  const place = pointed ?? pinned;
+  const pointing = (row: number) => ({
+    onPoint: (index: number | null) => setPointed(index === null ? null : { row, index }),
+    onPin: (index: number | null) =>
+      setPinned(
+        index === null || (pinned?.row === row && pinned.index === index) ? null : { row, index },
+      ),
+  });
+  const steered = shown.rows.length - 1;
+  return (
+    <>
+      <div class="sw-columns">
+        {shown.rows.map((row, index) => (
+          <Column
+            key={row.name}
+            row={row}
+            shown={shown}
+            palette={palette}
+            active={place?.index ?? null}
+            pinned={pinned?.row === index ? pinned.index : null}
+            {...pointing(index)}
+          />
+        ))}
+      </div>
+      {shown.kl && shown.kl.length > 0 && (
+        <KlBars
+          kl={shown.kl}
+          tokens={shown.rows[steered]?.tokens ?? []}
+          active={place?.index ?? null}
+          pinned={pinned?.index ?? null}
+          {...pointing(steered)}
+        />
+      )}
+      <p class="sw-note sw-num difference">{differenceText(shown)}</p>
+      {/* last, so that its growing to a second line moves nothing that is pointed at */}
+      <Detail place={place} pinned={pinned} shown={shown} panel={panel} opener={opener} />
+      {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
+    </>
+  );
+}
+
+interface ColumnProps {
+  row: ShownRow;
+  shown: Shown;
+  palette: Palette;
+  active: number | null;
+  pinned: number | null;
+  onPoint(index: number | null): void;
+  onPin(index: number | null): void;
+}
+
+const ENDED: Record<string, string> = {
+  eos: "ended",
+  length: "cut at the limit",
+  stopped: "stopped",
+};
+
+function Column({ row, shown, palette, ...pointing }: ColumnProps) {
+  const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
+  const fork =
+    shown.divergence !== null && shown.divergence < row.tokens.length ? shown.divergence : null;
+  return (
+    <section class={`sw-column ${row.name}`} aria-label={name} aria-busy={shown.streaming}>
+      <h3>
+        {name}
+        {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
+      </h3>
+      <TokenText
+        name={name}
+        tokens={row.tokens}
+        values={row.values}
+        scale={shown.colouring?.scale ?? null}
+        valueName={shown.colouring?.label ?? ""}
+        palette={palette}
+        fork={fork}
+        {...pointing}
+      />
+      {shown.streaming && <span class="caret" aria-hidden="true" />}
+    </section>
+  );
+}
+
+interface DetailProps {
+  place: Place | null;
+  pinned: Place | null;
+  shown: Shown;
+  panel: Panel;
+  opener: Ref<HTMLButtonElement>;
+}
+
+/** All that is known of the token under the pointer or the focus. */
+function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
+  const row = place && shown.rows[place.row];
+  const token = row?.tokens[place?.index ?? -1];
+  if (!place || !row || !token) {
+    return (
+      <p class="sw-detail hint">
+        Point at a token for its id, position and values; Enter or a click pins it, to open its
+        logit lens.
+      </p>
+    );
+  }
+  const value = row.values[place.index];
+  const kl = place.row === shown.rows.length - 1 ? shown.kl?.[place.index] : undefined;
+  return (
+    <p class="sw-detail sw-num">
+      <code>{visible(token)}</code>
+      <span>id {token.id}</span>
+      <span>
+        {row.name} token {place.index + 1} of {row.tokens.length}
+      </span>
+      {value !== null && value !== undefined && shown.colouring && (
+        <span>{valueText(value, shown.colouring)}</span>
+      )}
+      {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
+      {same(place, pinned) && !shown.streaming && (
+        <Button
+          ref={opener}
+          kind="small"
+          aria-label={`Logit lens of ${visible(token)}`}
+          aria-disabled={panel.frozen}
+          title={panel.frozen ? FROZEN : undefined}
+          onClick={() => panel.openLens(row.name, place.index)}
+        >
+          Logit lens
+        </Button>
+      )}
+    </p>
+  );
+}
+
+function valueText(value: number, { label, scale }: Colouring): string {
+  const share = scale.domain > 0 ? ` (${formatPercent(value / scale.domain)} of the scale)` : "";
+  return `${label} ${formatNumber(value)}${share}`;
+}

@@ -1,0 +1,185 @@
+// The steering panel's state: traits, the run that is streaming, and what a user can do. One per model.
+
+import { batch, computed, signal } from "@preact/signals";
+import type { HostModel } from "../host/host";
+import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
+import { Store } from "../host/store";
+import { Bench } from "../recipe_editor/bench";
+import { searchLocally } from "../recipe_editor/search";
+import type { Feature } from "../recipe_editor/types";
+import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
+import { type Shown, shownResult, shownRun } from "./shown";
+import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings } from "./types";
+
+const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
+
+export class Panel extends Bench {
+  override readonly traits: Store<PanelTraits>["traits"];
+  readonly #store: Store<PanelTraits>;
+  readonly live = signal<LiveRun | null>(null);
+  readonly running = computed(() => this.live.value !== null);
+  readonly shown = computed((): Shown | null => {
+    const run = this.live.value;
+    if (run) return shownRun(run, this.feature(this.traits.watched.value));
+    return shownResult(this.traits.result.value, (key) => this.feature(key));
+  });
+  #dismissed = signal("");
+  #stopper: (() => void) | null = null;
+
+  constructor(
+    readonly model: HostModel,
+    until: AbortSignal,
+  ) {
+    const onStray = (message: StreamMessage) => this.#adopt(message);
+    const store = new Store(model, EMPTY_TRAITS, until);
+    super(model, { store, findHere: searchLocally, onStray }, until);
+    this.#store = store;
+    this.traits = store.traits;
+  }
+
+  /** The sentence of the last failure, until it is dismissed or the next run starts. */
+  override readonly error = computed(() => {
+    const { state, message } = this.traits.status.value;
+    const sentence = this.failed.value || (state === "error" ? message : "");
+    return this.live.value || sentence === this.#dismissed.value ? "" : sentence;
+  });
+
+  override dismiss(): void {
+    this.#dismissed.value = this.error.peek();
+    this.failed.value = "";
+  }
+
+  override add(feature: Feature): void {
+    batch(() => {
+      super.add(feature);
+      if (!this.traits.watched.peek()) this.watch(feature.key);
+    });
+  }
+
+  // --- the other inputs
+
+  setPrompt(prompt: string): void {
+    this.#store.draft("prompt", prompt, TYPING);
+  }
+
+  setChat(chat: boolean): void {
+    this.#store.write("chat", chat);
+  }
+
+  setSetting(name: keyof Settings, value: number): void {
+    this.#store.draft("settings", { ...this.traits.settings.peek(), [name]: value });
+  }
+
+  setPositions(positions: Positions): void {
+    this.#store.write("positions", positions);
+  }
+
+  watch(key: string): void {
+    this.#store.write("watched", key);
+  }
+
+  // --- the lens of a generated token
+
+  openLens(row: string, step: number): void {
+    this.rpc.request("lens", { row, step }).catch((error) => this.fail(error));
+  }
+
+  closeLens(): void {
+    this.#store.write("lens", "");
+  }
+
+  // --- runs
+
+  async generate(): Promise<void> {
+    if (this.frozen || this.live.peek()) return;
+    const controller = new AbortController();
+    this.#begin(this.traits.settings.peek().max_new_tokens, () => controller.abort());
+    try {
+      await this.rpc.request("generate", this.inputs(), {
+        signal: controller.signal,
+        onMessage: (message) => this.#receive(message),
+        onGap: (id) => this.#resync(id),
+        onSlow: (slow) => this.#update((run) => ({ ...run, slow })),
+      });
+      this.#end();
+    } catch (error) {
+      this.#end(error as Error);
+    }
+  }
+
+  stop(): void {
+    if (!this.live.peek()) return;
+    this.#update((run) => ({ ...run, phase: "stopping" }));
+    this.#stopper?.();
+  }
+
+  /** Everything that a run depends on. It travels with the request: trait sync may lag behind. */
+  inputs() {
+    const { prompt, chat, settings, steers, positions, watched } = this.traits;
+    return {
+      prompt: prompt.value,
+      chat: chat.value,
+      settings: settings.value,
+      steers: steers.value,
+      positions: positions.value,
+      watched: watched.value,
+    };
+  }
+
+  #begin(total: number, stopper: () => void): void {
+    this.#stopper = stopper;
+    batch(() => {
+      this.failed.value = "";
+      this.#dismissed.value = this.traits.status.peek().message;
+      this.live.value = startRun(total);
+    });
+  }
+
+  #end(error?: Error): void {
+    this.#stopper = null;
+    batch(() => {
+      this.live.value = null;
+      if (!error) return;
+      if (!(error instanceof Cancelled)) {
+        this.#dismissed.value = "";
+        this.fail(error);
+      }
+    });
+  }
+
+  #receive(message: StreamMessage): void {
+    const run = this.live.peek();
+    if (!run) return;
+    const applied = applyMessage(run, message);
+    this.live.value = applied.run;
+    if (applied.gap) this.#resync(message.id);
+  }
+
+  async #resync(run: string): Promise<void> {
+    try {
+      const whole = await this.rpc.request<Parameters<typeof applyWholeText>[1]>("resync", {
+        run,
+      });
+      this.#update((live) => applyWholeText(live, whole));
+    } catch {
+      // The run is over: its result says all.
+    }
+  }
+
+  /** A run that code or another page started shows here as well, and Stop works on it. */
+  #adopt({ id, type, total }: StreamMessage): StrayListener | undefined {
+    // Searches report progress as well, but only runs have a total.
+    if (this.live.peek() || (type === "progress" && total === undefined)) return undefined;
+    this.#begin(this.traits.settings.peek().max_new_tokens, () => this.rpc.cancel(id));
+    return {
+      onMessage: (message) => this.#receive(message),
+      onGap: (run) => this.#resync(run),
+      onEnd: (error) => this.#end(error),
+    };
+  }
+
+  #update(change: (run: LiveRun) => LiveRun): void {
+    const run = this.live.peek();
+    if (run) this.live.value = change(run);
+  }
+}

@@ -1,0 +1,94 @@
+import "./status_line.css";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { same } from "../host/store";
+import { formatDuration, formatNumber, plural } from "../ui/format";
+import type { Panel } from "./panel";
+import type { LiveRun } from "./run";
+import { isResult } from "./shown";
+import type { Result } from "./types";
+
+export const FROZEN = "A frozen copy: open the notebook to generate.";
+const CALM = 400; // ms between two announcements of the same phase
+
+export function StatusLine({ panel }: { panel: Panel }) {
+  const run = panel.live.value;
+  const text = useCalm(
+    run ? runText(run) : restText(panel),
+    run ? `${run.phase} ${run.slow}` : "rest",
+  );
+  const share = run && run.total > 0 ? run.done / run.total : 0;
+  return (
+    <div class="sw-status">
+      <p role="status" aria-live="polite" class="sw-num">
+        {text}
+      </p>
+      <div class={run ? "progress on" : "progress"} aria-hidden="true">
+        <span class={run && !run.done ? "unknown" : ""} style={{ "--share": share }} />
+      </div>
+    </div>
+  );
+}
+
+function runText(run: LiveRun): string {
+  if (run.slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
+  switch (run.phase) {
+    case "starting":
+      return "Starting…";
+    case "waiting":
+      return "Waiting for the model: another run has it.";
+    case "scoring":
+      return "Measuring the difference at every step…";
+    case "stopping":
+      return "Stopping…";
+    default:
+      return [
+        `${run.done} of ${run.total}`,
+        run.tokensPerSecond === null ? "" : `${formatNumber(run.tokensPerSecond)}/s`,
+        run.secondsLeft === null ? "" : `${formatDuration(run.secondsLeft)} left`,
+      ]
+        .filter(Boolean)
+        .join(" · ");
+  }
+}
+
+function restText(panel: Panel): string {
+  if (panel.frozen) return FROZEN;
+  const result = panel.traits.result.value;
+  const { state, message } = panel.traits.status.value;
+  if (state === "error") return "Stopped by an error.";
+  if (!isResult(result)) return message || "Ready.";
+  const longest = Math.max(...result.rows.map((row) => row.tokens.length));
+  const verb = result.rows.some((row) => row.ended === "stopped") ? "Stopped after " : "";
+  return [
+    `${verb}${plural(longest, "token")}`,
+    `${formatNumber(result.tokens_per_second)}/s`,
+    formatDuration(result.seconds),
+    isStale(panel, result) ? "made before the last changes" : "",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+/** The controls no longer say what these texts were made with. What only colours them does not count. */
+function isStale(panel: Panel, result: Result): boolean {
+  const { watched, ...asked } = panel.inputs();
+  return Object.entries(asked).some(([name, now]) => {
+    const then = result[name as keyof Result];
+    return then !== undefined && !same(then, now);
+  });
+}
+
+/** The text, changing at most every CALM ms within a phase: a screen reader reads every change out. */
+function useCalm(text: string, phase: string): string {
+  const [, refresh] = useState(0);
+  const kept = useRef({ text, phase, at: 0 });
+  const wait = kept.current.at + CALM - performance.now();
+  if (kept.current.phase !== phase || wait <= 0)
+    kept.current = { text, phase, at: performance.now() };
+  useEffect(() => {
+    if (kept.current.text === text) return undefined;
+    const timer = setTimeout(() => refresh((count) => count + 1), wait);
+    return () => clearTimeout(timer);
+  }, [text, phase]);
+  return kept.current.text;
+}

@@ -1,0 +1,96 @@
+// What the steering panel's traits hold.
+
+import type { TextToken, Token } from "../host/tokens";
+import { type BenchTraits, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+
+export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
+
+export interface Positions {
+  where: Where;
+  indices: number[];
+  special: boolean;
+}
+
+export interface Settings {
+  temperature: number;
+  top_p: number;
+  top_k: number;
+  frequency_penalty: number;
+  max_new_tokens: number;
+  seed: number;
+}
+
+export interface PromptTokens {
+  tokens: TextToken[];
+  prompt: string;
+  chat: boolean;
+}
+
+export interface Row {
+  name: string;
+  tokens: Token[];
+  text: string;
+  ended: "eos" | "length" | "stopped";
+  watched: (number | null)[];
+}
+
+export interface Watched {
+  key: string;
+  label: string;
+  domain: number;
+  domain_source: string;
+}
+
+export interface Result {
+  rows: Row[];
+  divergence: number | null;
+  kl: number[] | null;
+  kl_floor: number | null;
+  surprise: number[] | null;
+  watched: Watched | null;
+  settings: Settings;
+  prompt: string;
+  chat: boolean;
+  recipe: string;
+  tokens_per_second: number;
+  seconds: number;
+  /** What was asked, so that the panel can say when its controls have moved on. */
+  steers?: Steer[];
+  positions?: Positions;
+}
+
+export interface Status {
+  state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
+  message: string;
+}
+
+export interface PanelTraits extends BenchTraits {
+  chat: boolean;
+  settings: Settings;
+  positions: Positions;
+  watched: string;
+  prompt_tokens: PromptTokens;
+  result: Result | Record<string, never>;
+  /** Id of the model that shows a generated token's lens; empty where none is open. */
+  lens: string;
+  status: Status;
+}
+
+export const EMPTY_TRAITS: PanelTraits = {
+  ...EMPTY_BENCH,
+  chat: false,
+  settings: {
+    temperature: 0.7,
+    top_p: 1,
+    top_k: 50,
+    frequency_penalty: 0,
+    max_new_tokens: 64,
+    seed: 0,
+  },
+  positions: { where: "all", indices: [], special: true },
+  watched: "",
+  prompt_tokens: { tokens: [], prompt: "", chat: false },
+  result: {},
+  lens: "",
+  status: { state: "idle", message: "" },
+};

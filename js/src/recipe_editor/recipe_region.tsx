@@ -1,0 +1,33 @@
+import type { Bench } from "./bench";
+import { StrengthRow } from "./strength_row";
+
+const COLOURS = 6;
+
+export function Recipe({ bench }: { bench: Bench }) {
+  const { steers, ops, readouts } = bench.traits;
+  return (
+    <section class="sw-section" aria-label="Recipe">
+      <h3>In this recipe</h3>
+      {steers.value.length === 0 && (
+        <p class="sw-empty">Nothing is steered yet. Add a feature from the list with +.</p>
+      )}
+      <ul class="sw-plain">
+        {steers.value.map((steer, index) => (
+          <StrengthRow
+            key={steer.id}
+            steer={steer}
+            feature={bench.feature(steer.key)}
+            ops={ops.value}
+            readout={readouts.value[steer.id]}
+            colour={`var(--f${(index % COLOURS) + 1})`}
+            onOp={(op) => bench.setOp(steer, op)}
+            onParameter={(name, value) => bench.setParameter(steer, name, value)}
+            onHold={(held) => bench.holdRecipe(held)}
+            onChange={(change) => bench.change(steer.id, change)}
+            onRemove={() => bench.remove(steer.id)}
+          />
+        ))}
+      </ul>
+    </section>
+  );
+}

@@ -1,0 +1,147 @@
+import "./strength_row.css";
+import { Button } from "../ui/button";
+import { formatNumber } from "../ui/format";
+import { NumberBox } from "../ui/number_box";
+import { Select } from "../ui/select";
+import { Slider } from "../ui/slider";
+import { Switch } from "../ui/switch";
+import { meanings, sliderParameter, sliderRange } from "./strength";
+import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
+
+interface Props {
+  steer: Steer;
+  feature: Feature | undefined;
+  ops: Record<string, Op>;
+  readout: Readout | undefined;
+  colour: string;
+  onOp(op: string): void;
+  onParameter(name: string, value: number | null): void;
+  onHold(held: boolean): void;
+  onChange(change: Partial<Steer>): void;
+  onRemove(): void;
+}
+
+/** One steer: what, how, how much, and what that strength means. */
+export function StrengthRow(props: Props) {
+  const { steer, feature, ops, readout, colour, onChange, onParameter } = props;
+  const { enabled, control } = steer;
+  const label = feature?.label ?? steer.key;
+  const op = ops[steer.op];
+  const main = sliderParameter(op);
+  const others = op?.parameters.filter((parameter) => parameter !== main) ?? [];
+  const box = (parameter: OpParameter, name: string) => {
+    const { name: key, step, optional, unit } = parameter;
+    return (
+      <NumberBox
+        label={`${label} ${name}`}
+        title={[key, unit].filter(Boolean).join(", ")}
+        value={steer.params[key] ?? null}
+        step={optional ? "any" : step}
+        optional={optional}
+        placeholder={optional ? "open" : ""}
+        onValue={(value) => onParameter(key, value)}
+      />
+    );
+  };
+  return (
+    <li class={enabled ? "sw-strength" : "sw-strength off"} style={{ "--colour": colour }}>
+      <div class="top">
+        <span class="label" title={label}>
+          {label}
+        </span>
+        <span class="controls">
+          {opSelect(props, label, op)}
+          {main && box(main, "strength")}
+          <Switch
+            label={`${label} on`}
+            title={enabled ? "Leave this steer out" : "Steer with this again"}
+            on={enabled}
+            colour={colour}
+            onToggle={(on) => onChange({ enabled: on })}
+          />
+          <Button
+            kind="icon"
+            aria-label={`Remove ${label}`}
+            title="Remove"
+            onClick={props.onRemove}
+          >
+            ×
+          </Button>
+        </span>
+      </div>
+      {main && op && slider(props, label, op, main)}
+      {others.length > 0 && (
+        <div class="others">
+          {others.map((parameter) => (
+            <label key={parameter.name}>
+              {parameter.symbol || parameter.name}
+              {box(parameter, parameter.name)}
+            </label>
+          ))}
+        </div>
+      )}
+      <div class="foot">
+        <p class="meanings sw-num">
+          {feature && (
+            <span class="sw-badge">
+              {feature.kind} {feature.layer}
+            </span>
+          )}
+          {meanings(steer, feature, readout, main).map(({ value, unit }) => (
+            <span
+              key={unit}
+              class="fact"
+              title={unit.startsWith("max") ? (feature?.max_activation_of ?? undefined) : undefined}
+            >
+              <b>{value}</b> {unit}
+            </span>
+          ))}
+          {op && <span class="fact formula">{op.formula}</span>}
+          {readout?.note && <span class="fact">{readout.note}</span>}
+        </p>
+        <Button
+          kind="quiet small control"
+          aria-label={`${label} random direction`}
+          aria-pressed={!!control}
+          title={`Control: the same change in a random direction of the same norm, seed ${control?.seed ?? 0}`}
+          onClick={() => onChange({ control: control ? null : { seed: 0 } })}
+        >
+          random
+        </Button>
+      </div>
+    </li>
+  );
+}
+
+function opSelect({ steer, feature, ops, onOp }: Props, label: string, op: Op | undefined) {
+  const names = feature?.ops.length ? feature.ops : [steer.op];
+  const all = names.includes(steer.op) ? names : [steer.op, ...names];
+  return (
+    <Select
+      label={`${label} op`}
+      kind="op"
+      title={op ? `${op.formula}: ${op.summary}` : steer.op}
+      value={steer.op}
+      options={all.map((name) => [name, (ops[name]?.name ?? name).replaceAll("_", " ")] as const)}
+      onChoose={onOp}
+    />
+  );
+}
+
+function slider(props: Props, label: string, op: Op, parameter: OpParameter) {
+  const { steer, feature, colour, onParameter, onHold } = props;
+  const value = steer.params[parameter.name] ?? parameter.default ?? 0;
+  return (
+    <Slider
+      key={op.name}
+      label={label}
+      value={value}
+      valueText={`${formatNumber(value)} ${parameter.unit}`.trim()}
+      range={sliderRange(parameter, op, feature, steer)}
+      colour={colour}
+      disabled={!steer.enabled}
+      onValue={(next) => onParameter(parameter.name, next)}
+      onHold={onHold}
+    />
+  );
+}

@@ -1,0 +1,64 @@
+// A widget's entry, and what its outermost element does: the class its styles hang on, the theme, keys to itself.
+import "./base.css";
+import type { ReadonlySignal } from "@preact/signals";
+import { type ComponentType, render } from "preact";
+import { type HostModel, lifetime } from "../host/host";
+import { type Theme, watchTheme } from "./theme";
+
+interface Given {
+  model: HostModel;
+  /** Hosts of anywidget 0.9 pass none, and call what is returned instead. */
+  signal?: AbortSignal;
+}
+
+/** What the view of a widget gets. */
+export interface Mounted<State> {
+  state: State;
+  theme: ReadonlySignal<Theme>;
+  root: HTMLElement;
+}
+
+/**
+ * The factory that a widget's module gives its host, which makes one for each model: what its views share is held by
+ * the closure. Hosts may render a view without having initialized anything.
+ */
+export function mount<State>(
+  StateOf: new (model: HostModel, until: AbortSignal) => State,
+  View: ComponentType<Mounted<State>>,
+  name: string,
+) {
+  return () => {
+    let state: State | undefined;
+    return {
+      initialize({ model, signal }: Given) {
+        const life = lifetime(signal);
+        state = new StateOf(model, life.signal);
+        return life.end;
+      },
+      render({ model, el, signal }: Given & { el: HTMLElement }) {
+        const life = lifetime(signal);
+        state ??= new StateOf(model, life.signal);
+        const root = createRoot(el, name, life.signal);
+        render(<View state={state} theme={watchTheme(root, life.signal)} root={root} />, root);
+        life.signal.addEventListener("abort", () => render(null, root), { once: true });
+        return life.end;
+      },
+    };
+  };
+}
+
+function createRoot(el: HTMLElement, name: string, until: AbortSignal): HTMLElement {
+  const root = document.createElement("div");
+  root.className = `sw ${name}`;
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own attribute
+  root.addEventListener("keydown", keepKeys, { signal: until });
+  el.append(root);
+  until.addEventListener("abort", () => root.remove(), { once: true });
+  return root;
+}
+
+/** Typing must not reach the notebook's shortcuts; Ctrl and Cmd combinations stay the host's. */
+function keepKeys(event: KeyboardEvent): void {
+  const combination = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
+  if (!combination) event.stopPropagation();
+}

@@ -1,0 +1,80 @@
+import "./slider.css";
+import { useRef } from "preact/hooks";
+
+export interface Range {
+  min: number;
+  max: number;
+  step: number;
+  /** Where the op changes nothing: the slider fills from here. */
+  neutral: number;
+  suggested: number | null;
+}
+
+interface Props {
+  label: string;
+  value: number;
+  range: Range;
+  colour: string;
+  valueText: string;
+  disabled: boolean;
+  onValue(value: number): void;
+  onHold(held: boolean): void;
+}
+
+/** A native range whose bar fills from where the op changes nothing, with a tick at the suggested strength. */
+export function Slider({
+  label,
+  value,
+  range,
+  colour,
+  valueText,
+  disabled,
+  onValue,
+  onHold,
+}: Props) {
+  const widest = useWidest(range);
+  const share = (at: number) => (at - widest.min) / (widest.max - widest.min || 1);
+  const [from, to] = [share(range.neutral), share(value)].sort((a, b) => a - b) as [number, number];
+  const { suggested } = range;
+  return (
+    <div
+      class={disabled ? "sw-slider off" : "sw-slider"}
+      style={{ "--from": from, "--to": to, "--colour": colour }}
+    >
+      <span class="bar" aria-hidden="true" />
+      {widest.min < range.neutral && (
+        <Tick at={share(range.neutral)} kind="neutral" title="no change" />
+      )}
+      {suggested !== null && (
+        <Tick at={share(suggested)} kind="suggested" title={`suggested ${suggested}`} />
+      )}
+      <input
+        type="range"
+        aria-label={label}
+        aria-valuetext={valueText}
+        min={widest.min}
+        max={widest.max}
+        step={range.step}
+        value={value}
+        onInput={(event) => onValue(Number(event.currentTarget.value))}
+        onPointerDown={() => onHold(true)}
+        onPointerUp={() => onHold(false)}
+        onPointerCancel={() => onHold(false)}
+        onBlur={() => onHold(false)}
+      />
+    </div>
+  );
+}
+
+function Tick({ at, kind, title }: { at: number; kind: string; title: string }) {
+  return <span class={`tick ${kind}`} style={{ "--at": at }} title={title} aria-hidden="true" />;
+}
+
+/** The range never shrinks under the thumb while its row lives. */
+function useWidest({ min, max, neutral }: Range): { min: number; max: number } {
+  const kept = useRef({ min, max, neutral });
+  if (kept.current.neutral !== neutral) kept.current = { min, max, neutral };
+  kept.current.min = Math.min(kept.current.min, min);
+  kept.current.max = Math.max(kept.current.max, max);
+  return kept.current;
+}
