@@ -13,6 +13,8 @@ export function feature(over: Partial<Feature>): Feature {
     norm: 1,
     max_activation: null,
     max_activation_of: null,
+    signed: true,
+    reads_projection: true,
     suggested: null,
     ops: ["add", "project", "ablate", "clip"],
     ...over,

@@ -495,7 +495,7 @@ class Recipe:
             raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
-        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `steering.to_pyvene`."""
+        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`."""
         # By name, as the package's own names are loaded: pyvene's side is built of recipes and hooks.
         return importlib.import_module("steerwidgets.steering.to_pyvene").to_pyvene(self, model)
 

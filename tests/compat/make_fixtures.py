@@ -34,10 +34,10 @@ os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp(prefix="steerwidgets-fixtures
 
 import transformers  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from steerwidgets.control_vectors import export_control_vector  # noqa: E402
 from support import corpora, mfa, models, saved, toks  # noqa: E402
 
 import steerwidgets as sw  # noqa: E402
-from steerwidgets.control_vectors import export_control_vector  # noqa: E402
 
 NAMES = ["the sea and sailing", "cooking, “quoted”", "", "města (cities)", "海 and 🌊"]
 """Labels with what files have to keep: commas, quotes, nothing, accents, other scripts."""

@@ -32,9 +32,6 @@ export interface Shown {
   sampled: boolean;
 }
 
-/** Readings that go below zero: their scale has two ends whatever this text happens to hold. */
-const SIGNED_KINDS = new Set(["CAV", "Neuron", "direction"]);
-
 export function shownResult(
   result: Result | Record<string, never>,
   feature: (key: string) => Feature | undefined,
@@ -101,7 +98,7 @@ function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
 }
 
 function isSigned(feature: Feature | undefined, rows: ShownRow[]): boolean {
-  return SIGNED_KINDS.has(feature?.kind ?? "") || numbers(rows).some((value) => value < 0);
+  return feature?.signed || numbers(rows).some((value) => value < 0);
 }
 
 function numbers(rows: ShownRow[]): number[] {

@@ -46,8 +46,6 @@ export interface Meaning {
   unit: string;
 }
 
-const READ_BY_PROJECTION = new Set(["CAV", "ReFT", "direction"]);
-
 /** The facts of a strength row, in reading order. */
 export function meanings(
   steer: Steer,
@@ -60,7 +58,7 @@ export function meanings(
     unit: string,
     write = (x: number) => formatNumber(x),
   ) => (value == null ? [] : [{ value: write(value), unit }]);
-  const maximum = READ_BY_PROJECTION.has(feature?.kind ?? "") ? "max projection" : "max activation";
+  const maximum = feature?.reads_projection ? "max projection" : "max activation";
   return [
     ...fact(
       timesMaximum(steer, feature, parameter),

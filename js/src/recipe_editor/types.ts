@@ -27,6 +27,10 @@ export interface Feature {
   max_activation_of: string | null;
   /** The 99.5th percentile there of its activations where it is active: where colour scales end. */
   p995_activation?: number | null;
+  /** Its activation goes below zero, so that a scale of it has two ends whatever a text happens to hold. */
+  signed: boolean;
+  /** Its activation is read along its direction, where it is above zero. */
+  reads_projection: boolean;
   /** The strength that moves its reading by its largest activation. */
   full?: number | null;
   /** How far a slider in its own units goes. */
