@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
+import einops
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -256,7 +258,7 @@ def _group_maxima(x: Tensor) -> Tensor:
 
     size = x.shape[-1]
     whole = size - size % _GROUP
-    groups: Tensor = x[..., :whole].reshape(*x.shape[:-1], -1, _GROUP).amax(-1)
+    groups: Tensor = einops.reduce(x[..., :whole], "... (group neighbour) -> ... group", "max", neighbour=_GROUP)
     return groups if whole == size else torch.cat([groups, x[..., whole:].amax(-1, keepdim=True)], dim=-1)
 
 

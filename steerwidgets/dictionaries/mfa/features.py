@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import einops
+
 from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
 from steerwidgets.steering import ops
@@ -207,7 +209,7 @@ class MFAMixture(Feature):
 
         if not self.components:
             return self.mfa.moves(z)
-        of_each = torch.tensor(z).view(len(self.components), self.mfa.rank)
+        of_each = einops.rearrange(torch.tensor(z), "(component rank) -> component rank", rank=self.mfa.rank)
         return torch.stack([self.mfa.loadings(k) @ own for k, own in zip(self.components, of_each, strict=True)])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
+import einops
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -71,15 +73,18 @@ def prepare(mu: Tensor, loadings: Tensor, noise: Tensor, shift: Tensor) -> Terms
 
     scaled = loadings / noise[..., None]
     rank = loadings.shape[-1]
-    inner = torch.einsum("kdi,kdj->kij", loadings, scaled) + torch.eye(rank, dtype=mu.dtype, device=mu.device)
+    inner = einops.einsum(loadings, scaled, "component d i, component d j -> component i j") + torch.eye(
+        rank, dtype=mu.dtype, device=mu.device
+    )
     cholesky = torch.linalg.cholesky(inner)
     projection = torch.linalg.solve_triangular(cholesky.mT, scaled, upper=True, left=False)
     from_shift = mu - shift
     weighted = from_shift / noise
     log_determinant = noise.log().sum(-1) + 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = mu.shape[-1] * math.log(2 * math.pi) + log_determinant + (weighted * from_shift).sum(-1)
-    projected = torch.einsum("kdq,kd->kq", projection, from_shift)
-    return Terms(shift, 1 / noise, weighted, projection.permute(1, 0, 2), projected, constant, cholesky)
+    projected = einops.einsum(projection, from_shift, "component d rank, component d -> component rank")
+    projection = einops.rearrange(projection, "component d rank -> d component rank")
+    return Terms(shift, 1 / noise, weighted, projection, projected, constant, cholesky)
 
 
 def prepare_once(mu: Tensor, loadings: Callable[[slice], Tensor], noise: Tensor, shift: Tensor) -> Terms:
@@ -109,8 +114,10 @@ def prepare_once(mu: Tensor, loadings: Callable[[slice], Tensor], noise: Tensor,
 
 def projections(x: Tensor, terms: Terms) -> Tensor:
     """`Bᵀ(x − μ_k)` for every component: [n, K, q] of x [n, d_model]."""
-    flat: Tensor = (x - terms.shift) @ terms.projection.flatten(1)
-    return flat.view(-1, *terms.projected.shape) - terms.projected
+    of_shift: Tensor = einops.einsum(
+        x - terms.shift, terms.projection, "point d, d component rank -> point component rank"
+    )
+    return of_shift - terms.projected
 
 
 def log_densities(x: Tensor, terms: Terms) -> Tensor:
@@ -133,9 +140,10 @@ def latents(x: Tensor, terms: Terms) -> Tensor:
     """`E[z|x,k]` for every component, in the loadings' own coordinates: [n, K, q] of x [n, d_model]."""
     import torch
 
-    u = projections(x, terms).transpose(0, 1)
-    solved: Tensor = torch.linalg.solve_triangular(terms.cholesky, u, upper=False, left=False)
-    return solved.transpose(0, 1)
+    u = einops.rearrange(projections(x, terms), "point component rank -> component point rank")
+    solved = torch.linalg.solve_triangular(terms.cholesky, u, upper=False, left=False)
+    found: Tensor = einops.rearrange(solved, "component point rank -> point component rank")
+    return found
 
 
 def row_chunks(x: Tensor, terms: Terms) -> Iterator[Tensor]:
@@ -311,5 +319,5 @@ class MixtureReading:
         for start in range(0, self.size, _LOADED):
             chunk = slice(start, start + _LOADED)
             loadings = self.checkpoint.loadings(chunk, rotated=False).float().to(x.device)
-            out = out + weighted[:, chunk].flatten(1) @ loadings.transpose(1, 2).flatten(0, 1)
+            out = out + einops.einsum(weighted[:, chunk], loadings, "point component rank, component d rank -> point d")
         return out

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import einops
+
 from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import on_stream
@@ -218,8 +220,9 @@ class Trainer:
         labels = _labels(ids, batch)
         outside: list[Tensor] = []
         logits = self._logits(batch, ids, mask, absolute, self._edit(_own(ids, batch), absolute, outside))
-        targets = labels[:, 1:].flatten().to(logits.device)
-        lm_loss = functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets, ignore_index=_IGNORED)
+        targets = einops.rearrange(labels[:, 1:], "row token -> (row token)").to(logits.device)
+        predicted = einops.rearrange(logits[:, :-1].float(), "row token vocabulary -> (row token) vocabulary")
+        lm_loss = functional.cross_entropy(predicted, targets, ignore_index=_IGNORED)
         return lm_loss, outside[0]
 
     def _logits(
