@@ -1,6 +1,7 @@
 # make demo              a fresh machine to JupyterLab on the quickstart: environment, embedded model, notebook
 # make demo HEADLESS=1   the same without a screen: runs the notebook and writes its panel to quickstart.html
-# make test              every check that CI runs, in order; each is a target of its own: see `make help`
+# make check             the daily loop: what needs neither a model nor a browser
+# make test              every check that CI runs; each is a target of its own: see `make help`
 # make dictionaries      trains the embedded model's dictionaries again; hours, and every step goes on where it stopped
 #
 # Works with the make of macOS (3.81) too: no .ONESHELL, no .SHELLFLAGS.
@@ -13,12 +14,13 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model dictionaries test env lint types imports js pytest notebooks e2e package clean
+.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e package clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
 	@echo "make demo HEADLESS=1   run the quickstart without a screen and write quickstart.html"
 	@echo "make model             fetch and convert the embedded model into the user's cache"
+	@echo "make check             the daily loop, under two minutes: lint, types, imports, tsc, tests without a model"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
 	@echo "make clean             remove what the targets made here (not the model's cache)"
@@ -111,10 +113,36 @@ dictionaries: model $(VENV)/.stamp-dev
 # ---------------------------------------------------------------- checks
 
 # Nothing under test may ask a model hub; the embedded model comes through pip.
-lint types imports js pytest notebooks e2e package: export HF_HUB_OFFLINE := 1
+check lint types imports js pytest notebooks e2e package: export HF_HUB_OFFLINE := 1
 
-test: lint types imports js model pytest notebooks e2e package
+# What keeps one core busy runs beside something else; the tests themselves run in two processes.
+test: model $(VENV)/.stamp-dev js/node_modules/.package-lock.json
+	@$(call side_by_side,lint types imports,js)
+	@$(MAKE) --no-print-directory pytest
+	@$(call side_by_side,notebooks,package)
+	@$(MAKE) --no-print-directory e2e
 	@echo "All checks passed."
+
+# The daily loop, under two minutes on two cores: what needs no model, and no browser.
+check: $(VENV)/.stamp-dev js/node_modules/.package-lock.json
+	@$(call side_by_side,lint types imports,tsc)
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not model" $(WITHOUT)
+	@echo "Checked."
+
+WORKERS := -n 2 --dist loadfile
+WITHOUT := --ignore=tests/e2e --ignore=tests/hosts --ignore=tests/benchmarks --ignore=tests/test_package.py
+
+# Two lists of targets at once; what the second one says comes when the first is done.
+define side_by_side
+	set -e; log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
+	$(MAKE) --no-print-directory $(2) >"$$log" 2>&1 & other=$$!; \
+	first=0; $(MAKE) --no-print-directory $(1) || first=$$?; \
+	second=0; wait $$other || second=$$?; cat "$$log"; \
+	if [ $$first != 0 ] || [ $$second != 0 ]; then echo "Failed: $(1) ($$first), $(2) ($$second)" >&2; exit 1; fi
+endef
+
+tsc: js/node_modules/.package-lock.json
+	npm --prefix js run check
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
@@ -149,7 +177,7 @@ js: js/node_modules/.package-lock.json
 	npm --prefix js test
 
 pytest: model $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/benchmarks --ignore=tests/test_package.py --durations=10
+	$(BIN)/python -m pytest $(WORKERS) $(WITHOUT) --durations=10
 
 notebooks: model $(VENV)/.stamp-dev
 	@set -e; shopt -s nullglob; all=(notebooks/*.ipynb); \

@@ -14,9 +14,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_configure(config):
+    # Two workers on two cores: threads of one would only wait for those of the other, and spin meanwhile.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # What a developer calls features is no part of a test.
     os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp(prefix="steerwidgets-tests-")
     config.addinivalue_line("markers", "embedded: uses the embedded model, SmolLM2-135M-Instruct (fetched once)")
+    config.addinivalue_line("markers", "model: runs a model, be it a tiny one; `make check` leaves these out")
+
+
+_MODELS = {"model", "lm", "llama", "fresh", "embedded"}
+_WITH_MODELS = ("parity", "kernel", "e2e", "hosts", "families", "compat", "benchmarks", "demo", "notebooks")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        folder = Path(item.path).relative_to(Path(__file__).parent).parts[0]
+        makes_one = "models" in vars(item.module) or "hf" in vars(item.module)
+        if folder in _WITH_MODELS or makes_one or _MODELS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
 
 
 @functools.cache

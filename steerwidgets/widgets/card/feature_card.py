@@ -179,7 +179,7 @@ class FeatureCard(Widget):
         return own.activations.of([self.index])
 
     def silent_texts(self, texts: Iterable[PromptLike] | None = None, **settings: Any) -> Silence:
-        """Texts with the label's words where the feature is silent, shown in the card; see `silence.silent_texts`."""
+        """Texts with the label's words where the feature stays silent, shown in the card."""
         dictionary, index = self._dictionary, self.index
         found = silent_texts(self._lm, dictionary, index, texts, **settings)
         if (self._dictionary, self.index) == (dictionary, index):
