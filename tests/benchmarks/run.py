@@ -18,8 +18,6 @@ from timing import timed
 
 import steerwidgets as sw
 from steerwidgets.generation.rows import Plan, generate_rows
-from steerwidgets.generation.sampling import Sampling
-from steerwidgets.steering.recipe import Recipe
 
 PROMPT = "Tell me about your weekend."
 STATIC = Path(sw.__file__).parent / "static"
@@ -48,9 +46,9 @@ def generation(lm: sw.LanguageModel, tokens: int, repeat: int) -> list[tuple[str
     lm.model.generation_config.eos_token_id = None
     lm.model.config.eos_token_id = None
     lm.tokenizer.eos_token = None
-    sampling = Sampling(max_new_tokens=tokens)
+    sampling = sw.Sampling(max_new_tokens=tokens)
 
-    def run(*recipes: Recipe) -> Callable[[], object]:
+    def run(*recipes: sw.Recipe) -> Callable[[], object]:
         return lambda: generate_rows(lm, [Plan(encoded, recipe) for recipe in recipes], sampling)
 
     def plain(rows: int) -> Callable[[], object]:
@@ -71,8 +69,10 @@ def generation(lm: sw.LanguageModel, tokens: int, repeat: int) -> list[tuple[str
         "project": feature.project(0.5),
         "clip": feature.clip(-1, 1),
     }
-    sides = {"plain": plain(1), "plain pair": plain(2), "unsteered": run(Recipe())}
-    sides |= {"pair": run(Recipe(), Recipe.of(ops["add"]))} | {op: run(Recipe.of(steer)) for op, steer in ops.items()}
+    sides = {"plain": plain(1), "plain pair": plain(2), "unsteered": run(sw.Recipe())}
+    sides |= {"pair": run(sw.Recipe(), sw.Recipe.of(ops["add"]))} | {
+        op: run(sw.Recipe.of(steer)) for op, steer in ops.items()
+    }
     taken = timed(sides, repeat)
     speed = tokens / statistics.median(taken["plain"])
     table = [("plain model.generate, 1 row", f"{speed:.1f} tokens/s", "")]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.evidence import FeatureData, log_counts, value_levels
+from steerwidgets.dictionaries.evidence import log_counts, value_levels
 
 FEATURES, EXAMPLES, WINDOW = 3, 2, 5
 
@@ -32,8 +32,8 @@ def arrays():
 
 def test_comes_back_from_its_file(tmp_path):
     values, kept = arrays()
-    FeatureData(kept, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
-    data = FeatureData.load(tmp_path / "features.safetensors")
+    sw.FeatureData(kept, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
+    data = sw.FeatureData.load(tmp_path / "features.safetensors")
     assert (len(data), data.corpus) == (FEATURES, "a corpus")
     first, second = data[0].examples
     assert first.token_ids == tuple(kept["tokens"][0, 0].tolist())
@@ -75,8 +75,8 @@ def more_arrays():
 
 def test_quantiles_random_places_and_coactive_features_come_back(tmp_path):
     more = more_arrays()
-    FeatureData(arrays()[1] | more, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
-    data = FeatureData.load(tmp_path / "features.safetensors")
+    sw.FeatureData(arrays()[1] | more, ["chat", "wordnet"], "a corpus").save(tmp_path / "features.safetensors")
+    data = sw.FeatureData.load(tmp_path / "features.safetensors")
     assert [(band.low, band.high) for band in data[0].quantiles] == [(20, 40), (0, 20)]
     assert data[2].quantiles == ()
     second = data[1].quantiles[0].examples[1]
@@ -88,8 +88,8 @@ def test_quantiles_random_places_and_coactive_features_come_back(tmp_path):
 
 
 def test_older_files_have_neither(tmp_path):
-    FeatureData(arrays()[1], ["chat", "wordnet"]).save(tmp_path / "features.safetensors")
-    evidence = FeatureData.load(tmp_path / "features.safetensors")[0]
+    sw.FeatureData(arrays()[1], ["chat", "wordnet"]).save(tmp_path / "features.safetensors")
+    evidence = sw.FeatureData.load(tmp_path / "features.safetensors")[0]
     assert (evidence.quantiles, evidence.random, evidence.coactive) == ((), (), ())
 
 
@@ -98,15 +98,15 @@ def test_half_of_a_group_is_refused():
         more = more_arrays()
         del more[name]
         with pytest.raises(ValueError, match=f"lacks {name}"):
-            FeatureData(arrays()[1] | more, ["chat"])
+            sw.FeatureData(arrays()[1] | more, ["chat"])
     with pytest.raises(ValueError, match="one row for each feature"):
-        FeatureData(arrays()[1] | more_arrays() | {"random.peaks": torch.zeros(7, 2)}, ["chat"])
+        sw.FeatureData(arrays()[1] | more_arrays() | {"random.peaks": torch.zeros(7, 2)}, ["chat"])
 
 
 def test_belongs_to_a_dictionary():
     dictionary = sw.CAV(torch.eye(4)[:3], ["a", "b", "c"], layer=1)
     assert dictionary.evidence(0) is None
-    dictionary.feature_data = FeatureData(arrays()[1], ["chat", "wordnet"])
+    dictionary.feature_data = sw.FeatureData(arrays()[1], ["chat", "wordnet"])
     assert dictionary.evidence(1).index == 1
     assert dictionary.evidence(-1).index == 2
     with pytest.raises(IndexError, match="features 0 to 2"):
@@ -117,15 +117,15 @@ def test_belongs_to_a_dictionary():
 
 def test_bad_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of feature data"):
-        FeatureData.load(tmp_path / "none")
+        sw.FeatureData.load(tmp_path / "none")
     (tmp_path / "torn").write_bytes(b"torn")
     with pytest.raises(ValueError, match="not a whole safetensors file"):
-        FeatureData.load(tmp_path / "torn")
+        sw.FeatureData.load(tmp_path / "torn")
     kept = arrays()[1]
     del kept["peaks"]
     with pytest.raises(ValueError, match="lacks peaks"):
-        FeatureData(kept, ["chat"])
+        sw.FeatureData(kept, ["chat"])
     with pytest.raises(ValueError, match="one row for each feature"):
-        FeatureData(arrays()[1] | {"counts": torch.zeros(7, 3)}, ["chat"])
+        sw.FeatureData(arrays()[1] | {"counts": torch.zeros(7, 3)}, ["chat"])
     with pytest.raises(IndexError, match="0 to 2"):
-        FeatureData(arrays()[1], ["chat"])[3]
+        sw.FeatureData(arrays()[1], ["chat"])[3]

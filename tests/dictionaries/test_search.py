@@ -3,7 +3,6 @@ import torch
 from support import models, sae, toks
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def test_features_that_fire_nearly_everywhere_can_be_left_out(lm):
     dense = first.features[0].index
     density = torch.full((dictionary.size,), 0.01)
     density[dense] = 0.4
-    dictionary.statistics = FeatureStatistics(maximum=torch.ones(dictionary.size), density=density)
+    dictionary.statistics = sw.FeatureStatistics(maximum=torch.ones(dictionary.size), density=density)
     rest = lm.search("Hello there", dictionary, k=2, max_density=0.05)
     assert [each.index for each in rest.features] == [each.index for each in first.features[1:]]
     assert rest.values == first.values[1:]

@@ -9,7 +9,6 @@ import torch
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
-from steerwidgets.labels.labels import Labels
 from support import sae
 
 
@@ -69,7 +68,7 @@ class TextEvidence:
 def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
     """A tiny SAE whose labels, statistics and evidence hold the texts."""
     labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
-    made = sae.make(labels=Labels(labels, source=texts.file, author="language model"))
+    made = sae.make(labels=sw.Labels(labels, source=texts.file, author="language model"))
     made.statistics = sw.FeatureStatistics(
         torch.full((sae.SIZE,), 12.0),
         p995=torch.full((sae.SIZE,), 6.0),

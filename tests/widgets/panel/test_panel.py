@@ -9,7 +9,6 @@ import torch
 from widgets.conftest import LABELS, vectors
 
 import steerwidgets as sw
-from steerwidgets.steering.positions import Positions
 from steerwidgets.widgets.recipe_editor.describe import readout_json
 
 SETTINGS = {"temperature", "top_p", "top_k", "frequency_penalty", "max_new_tokens", "seed"}
@@ -113,7 +112,7 @@ def test_differing_positions_are_mixed_until_the_page_chooses(panel, cavs):
     panel.recipe = cavs[0].add(4).at("prompt") + cavs[1].add(2).at("generated")
     assert panel.positions["where"] == "mixed"
     panel.positions = {"where": "prompt", "indices": [], "special": False}
-    assert {steer.positions for steer in panel.recipe} == {Positions("prompt", special=False)}
+    assert {steer.positions for steer in panel.recipe} == {sw.Positions("prompt", special=False)}
 
 
 def test_a_switched_off_steer_is_left_out(panel, cavs):
@@ -158,7 +157,7 @@ def test_an_op_of_which_the_numbers_are_wrong_says_so_beside_its_slider(panel):
 
 
 @pytest.mark.parametrize(
-    "positions", [Positions(), Positions("generated", special=False), Positions("indices", (2, 5))]
+    "positions", [sw.Positions(), sw.Positions("generated", special=False), sw.Positions("indices", (2, 5))]
 )
 def test_the_snippet_runs_and_gives_the_same_texts(panel, lm, cavs, positions):
     panel.recipe = (cavs[0].add(4) + cavs[1].project(0.5)).at(positions)
