@@ -23,7 +23,7 @@ def vector(seed: int, width: int = D_MODEL, norm: float = 6.0) -> torch.Tensor:
 class Pair:
     """A direction for both sides; every method makes the steer and its reference."""
 
-    def __init__(self, v: torch.Tensor, layer: int = 1, stream: str = "resid_post") -> None:
+    def __init__(self, v: torch.Tensor, layer: int = 1, stream: Any = "resid_post") -> None:
         self.v = v
         self.direction = sw.Direction(v, sw.Site(layer, stream), f"d{layer}{stream}")
 
@@ -34,7 +34,7 @@ class Pair:
         return getattr(self.direction, op)(*values), Change(site.layer, op, self.v.numpy(), numbers, site.stream)
 
 
-def at(made: tuple[Any, Change], where: str, value: Any = None, *, special: bool = True) -> tuple[Any, Change]:
+def at(made: tuple[Any, Change], where: Any, value: Any = None, *, special: bool = True) -> tuple[Any, Change]:
     """Both sides at some positions."""
     from dataclasses import replace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import defaultdict
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from support.toks import SENTENCES
 WORDS = " ".join(SENTENCES).split()
 
 
-def texts(count, seed=0, longest=30):
+def texts(count: Any, seed: Any = 0, longest: Any = 30) -> Any:
     drawn = random.Random(seed)
     return [" ".join(drawn.choices(WORDS, k=drawn.randint(2, longest))) for _ in range(count)]
 
@@ -22,7 +23,7 @@ def texts(count, seed=0, longest=30):
 class Reference:
     """Every activation of a dictionary on texts, one text at a time, unpadded."""
 
-    def __init__(self, lm, dictionary, prompts):
+    def __init__(self, lm: Any, dictionary: Any, prompts: Any) -> None:
         self.values, self.ids, self.counted = [], [], []
         site = (dictionary.site.layer, dictionary.site.stream)
         for prompt in prompts:
@@ -42,10 +43,10 @@ class Reference:
             self.counted.append(counted)
 
     @property
-    def tokens(self):
+    def tokens(self) -> Any:
         return int(sum(int(each.sum()) for each in self.counted))
 
-    def firing(self, feature, above=0.0):
+    def firing(self, feature: Any, above: Any = 0.0) -> Any:
         """(value, text, position) wherever a feature is active and the token counts."""
         return [
             (float(values[position, feature]), text, position)
@@ -54,9 +55,9 @@ class Reference:
             if counted[position] and values[position, feature] > above
         ]
 
-    def strongest(self, feature, k, above=0.0):
+    def strongest(self, feature: Any, k: Any, above: Any = 0.0) -> Any:
         """The largest values that no two texts and no two endings of three tokens share."""
-        best = {}
+        best: dict[Any, Any] = {}
         of_text = defaultdict(list)
         for value, text, position in self.firing(feature, above):
             of_text[text].append((value, -position))
@@ -67,7 +68,7 @@ class Reference:
             best[ending] = max(best.get(ending, 0.0), value)
         return sorted(best.values(), reverse=True)[:k]
 
-    def together(self, one, other, above=0.0):
+    def together(self, one: Any, other: Any, above: Any = 0.0) -> Any:
         """How many counted tokens have both features."""
         return sum(
             int(((values[:, one] > above) & (values[:, other] > above) & counted).sum())
@@ -75,7 +76,7 @@ class Reference:
         )
 
 
-def assert_same(one, other, dictionaries):
+def assert_same(one: Any, other: Any, dictionaries: Any) -> None:
     """Two indexes say the same of every feature, to the last bit."""
     for dictionary in dictionaries:
         mine, theirs = one.of(dictionary), other.of(dictionary)

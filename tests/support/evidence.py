@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ TEXTS = (
 )
 
 
-def read(lm, dictionary, ids):
+def read(lm: Any, dictionary: Any, ids: Any) -> Any:
     """The residual of one text as transformers gives it, and which of its positions count: all but the first."""
     hidden = lm.model(torch.tensor([ids]), output_hidden_states=True).hidden_states[dictionary.site.layer + 1][0]
     counts = torch.tensor([i > 0 and token not in lm.special_ids for i, token in enumerate(ids)])
@@ -30,7 +31,7 @@ class Gathered:
 
     corpus = "five sentences"
 
-    def __init__(self, lm, dictionary, texts=TEXTS, *, more=True):
+    def __init__(self, lm: Any, dictionary: Any, texts: Any = TEXTS, *, more: Any = True) -> None:
         self._dictionary = dictionary
         self._more = more
         self.ids = [tuple(lm.tokenizer(text)["input_ids"]) for text in texts]
@@ -40,10 +41,10 @@ class Gathered:
             values = dictionary.encode(h).detach().masked_fill(~counts[:, None], 0.0)
             self._values.append(values)
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return self._dictionary.size
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         examples = []
         for number, (ids, values) in enumerate(zip(self.ids, self._values, strict=True)):
             column = values[:, index]

@@ -113,5 +113,5 @@ class Reference:
         move = torch.tensor(z).double()
         if k is not None:
             return first + self.turned(k) @ move
-        effective = sum(shares[..., j, None, None] * self.turned(j) for j in range(len(self.mu)))
+        effective: Any = sum(shares[..., j, None, None] * self.turned(j) for j in range(len(self.mu)))
         return first + effective @ move

@@ -22,7 +22,7 @@ FAMILIES = (
     "neox_serial",
 )
 
-_ROTARY = {
+_ROTARY: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": D_MODEL,
     "num_hidden_layers": LAYERS,
@@ -33,7 +33,7 @@ _ROTARY = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": False,
 }
-_IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+_IDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 
 
 def make(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
@@ -57,17 +57,29 @@ def _config(family: str, changes: dict[str, Any]) -> tuple[Any, Any]:
     if family == "qwen3":
         return hf.Qwen3ForCausalLM, hf.Qwen3Config(**rotary)
     if family == "gemma2":
-        caps = {"final_logit_softcapping": 4.0, "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 8}
+        caps: dict[str, Any] = {
+            "final_logit_softcapping": 4.0,
+            "attn_logit_softcapping": 5.0,
+            "query_pre_attn_scalar": 8,
+        }
         gemma = caps | {"sliding_window": 6} | rotary
         return hf.Gemma2ForCausalLM, hf.Gemma2Config(**gemma)
     if family == "gemma3":
         gemma = {"sliding_window": 6, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2} | rotary
         return hf.Gemma3ForCausalLM, hf.Gemma3TextConfig(**gemma)
     if family == "gpt2":
-        sizes = {"vocab_size": VOCABULARY, "n_embd": D_MODEL, "n_layer": LAYERS, "n_head": 4, "n_positions": 128}
-        sizes["tie_word_embeddings"] = False
-        return hf.GPT2LMHeadModel, hf.GPT2Config(**(sizes | _IDS | changes))
-    sizes = {key: value for key, value in rotary.items() if key not in ("num_key_value_heads", "head_dim")}
+        gpt2: dict[str, Any] = {
+            "vocab_size": VOCABULARY,
+            "n_embd": D_MODEL,
+            "n_layer": LAYERS,
+            "n_head": 4,
+            "n_positions": 128,
+        }
+        gpt2["tie_word_embeddings"] = False
+        return hf.GPT2LMHeadModel, hf.GPT2Config(**(gpt2 | _IDS | changes))
+    sizes: dict[str, Any] = {
+        key: value for key, value in rotary.items() if key not in ("num_key_value_heads", "head_dim")
+    }
     sizes["use_parallel_residual"] = family == "neox_parallel"
     return hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(**sizes)
 

@@ -24,7 +24,7 @@ class Change:
     layer: int
     op: str
     v: Any
-    numbers: dict[str, float | None] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
     stream: str = "resid_post"
     acts: Callable[[int, int], bool] = lambda _position, _prompt_length: True
     special: bool = True
@@ -117,7 +117,7 @@ def steered(
     model: Any,
     changes: Sequence[Change],
     prompt_length: int,
-    special: set[int] = frozenset(),
+    special: set[int] | frozenset[int] = frozenset(),
     seen: dict[tuple[int, str], torch.Tensor] | None = None,
     watch: Sequence[tuple[int, str]] = (),
 ) -> Iterator[None]:
@@ -162,7 +162,7 @@ def logits(
     ids: Sequence[int],
     changes: Sequence[Change] = (),
     prompt_length: int | None = None,
-    special: set[int] = frozenset(),
+    special: set[int] | frozenset[int] = frozenset(),
 ) -> torch.Tensor:
     """Logits [position, vocabulary] of one row, in one uncached forward."""
     length = len(ids) if prompt_length is None else prompt_length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -80,42 +81,42 @@ def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
     return made
 
 
-def _panel(lm, features, texts):
+def _panel(lm: Any, features: Any, texts: Any) -> Any:
     steers = features[0].add(2) + features[1].add(1)
     panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8)
     panel.generate()
     return panel
 
 
-def _heatmap(lm, features, texts):
+def _heatmap(lm: Any, features: Any, texts: Any) -> Any:
     return sw.TokenHeatmap(lm, features, texts.prompt, [0, 1], selected=[3, 4], hovered=5)
 
 
-def _steered_heatmap(lm, features, texts):
+def _steered_heatmap(lm: Any, features: Any, texts: Any) -> Any:
     out = lm.compare(texts.prompt, features[0].add(20), max_new_tokens=8)
     return sw.TokenHeatmap(lm, features, out, [0, 1, 2], mixing="stripes", granularity="words")
 
 
-def _arrays(_lm, _features, texts):
+def _arrays(_lm: Any, _features: Any, texts: Any) -> Any:
     return sw.TokenHeatmap.from_arrays(
         [texts.prompt, *texts.labels, texts.note], torch.randn(len(texts.labels) + 2, 2), list(texts.labels[:2])
     )
 
 
-def _picker(lm, features, texts):
+def _picker(lm: Any, features: Any, texts: Any) -> Any:
     return sw.FeaturePicker(lm, features, recipe=features[0].add(2))
 
 
-def _card(lm, features, texts):
+def _card(lm: Any, features: Any, texts: Any) -> Any:
     features.user_labels.set(0, note=texts.note, rating=4)
     return sw.FeatureCard(lm, features, 0)
 
 
-def _lens(lm, features, texts):
+def _lens(lm: Any, features: Any, texts: Any) -> Any:
     return sw.LogitLens(lm, texts.prompt, features[0].add(20))
 
 
-WIDGETS: dict[str, Callable] = {
+WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
     "steered heatmap": _steered_heatmap,
@@ -126,6 +127,6 @@ WIDGETS: dict[str, Callable] = {
 }
 
 
-def make(name: str, lm: sw.LanguageModel, texts: Texts = PLAIN):
+def make(name: str, lm: sw.LanguageModel, texts: Texts = PLAIN) -> Any:
     """The widget of that name."""
     return WIDGETS[name](lm, dictionary(lm, texts), texts)

@@ -1,6 +1,7 @@
 """A tiny SAE for the tests: its tensors, itself, and a folder in sae_lens' format."""
 
 import json
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -11,17 +12,17 @@ from support.models import D_MODEL
 SIZE = 40
 
 
-def tensors(seed=0, d=D_MODEL, size=SIZE):
+def tensors(seed: Any = 0, d: Any = D_MODEL, size: Any = SIZE) -> Any:
     drawn = torch.Generator().manual_seed(seed)
     shapes = {"W_enc": (d, size), "b_enc": (size,), "W_dec": (size, d), "b_dec": (d,)}
     return {name: torch.randn(shape, generator=drawn) / 4 for name, shape in shapes.items()}
 
 
-def make(activation="relu", seed=0, layer=1, **settings):
+def make(activation: Any = "relu", seed: Any = 0, layer: Any = 1, **settings: Any) -> Any:
     return sw.SAE(**tensors(seed), activation=activation, layer=layer, **settings)
 
 
-def write(folder, cfg=None, **changes):
+def write(folder: Any, cfg: Any = None, **changes: Any) -> Any:
     """A folder in sae_lens' format; a tensor given as None is left out."""
     kept = {name: value for name, value in (tensors() | changes).items() if value is not None}
     save_file(kept, folder / "sae_weights.safetensors")
@@ -30,5 +31,5 @@ def write(folder, cfg=None, **changes):
     return folder
 
 
-def residuals():
+def residuals() -> Any:
     return 2 * torch.randn(3, 4, D_MODEL, generator=torch.Generator().manual_seed(1))
