@@ -75,7 +75,9 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
     return inner[stream], stream in ("mlp_acts", "attn_z", "mlp_in")
 
 
-def changed(h: np.ndarray, changes: Sequence[Change], prompt_length: int, special: set[int]) -> np.ndarray:
+def changed(
+    h: np.ndarray, changes: Sequence[Change], prompt_length: int, special: set[int] | frozenset[int]
+) -> np.ndarray:
     """`h` [position, width] of one row of one site after all of its changes."""
     norms = [float(np.linalg.norm(row)) for row in h]
     counted = norms[1:prompt_length]
