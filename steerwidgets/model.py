@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
     from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.generation.sampling import SamplingSettings
+    from steerwidgets.label_checks.output_score import ScoreOptions
+    from steerwidgets.lens.logit_lens import LensSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
@@ -77,7 +81,14 @@ class LanguageModel(LoadedModel):
         lm.source_code = "sw.LanguageModel.demo()"
         return lm
 
-    def points(self, texts: Iterable[Any], *, layer: int, stream: Stream = "resid_post", **settings: Any) -> Points:
+    def points(
+        self,
+        texts: Iterable[Any],
+        *,
+        layer: int,
+        stream: Stream = "resid_post",
+        **settings: Unpack[CollectSettings],
+    ) -> Points:
         """The residuals of many texts, one row for each token of their own words: what `MFA.fit` describes.
 
         Padding, special and template tokens and attention sinks are left out.
@@ -191,7 +202,7 @@ class LanguageModel(LoadedModel):
         *,
         on_progress: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
-        **settings: Any,
+        **settings: Unpack[ScoreOptions],
     ) -> list[float]:
         """How well each feature steers: whether intervening on it brings up the tokens that it promotes.
 
@@ -211,7 +222,8 @@ class LanguageModel(LoadedModel):
         Raises:
             ValueError: a setting is out of range, or a feature does not fit the model or can't be added.
         """
-        return self.measured_scores.measure(features, ScoreSettings(**settings), on_progress, stop)
+        given: dict[str, Any] = {**settings}
+        return self.measured_scores.measure(features, ScoreSettings(**given), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
         """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
@@ -236,7 +248,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool = False,
         prompt_length: int | None = None,
-        **settings: Any,
+        **settings: Unpack[LensSettings],
     ) -> LayerLens:
         """What each layer would say next if it were the last; with a recipe, steered beside baseline.
 
@@ -300,7 +312,7 @@ class LanguageModel(LoadedModel):
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         keep_cache: bool = False,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
 
@@ -332,7 +344,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Iterator[Step]:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
         encoded = self.encode(prompt, chat=chat)
@@ -350,7 +362,7 @@ class LanguageModel(LoadedModel):
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
         stop: threading.Event | None = None,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> list[Row]:
         """One row for each recipe, all in one batch with shared noise; None is the baseline.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from steerwidgets.generation.rows import Row
 from steerwidgets.generation.sampling import Sampling
@@ -15,6 +15,9 @@ from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer.loaded import LoadedModel
 from steerwidgets.transformer.prompts import Prompt
+
+if TYPE_CHECKING:
+    from steerwidgets.lens.logit_lens import BlockSettings
 
 
 class Comparison:
@@ -77,7 +80,7 @@ class Comparison:
         k: int = 10,
         track: Sequence[int | str] = (),
         drawn_from: bool = False,
-        **settings: Any,
+        **settings: Unpack[BlockSettings],
     ) -> LayerLens:
         """The logit lens of one generated token, under what steered its row; one position.
 
@@ -100,9 +103,9 @@ class Comparison:
             raise ValueError(f"A comparison has the rows baseline and steered; {row!r} was given.")
         index = ("baseline", "steered").index(row)
         text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
-        settings |= {"k": k, "track": track, "drawn_from": drawn_from}
+        given: dict[str, Any] = {**settings, "k": k, "track": track, "drawn_from": drawn_from}
         return generated_lens(
-            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
+            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **given
         )
 
     def __repr__(self) -> str:

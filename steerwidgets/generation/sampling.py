@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,28 @@ class Sampling:
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON value."""
         return asdict(self)
+
+
+class SamplingSettings(TypedDict, total=False):
+    """The settings of `Sampling`, as the verbs take them by name.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token. 0.7 by default.
+        top_p: keeps the smallest set of tokens that holds this much probability; 1, the default, keeps all.
+        top_k: keeps this many tokens, 50 by default; 0 keeps all.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred; 0 by default.
+        penalise_prompt: whether the prompt's tokens count for the penalty; by default they do not.
+        max_new_tokens: where a row ends at the latest, 64 by default.
+        seed: with the step, decides the noise; 0 by default.
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    frequency_penalty: float
+    penalise_prompt: bool
+    max_new_tokens: int
+    seed: int
 
 
 def gumbel_noise(seed: int, step: int, vocabulary: int) -> Tensor:

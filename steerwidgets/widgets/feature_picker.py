@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.widgets.export import STATIC
-from steerwidgets.widgets.recipe_editor.query import FindQuery
+from steerwidgets.widgets.recipe_editor.query import FindQuery, Mode, Ranking, Sort
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
 
 _SEARCH: Final[Mapping[str, Any]] = {
@@ -23,6 +23,49 @@ _SEARCH: Final[Mapping[str, Any]] = {
     "descending": True,
     "filters": {"density": None, "labelled": False, "dictionaries": None},
 }
+
+
+class SearchFilters(TypedDict, total=False):
+    """What leaves features out of a search.
+
+    Attributes:
+        density: the lowest and the highest density; None, the default, for all.
+        labelled: only features that have a label; by default all.
+        dictionaries: fingerprints of those to look in; None, the default, for all.
+    """
+
+    density: Sequence[float | None] | None
+    labelled: bool
+    dictionaries: Sequence[str] | None
+
+
+class SearchSettings(TypedDict, total=False):
+    """What a picker looks for, each setting with its default.
+
+    Attributes:
+        mode: `label` (the default; words, or a number), `prompt` (what fires on a text), `token` (what promotes or
+            suppresses it) or `similar` (what points the same way as a feature).
+        query: the words, the text, or the token.
+        rank: of a prompt, by each feature's `maximum` (the default), its `mean`, or its largest within a `span`.
+        span: the first and the last position of it.
+        normalise: whether activations are divided by the feature's 99.5th percentile or maximum; they are by default.
+        promotes: of a token, whether features that promote it are looked for (the default), or that suppress it.
+        key: the feature that others are compared with.
+        sort: `match` (the default, the best first), `density`, `maximum`, `index` or `output_score`.
+        descending: the largest first, the default; of no matter to `match`.
+        filters: what leaves features out.
+    """
+
+    mode: Mode
+    query: str
+    rank: Ranking
+    span: Sequence[int] | None
+    normalise: bool
+    promotes: bool
+    key: str
+    sort: Sort
+    descending: bool
+    filters: SearchFilters
 
 
 class FeaturePicker(RecipeWidget):
@@ -62,7 +105,7 @@ class FeaturePicker(RecipeWidget):
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         prompt: str = "",
         chat: bool = False,
-        **search: Any,
+        **search: Unpack[SearchSettings],
     ) -> None:
         if lm is not None and not isinstance(lm, LanguageModel):
             raise TypeError(
@@ -83,7 +126,7 @@ class FeaturePicker(RecipeWidget):
         """The feature of the row last chosen; None where none is."""
         return self._features.find(self.selected) if self.selected else None
 
-    def find(self, offset: int = 0, limit: int = 100, **search: Any) -> list[Direction]:
+    def find(self, offset: int = 0, limit: int = 100, **search: Unpack[SearchSettings]) -> list[Direction]:
         """The features that the list shows, or those of another search, in its order: `picker.find(query="sea")`.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.plot import BelongSettings, ScatterSettings
+    from steerwidgets.dictionaries.mfa.points import ContextSettings
     from steerwidgets.dictionaries.mfa.reading import MixtureReading
 
 Z = Mapping[int, float] | Sequence[float]
@@ -80,15 +82,15 @@ class MFAFeature(Feature):
         """
         return _pull(self, self.mfa.rank, a, z, by_name)
 
-    def contexts(self, points: Points, **settings: Any) -> tuple[Context, ...]:
+    def contexts(self, points: Points, **settings: Unpack[ContextSettings]) -> tuple[Context, ...]:
         """The points that it explains best, as `MFA.contexts` finds them."""
         return contexts(self.mfa, points, [self.index], **settings)[self.index]
 
-    def points(self, points: Points, **settings: Any) -> ComponentPoints:
+    def points(self, points: Points, **settings: Unpack[BelongSettings]) -> ComponentPoints:
         """The points that belong to it, with their coordinates, as `MFA.component_points` finds them."""
         return component_points(self.mfa, points, self.index, **settings)
 
-    def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
+    def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Unpack[ScatterSettings]) -> Axes:
         """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `plot.scatter`."""
         return self.points(points).plot(dims, **settings)
 

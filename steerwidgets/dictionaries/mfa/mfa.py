@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.collect import CollectSettings
+    from steerwidgets.dictionaries.mfa.fit import FitSettings
     from steerwidgets.dictionaries.mfa.reading import Terms
     from steerwidgets.transformer.loaded import LoadedModel
 
@@ -142,7 +144,7 @@ class MFA(MixtureReading, Dictionary):
             other.__dict__.pop(name, None)
         return other
 
-    def points(self, lm: LoadedModel, texts: Iterable[Any], **settings: Any) -> Points:
+    def points(self, lm: LoadedModel, texts: Iterable[Any], **settings: Unpack[CollectSettings]) -> Points:
         """Residuals of texts at its site, read as `dictionaries.mfa.collect` does."""
         from steerwidgets.dictionaries.mfa.collect import collect
 
@@ -265,7 +267,7 @@ class MFA(MixtureReading, Dictionary):
         rank: int,
         stream: Stream = "resid_post",
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[FitSettings],
     ) -> MFA:
         """Fit one to the residuals of texts; settings as for `dictionaries.mfa.fit`."""
         from steerwidgets.dictionaries.mfa.fit import fit

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
@@ -31,6 +31,24 @@ if TYPE_CHECKING:
 _DEMO: Final = Path(demo.__file__).parent
 _SCORES: Final = {"detection": "auroc", "detection, hard": "auroc_hard", "texts": "texts"}
 """What `label_scores` calls the figures of the shipped labels: areas under the ROC curve over held-out texts."""
+
+
+class PlaceSettings(TypedDict, total=False):
+    """Where an SAE of sae_lens reads, and what its files do not say.
+
+    Attributes:
+        layer: the block, where the object does not say or says otherwise.
+        stream: its stream, likewise.
+        site: the place, instead of the two.
+        center_input: whether the residual's mean is taken out first; by default as the object says.
+        norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
+    """
+
+    layer: int | None
+    stream: Stream | None
+    site: Site | None
+    center_input: bool | None
+    norm_scaling_factor: float | None
 
 
 class SAE(Dictionary):
@@ -359,7 +377,13 @@ class SAE(Dictionary):
 
     @classmethod
     def from_pretrained(
-        cls, release: str, sae_id: str, *, labels: LabelsLike | None = None, dtype: str = "float32", **settings: Any
+        cls,
+        release: str,
+        sae_id: str,
+        *,
+        labels: LabelsLike | None = None,
+        dtype: str = "float32",
+        **settings: Unpack[PlaceSettings],
     ) -> SAE:
         """A pretrained SAE by its names in sae_lens' registry, as `("gemma-scope-2b-pt-res", "layer_20/…")`.
 

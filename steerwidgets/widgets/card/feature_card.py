@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 import traitlets
 
@@ -27,9 +27,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from steerwidgets.dictionaries.activations import Activations
+    from steerwidgets.label_checks.silent_texts import SilentSettings
     from steerwidgets.labels.own import Entry
     from steerwidgets.model import LanguageModel
     from steerwidgets.transformer.prompts import PromptLike
+
+
+class CardSettings(TypedDict, total=False):
+    """How a card begins.
+
+    Attributes:
+        tab: which examples are shown: `strongest` (the default), `quantiles` or `random`.
+        curve: the colour scale, `linear` (the default) or `log`: log10(1 + 9·v/end).
+        own_text: a text to read the feature on.
+    """
+
+    tab: Literal["strongest", "quantiles", "random"]
+    curve: Literal["linear", "log"]
+    own_text: str
 
 
 class FeatureCard(Widget):
@@ -86,7 +101,7 @@ class FeatureCard(Widget):
         feature: int | str | Feature = 0,
         *,
         panel: Holder | None = None,
-        **settings: Any,
+        **settings: Unpack[CardSettings],
     ) -> None:
         several = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
         if not several or not all(isinstance(each, Dictionary) for each in several):
@@ -178,7 +193,7 @@ class FeatureCard(Widget):
         self.publish(own_text=shown)
         return own.activations.of([self.index])
 
-    def silent_texts(self, texts: Iterable[PromptLike] | None = None, **settings: Any) -> Silence:
+    def silent_texts(self, texts: Iterable[PromptLike] | None = None, **settings: Unpack[SilentSettings]) -> Silence:
         """Texts with the label's words where the feature is silent, shown in the card; see `silence.silent_texts`."""
         dictionary, index = self._dictionary, self.index
         found = silent_texts(self._lm, dictionary, index, texts, **settings)

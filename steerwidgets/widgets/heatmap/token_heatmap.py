@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypedDict, Unpack
 
 import numpy as np
 import traitlets
@@ -28,6 +28,30 @@ if TYPE_CHECKING:
 
 _FOUND: Final = 20
 """How many features a search of a span gives."""
+
+
+class HeatmapSettings(TypedDict, total=False):
+    """How a heatmap begins.
+
+    Attributes:
+        domain: where the colour scale ends: `auto` (the default), `p99.5`, `maximum`, `text`, or a number.
+        curve: `linear` (the default) or `log`: log10(1 + 9·v/end).
+        granularity: `tokens` (the default), `words`, `sentences` or `lines`.
+        pooling: `max` (the default) or `mean` of a word's, sentence's or line's tokens that count.
+        mixing: `blend` (the default) or `stripes`.
+        solo: the key of the one feature that colours the text, or "".
+        selected: the positions of the tokens that are pinned.
+        hovered: the position of the token under the pointer, or None.
+    """
+
+    domain: str | float
+    curve: Literal["linear", "log"]
+    granularity: Literal["tokens", "words", "sentences", "lines"]
+    pooling: Literal["max", "mean"]
+    mixing: Literal["blend", "stripes"]
+    solo: str
+    selected: Sequence[int]
+    hovered: int | None
 
 
 class TokenHeatmap(Widget):
@@ -100,7 +124,7 @@ class TokenHeatmap(Widget):
         *,
         chat: bool = False,
         top: int = KEPT,
-        **settings: Any,
+        **settings: Unpack[HeatmapSettings],
     ) -> None:
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
@@ -118,7 +142,7 @@ class TokenHeatmap(Widget):
         labels: str | Sequence[str] | None = None,
         *,
         mask: Any = None,
-        **settings: Any,
+        **settings: Unpack[HeatmapSettings],
     ) -> TokenHeatmap:
         """A heatmap of arrays, without a model.
 

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
 
 import traitlets
 
@@ -35,9 +35,58 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Steer
     from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.sites import Stream
 
 _ROWS: Final = 16
 """Blocks that are shown to begin with."""
+
+
+class ViewSettings(TypedDict, total=False):
+    """How a lens is shown to begin with.
+
+    Attributes:
+        shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
+        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        stride: a row for every so many blocks, from the deepest down.
+        span: the first and the last block that have rows; empty for all.
+        pinned: the block and the position of the pinned cell, or empty.
+        chosen: the id of the token whose rank is shown, or None.
+        within: the chosen token is marked where it first enters the top of this size, 10 by default.
+        trajectory: `probability` (the default) or `rank`, the axis of the chart.
+    """
+
+    shows: Literal["baseline", "steered", "difference"]
+    measure: Literal["probability", "log_probability", "rank", "entropy", "kl"]
+    stride: int
+    span: Sequence[int]
+    pinned: Sequence[int]
+    chosen: int | None
+    within: int
+    trajectory: Literal["probability", "rank"]
+
+
+class TokenLensSettings(ViewSettings, total=False):
+    """The settings of the lens of a generated token.
+
+    Attributes:
+        shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
+        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        stride: a row for every so many blocks, from the deepest down.
+        span: the first and the last block that have rows; empty for all.
+        pinned: the block and the position of the pinned cell, or empty; the one column is position 0.
+        chosen: the id of the token whose rank is shown, or None.
+        within: the chosen token is marked where it first enters the top of this size, 10 by default.
+        trajectory: `probability` (the default) or `rank`, the axis of the chart.
+        k: how many of the likeliest tokens are kept of each cell, 10 by default.
+        stream: `resid_post` (the default), `resid_pre`, `attn_out` or `mlp_out`.
+        track: up to six tokens to follow exactly, by id or by text.
+        dictionary: an SAE whose active features take the place of what its site holds, when a logit is attributed.
+    """
+
+    k: int
+    stream: Stream
+    track: Sequence[int | str]
+    dictionary: SAE | None
 
 
 class LogitLens(Widget):
@@ -117,11 +166,11 @@ class LogitLens(Widget):
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         *,
         k: int = 10,
-        stream: str = "resid_post",
+        stream: Stream = "resid_post",
         chat: bool = False,
         track: Sequence[int | str] = (),
         dictionary: SAE | None = None,
-        **settings: Any,
+        **settings: Unpack[ViewSettings],
     ) -> None:
         if stream not in STREAMS:
             raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} was given.")
@@ -153,7 +202,7 @@ class LogitLens(Widget):
         comparison: Comparison,
         step: int,
         row: Literal["baseline", "steered"] = "steered",
-        **settings: Any,
+        **settings: Unpack[TokenLensSettings],
     ) -> Self:
         """The lens of one token that a run generated, under what steered it: one column.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import traitlets
 
@@ -19,6 +19,9 @@ from steerwidgets.widgets.panel.token_lens import PanelLens
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.inputs import checked_inputs
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
+
+if TYPE_CHECKING:
+    from steerwidgets.generation.sampling import SamplingSettings
 
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
 
@@ -67,7 +70,7 @@ class SteeringPanel(RecipeWidget):
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         chat: bool | None = None,
         watch: Direction | None = None,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> None:
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
