@@ -125,6 +125,10 @@ class Neuron(Feature):
 
         Its column of the MLP's last matrix; on Gemma 2 and 3 times the gain of the norm that follows (whose division
         by the MLP output's own scale is left out, since no text is given).
+
+        Example:
+            >>> sw.Neurons(lm, layer=1)[5].output.vector.shape
+            torch.Size([32])
         """
         assert self.architecture is not None
         found = written(self.architecture, self.vector, self.site)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Sampling:
     """Sampling settings; the defaults are those of `generate(do_sample=True)` but for the temperature.
 
+    Tokens are drawn by the Gumbel-max trick with one noise for all rows; temperature, penalty, top-k and top-p are
+    applied in the order of TransformerLens' `sample_logits`.
+
     Args:
         temperature: divides the logits; 0 takes the most likely token.
         top_p: keeps the smallest set of tokens that holds this much probability; 1 keeps all.
@@ -27,6 +30,10 @@ class Sampling:
 
     Raises:
         ValueError: a setting is out of its range.
+
+    Example:
+        >>> sw.Sampling(temperature=0, max_new_tokens=8).to_json()["max_new_tokens"]
+        8
     """
 
     temperature: float = 0.7
@@ -57,8 +64,18 @@ class Sampling:
     def of(cls, settings: Mapping[str, Any]) -> Sampling:
         """Settings by name, the others at their defaults.
 
+        Args:
+            settings: by name.
+
+        Returns:
+            The settings, checked.
+
         Raises:
             ValueError: a name is not known.
+
+        Example:
+            >>> sw.Sampling.of({"temperature": 1}).temperature
+            1.0
         """
         known = [f.name for f in fields(cls)]
         unknown = [name for name in settings if name not in known]
@@ -67,7 +84,15 @@ class Sampling:
         return cls(**settings)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON value."""
+        """The settings as a JSON value.
+
+        Returns:
+            A dict of plain values.
+
+        Example:
+            >>> sw.Sampling().to_json()["top_k"]
+            50
+        """
         return asdict(self)
 
 

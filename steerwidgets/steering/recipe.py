@@ -331,7 +331,7 @@ class Direction:
 
         Example:
             >>> cavs["music"].clip(hi=10)
-            'music'.clip(...)
+            'music'.clip(None, 10)
         """
         return Steer(self, "clip", {"lo": lo, "hi": hi})
 
@@ -691,7 +691,13 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of what the recipe does, the same in every session."""
+        """A short hash of what the recipe does, the same in every session.
+
+        Example:
+            >>> one, other = cavs["music"].add(40) + cavs["food"].ablate(), cavs["food"].ablate() + cavs["music"].add(40)
+            >>> one.fingerprint == other.fingerprint  # the order never matters
+            True
+        """
         canonical = sorted(json.dumps(_what_it_does(steer)) for steer in self.steers)
         return hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:16]
 
@@ -763,11 +769,15 @@ class Recipe:
 
         Raises:
             ModuleNotFoundError: pyvene is not installed; the message says how to.
-            ValueError: the recipe does not fit the model.
+            ValueError: the recipe is empty or does not fit the model, or leaves special tokens out where only the bare
+                model is given.
+            ImportError: pyvene is not installed.
+            TypeError: something else than a model is given.
+            CompiledModelError: the model is compiled.
 
         Example:
             >>> recipe = sw.Recipe.of(cavs["music"].add(40))
-            >>> intervenable = recipe.to_pyvene(lm)  # doctest: +SKIP
+            >>> intervenable = recipe.to_pyvene(lm)  # `.generate(…)` and the like are pyvene's
         """
         # By name, as the package's own names are loaded: pyvene's side is built of recipes and hooks.
         return importlib.import_module("steerwidgets.steering.to_pyvene").to_pyvene(self, model)

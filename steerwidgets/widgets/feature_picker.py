@@ -80,7 +80,7 @@ class FeaturePicker(RecipeWidget):
         prompt: a text on which strength is measured: ‖change‖/‖h‖ of every steer; none by default.
         chat: whether that text goes through the chat template.
         search: what is looked for to begin with: `mode`, `query`, `rank`, `span`, `normalise`, `promotes`, `key`,
-            `sort`, `descending`, `filters`, as `find` takes them.
+            `sort`, `descending`, `filters`, as `SearchSettings` explains them.
 
     Attributes:
         recipe: its value: the steers that are switched on. It may be set.
@@ -90,6 +90,12 @@ class FeaturePicker(RecipeWidget):
     Raises:
         TypeError: `features` holds something that is no dictionary and no direction, or there is no such setting.
         ValueError: the search asks for something that there is not.
+
+    Example:
+        >>> picker = sw.FeaturePicker(lm, [cavs, sae], query="sea")
+        >>> picker.recipe = cavs["the sea"].add(36)
+        >>> len(picker.recipe)
+        1
     """
 
     _esm = STATIC / "feature_picker.js"
@@ -123,14 +129,31 @@ class FeaturePicker(RecipeWidget):
 
     @property
     def feature(self) -> Direction | None:
-        """The feature of the row last chosen; None where none is."""
+        """The feature of the row last chosen; None where none is.
+
+        Example:
+            >>> sw.FeaturePicker(lm, cavs).feature is None
+            True
+        """
         return self._features.find(self.selected) if self.selected else None
 
     def find(self, offset: int = 0, limit: int = 100, **search: Unpack[SearchSettings]) -> list[Direction]:
         """The features that the list shows, or those of another search, in its order: `picker.find(query="sea")`.
 
+        Args:
+            offset: how many of the list to leave out first.
+            limit: how many at most.
+            search: what differs from the search as it stands, as `SearchSettings` explains it.
+
+        Returns:
+            Features and directions.
+
         Raises:
             ValueError: the search asks for something that there is not.
+
+        Example:
+            >>> sw.FeaturePicker(lm, [cavs, sae]).find(query="sea")
+            [<CAV 'the sea' at block 1 resid_post>, <SAE 'the sea' at block 1 resid_post>]
         """
         found = self._finder.find(dict(self.search) | search | {"offset": offset, "limit": limit})
         return [self._features.find(row["key"]) for row in found["features"]]

@@ -380,8 +380,7 @@ class CAV(Dictionary):
 
         Activations are pooled over each text's own tokens, then one direction is found for each label: by default the
         normal of a linear SVM without intercept, of unit norm, as in the notebook "Sparse Autoencoders for model
-        steering"
-        (Jørgensen); `mean_difference` is AxBench's DiffMean.
+        steering" (Jørgensen); `mean_difference` is AxBench's DiffMean.
 
         Args:
             lm: the model that reads the texts.

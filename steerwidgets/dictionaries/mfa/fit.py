@@ -151,7 +151,7 @@ def fit(
         site: where.
         components: how many.
         rank: loadings of each component.
-        bos: as for `mfa_corpus.collect`.
+        bos: as for `collect`.
         keep_sinks: likewise.
         centred: whether the residual's mean over d_model is taken off first.
         max_tokens: how many points at most.

@@ -172,7 +172,12 @@ class MFA(MixtureReading, Dictionary):
 
     @functools.cached_property
     def mixture(self) -> MFAMixture:
-        """All components at once, weighted by responsibility: `mfa.mixture.pull(0.6)` is the reference's `k=None`."""
+        """All components at once, weighted by responsibility: `mfa.mixture.pull(0.6)` is the reference's `k=None`.
+
+        Example:
+            >>> mfa.mixture.pull(0.6)
+            'mixture'.pull(a=0.6)
+        """
         return self._mixture()
 
     def _mixture(self, components: Iterable[int] = ()) -> MFAMixture:
@@ -219,6 +224,9 @@ class MFA(MixtureReading, Dictionary):
 
         Returns:
             A mixture that shares the tensors of this one.
+
+        Raises:
+            ValueError: the layer or the stream is none.
 
         Example:
             >>> mfa.at(2).site

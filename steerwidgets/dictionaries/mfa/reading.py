@@ -250,8 +250,7 @@ class MixtureReading:
         return h - h.mean(-1, keepdim=True) if self.centred else h
 
     def log_likelihoods(self, h: Tensor) -> Tensor:
-        """`ln p(h|k)` of every component, by Woodbury's identity as in the reference (`modeling/mfa.py`, arXiv
-        2602.02464).
+        """`ln p(h|k)` of every component, by Woodbury's identity as in the reference's `modeling/mfa.py`.
 
         Args:
             h: [..., d_model].
@@ -309,8 +308,9 @@ class MixtureReading:
         return ((self.log_likelihoods(h) + self._log_mixing.to(h.device)) / tau).softmax(-1)
 
     def expected_latent(self, h: Tensor, component: int) -> Tensor:
-        """`E[z|h,k] = M_k⁻¹ W_kᵀ Ψ⁻¹ (h − μ_k)`, with `M_k = I + W_kᵀ Ψ⁻¹ W_k`, in rotated coordinates where a rotation is
-        on.
+        """`E[z|h,k] = M_k⁻¹ W_kᵀ Ψ⁻¹ (h − μ_k)` with `M_k = I + W_kᵀ Ψ⁻¹ W_k`, what the model infers.
+
+        In rotated coordinates where a rotation is on.
 
         Args:
             h: [..., d_model].
@@ -376,6 +376,8 @@ class MixtureReading:
 
     def coordinates(self, h: Tensor, component: int) -> Tensor:
         """Least squares on the component's unit loadings, uncentred.
+
+        What the reference plots; neither `expected_latent` nor the `z` of `pull`.
 
         Args:
             h: [..., d_model].

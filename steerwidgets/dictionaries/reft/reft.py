@@ -503,6 +503,9 @@ class ReFT(Dictionary):
     ) -> ReFT:
         """Train one concept from examples with it and without it, as AxBench trains ReFT-r1.
 
+        The loss is that of the language model steered by `h + mean(topk(relu(h·v)))·v`, and a penalty on the
+        activations that are not among the top (`axbench/models/lsreft.py`).
+
         Args:
             lm: the model; its weights stay as they are.
             positives: examples with the concept: texts, or (prompt, answer) pairs of which the answer is learned.

@@ -145,8 +145,7 @@ class SAEFeature(Feature):
         """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`.
 
         It equals encoding, overwriting the latent, decoding and adding the error term (sae_lens' `_SAEWrapper` with a
-        hook
-        on the activations), for the cost of one column.
+        hook on the activations), for the cost of one column.
 
         Args:
             c: the activation, in the SAE's units.
@@ -221,7 +220,7 @@ class SAEFeature(Feature):
         return self._steer("add", {"alpha": alpha})
 
     def add_relative(self, alpha: float) -> Steer:
-        """Add `alpha` times each position's own norm along the decoder row: `h + α·‖h‖·v̂`; attention sinks are left out.
+        """Add `alpha` times each position's own norm along the decoder row: `h + α·‖h‖·v̂`; attention sinks left out.
 
         Args:
             alpha: a share of ‖h‖.

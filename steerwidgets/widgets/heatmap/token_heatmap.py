@@ -69,7 +69,8 @@ class TokenHeatmap(Widget):
             fine: select tokens, and ask which features fire there.
         chat: whether a string goes through the chat template.
         top: how many features to keep for each token's own list, 0 to 5.
-        settings: `domain`, `curve`, `granularity`, `pooling`, `mixing`, `solo`, `selected`.
+        settings: `domain`, `curve`, `granularity`, `pooling`, `mixing`, `solo`, `selected`, `hovered`, as
+            `HeatmapSettings` explains them.
 
     Attributes:
         selected: the positions of the tokens that are pinned; set it, observe it, link it.
@@ -89,6 +90,11 @@ class TokenHeatmap(Widget):
         KeyError: it has no feature of such a label.
         TypeError: there is no such setting.
         ValueError: the prompt is empty, there are too many features, or one lives at another site.
+
+    Example:
+        >>> heatmap = sw.TokenHeatmap(lm, sae, "The user asks the assistant.", ["the sea", "music"])
+        >>> [feature.label for feature in heatmap.features]
+        ['the sea', 'music']
     """
 
     _esm = STATIC / "token_heatmap.js"
@@ -153,9 +159,16 @@ class TokenHeatmap(Widget):
             mask: bool [position], which tokens count; the others are outlined and never coloured.
             settings: as for `TokenHeatmap`.
 
+        Returns:
+            The heatmap.
+
         Raises:
             TypeError: a token is no text, or there is no such setting.
             ValueError: shapes do not fit, or a value is infinite.
+
+        Example:
+            >>> sw.TokenHeatmap.from_arrays(["The", " sea"], [[0.0, 1.0], [2.0, 0.5]], ["sea", "the"]).features
+            ('sea', 'the')
         """
         made = cls.__new__(cls)
         made._open(  # noqa: SLF001 - its own
@@ -204,8 +217,16 @@ class TokenHeatmap(Widget):
             positions: where to look; by default at the selected tokens.
             k: how many at most.
 
+        Returns:
+            `.features`, `.values` in the dictionary's units, and `.positions` of the largest ones.
+
         Raises:
             ValueError: no position is given or selected, none of them counts, or there is no model.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap(lm, sae, "The user asks the assistant.")
+            >>> len(heatmap.fires([1, 2], k=3).features)
+            3
         """
         chosen = list(self.selected if positions is None else positions)
         self._refuse_outside(chosen, "positions")
@@ -217,6 +238,15 @@ class TokenHeatmap(Widget):
         """The heatmap as it stands, as plain JSON: tokens with values, features with scales, provenance.
 
         Where words, sentences or lines are shown, `segments` has the first and last position of each and its values.
+
+        Returns:
+            JSON text.
+
+        Example:
+            >>> import json
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> len(json.loads(heatmap.to_json())["tokens"])
+            2
         """
         with self._sync_lock:
             return as_json(self._plain())
