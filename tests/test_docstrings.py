@@ -18,14 +18,16 @@ import pytest
 
 import steerwidgets as sw
 
-_FEATURES = (
+_GIVEN = (
+    "corpus.index.CorpusIndex",
+    "dictionaries.activations.Activations",
     "dictionaries.mfa.features.MFAFeature",
     "dictionaries.mfa.features.MFAMixture",
     "dictionaries.neurons.Neuron",
     "dictionaries.reft.feature.ReFTFeature",
     "dictionaries.sae.feature.SAEFeature",
 )
-"""Classes of features that dictionaries give; `sw.Feature` is what they share."""
+"""Classes that verbs and dictionaries give: features above all, of which `sw.Feature` is what they share."""
 
 _HEADINGS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
 
@@ -42,7 +44,7 @@ def _is_ours(value):
 @functools.cache
 def _classes():
     named = [getattr(sw, name) for name in sw.__all__]
-    return [each for each in named if inspect.isclass(each)] + [_named(path) for path in _FEATURES]
+    return [each for each in named if inspect.isclass(each)] + [_named(path) for path in _GIVEN]
 
 
 @functools.cache
@@ -192,11 +194,13 @@ def world(endless, tmp_path, monkeypatch):
 
 
 def _run(name, world):
+    import torch
     from ipywidgets import Widget
 
     [test] = doctest.DocTestFinder(recurse=False).find(_documented()[name], name, globs=world)
     output = []
     try:
+        torch.manual_seed(0)
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         runner.run(test, out=output.append, clear_globs=False)
     finally:

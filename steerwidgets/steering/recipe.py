@@ -286,7 +286,8 @@ class Direction:
     def ablate(self) -> Steer:
         """Remove what lies along the direction: `h − (h·v̂)·v̂`.
 
-        Several at one site are solved together, so that all projections end at 0 where directions are not orthogonal.
+        Directional ablation, as EasySteer's `erase`. Several at one site are solved together, so that all projections
+        end at 0 where directions are not orthogonal.
 
         Returns:
             The steer.
@@ -317,7 +318,7 @@ class Direction:
     def clip(self, lo: float | None = None, hi: float | None = None) -> Steer:
         """Keep `h·v̂` between `lo` and `hi`, in units of the projection on the unit vector; None leaves a side open.
 
-        `h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂`.
+        `h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂`: the floor `lo` and the cap `hi` of work on persona axes.
 
         Args:
             lo: the lower bound, in units of the residual.
@@ -694,8 +695,8 @@ class Recipe:
         """A short hash of what the recipe does, the same in every session.
 
         Example:
-            >>> one, other = cavs["music"].add(40) + cavs["food"].ablate(), cavs["food"].ablate() + cavs["music"].add(40)
-            >>> one.fingerprint == other.fingerprint  # the order never matters
+            >>> sea, food = cavs["the sea"].add(40), cavs["food"].ablate()
+            >>> (sea + food).fingerprint == (food + sea).fingerprint  # the order never matters
             True
         """
         canonical = sorted(json.dumps(_what_it_does(steer)) for steer in self.steers)
