@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
     from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.generation.sampling import SamplingSettings
+    from steerwidgets.label_checks.output_score import ScoreOptions
+    from steerwidgets.lens.logit_lens import LensSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
@@ -51,11 +55,32 @@ class LanguageModel(LoadedModel):
 
     Raises:
         UnknownArchitectureError: a part was not found; the message says what was looked for.
+
+    Example:
+        >>> lm = sw.LanguageModel(lm.model, lm.tokenizer)  # what you loaded with transformers
+        >>> lm
+        <LanguageModel LlamaForCausalLM: 4 blocks of 32 on cpu>
     """
 
     @classmethod
     def from_pretrained(cls, name: str, **settings: Any) -> LanguageModel:
-        """Load model and tokenizer by name or path; settings go to `AutoModelForCausalLM.from_pretrained`."""
+        """Load model and tokenizer by name or path.
+
+        Args:
+            name: of a repository on Hugging Face's hub, or a folder.
+            settings: go to `AutoModelForCausalLM.from_pretrained` as they are, such as `dtype`, `device_map`,
+                `quantization_config`; they are transformers' own, so they are not listed here.
+
+        Returns:
+            The model in eval mode.
+
+        Raises:
+            OSError: there is no such model, or it can't be fetched.
+            UnknownArchitectureError: a part of the model was not found; the message says what was looked for.
+
+        Example:
+            >>> lm = sw.LanguageModel.from_pretrained("google/gemma-2-2b-it", device_map="auto")  # doctest: +SKIP
+        """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         shared = {key: settings[key] for key in ("revision", "token", "cache_dir") if key in settings}
@@ -68,8 +93,16 @@ class LanguageModel(LoadedModel):
     def demo(cls) -> LanguageModel:
         """The embedded default, SmolLM2-135M-Instruct; the first call fetches and converts it.
 
+        Returns:
+            The model on the first CUDA device, else on the CPU in float32.
+
         Raises:
             DemoModelUnavailable: it is neither in the cache nor to be had; the message says what to do.
+
+        Example:
+            >>> lm = sw.LanguageModel.demo()
+            >>> lm.architecture.layers, lm.architecture.d_model
+            (30, 576)
         """
         from steerwidgets.demo.model import load_demo_model
 
@@ -77,7 +110,14 @@ class LanguageModel(LoadedModel):
         lm.source_code = "sw.LanguageModel.demo()"
         return lm
 
-    def points(self, texts: Iterable[Any], *, layer: int, stream: Stream = "resid_post", **settings: Any) -> Points:
+    def points(
+        self,
+        texts: Iterable[Any],
+        *,
+        layer: int,
+        stream: Stream = "resid_post",
+        **settings: Unpack[CollectSettings],
+    ) -> Points:
         """The residuals of many texts, one row for each token of their own words: what `MFA.fit` describes.
 
         Padding, special and template tokens and attention sinks are left out.
@@ -86,11 +126,20 @@ class LanguageModel(LoadedModel):
             texts: strings (read raw), messages or token ids; an iterator is read no further than needed.
             layer: the block, counted from 0.
             stream: the stream of that block.
-            settings: `bos`, `max_tokens`, `max_length`, `cache`, `on_progress`, `stop`, as for
-                `training.mfa_corpus.collect`.
+            settings: `bos`, `keep_sinks`, `max_tokens`, `max_length`, `cache`, `on_progress`, `stop`, as
+                `CollectSettings` explains them.
+
+        Returns:
+            `.residuals`, float32 [n, d_model], with their texts and positions.
 
         Raises:
             ValueError: no text has a token of its own words, or a setting is out of range.
+            TypeError: one text was given in place of several, or there is no such setting.
+
+        Example:
+            >>> points = lm.points(["The user asks the assistant about the ocean."], layer=1)
+            >>> points.residuals.shape == (len(points), 32)
+            True
         """
         from steerwidgets.dictionaries.mfa.collect import collect
         from steerwidgets.transformer.sites import Site
@@ -112,6 +161,20 @@ class LanguageModel(LoadedModel):
             dictionary: whose features.
             features: indices, labels or features; by default all of them.
             chat: whether a string goes through the chat template.
+
+        Returns:
+            `.values`, float32 [position, feature], in units of the dictionary, one row for every token; `.mask` says
+            which count.
+
+        Raises:
+            ValueError: the prompt is empty, or the dictionary does not fit the model.
+            IndexError: there is no such index.
+            KeyError: no feature, or more than one, has that label.
+
+        Example:
+            >>> acts = lm.read("The answer", cavs, ["music"])
+            >>> [token.text for token in acts.tokens], acts.values.shape
+            (['The', ' answer'], torch.Size([2, 1]))
         """
         warn_of_other_model(self.architecture, dictionary)
         encoded, residual, mask = self._residual_of(prompt, dictionary.site, chat=chat)
@@ -146,9 +209,18 @@ class LanguageModel(LoadedModel):
             normalise: divide by the feature's 99.5th percentile over the corpus of its dictionary's statistics, or by
                 its maximum where only that is known; features of which neither is are left out.
 
+        Returns:
+            `.features`, `.values` in the dictionary's units or as shares, and `.positions` and `.tokens` of the largest
+            ones.
+
         Raises:
             ValueError: a density or a scale is asked for, and a dictionary has no statistics; a position is not in
                 the text, or none of them counts; there is no such rank.
+
+        Example:
+            >>> fires = lm.search("The user asks the assistant", [sae, cavs], k=2)
+            >>> [feature.kind for feature in fires.features]
+            ['SAE', 'SAE', 'CAV', 'CAV']
         """
         several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
         for dictionary in several:
@@ -173,9 +245,17 @@ class LanguageModel(LoadedModel):
             k: how many features.
             suppress: whether those that suppress it are looked for.
 
+        Returns:
+            `.features` and their `.values`, logits up to the final norm's division.
+
         Raises:
             ValueError: the text is no single token, the id is outside the vocabulary, or the dictionary's features
                 write nothing to the residual stream.
+
+        Example:
+            >>> found = lm.promoting(cavs, " the", k=2)
+            >>> len(found.features), found.token.text
+            (2, ' the')
         """
         warn_of_other_model(self.architecture, dictionary)
         return promoting(self, dictionary, token, k, suppress=suppress)
@@ -191,7 +271,7 @@ class LanguageModel(LoadedModel):
         *,
         on_progress: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
-        **settings: Any,
+        **settings: Unpack[ScoreOptions],
     ) -> list[float]:
         """How well each feature steers: whether intervening on it brings up the tokens that it promotes.
 
@@ -206,15 +286,45 @@ class LanguageModel(LoadedModel):
             on_progress: called with how many are done, and of how many.
             stop: set it to end early; what was not measured by then is NaN.
             settings: `prompts`, `strength` (instead of the above, a multiple of the stored vector), `amplify`, `share`,
-                `top`, as for `output_score.ScoreSettings`.
+                `top`, as `ScoreOptions` explains them.
+
+        Returns:
+            One score for each feature, 0 to 1.
 
         Raises:
             ValueError: a setting is out of range, or a feature does not fit the model or can't be added.
+            TypeError: there is no such setting.
+
+        Example:
+            >>> scores = lm.output_scores([sae["the sea"], cavs["music"]])
+            >>> all(0 <= score <= 1 for score in scores)
+            True
         """
-        return self.measured_scores.measure(features, ScoreSettings(**settings), on_progress, stop)
+        given: dict[str, Any] = {**settings}
+        return self.measured_scores.measure(features, ScoreSettings(**given), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
-        """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
+        """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed.
+
+        `W_U (g ⊙ v)` with the final norm's gain `g`, and `v` centred first where the norm is a LayerNorm: what the
+        direction adds if it reaches the end of the residual stream as it is. The norm's division is left out, so values
+        rank tokens, and are not logits.
+
+        Args:
+            direction: a direction or feature; its stored vector counts.
+            k: how many tokens of either kind.
+
+        Returns:
+            `.promoted` and `.suppressed`: pairs of a token and its value, the strongest first.
+
+        Raises:
+            ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
+
+        Example:
+            >>> top = lm.top_logits(cavs["music"], k=3)
+            >>> len(top.promoted), len(top.suppressed)
+            (3, 3)
+        """
         warn_of_other_model(self.architecture, direction)
         return top_logits(self, direction, k)
 
@@ -226,7 +336,25 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
     ) -> LogitDifference:
-        """What a recipe does to the logits of the token after a prompt."""
+        """What a recipe does to the logits of the token after a prompt: steered minus unsteered, in one batch.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            recipe: what steers.
+            k: how many tokens of each kind.
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+
+        Returns:
+            `.raw` and `.centred`, float32 [vocabulary] logits, and the tokens that change most.
+
+        Raises:
+            ValueError: the prompt is empty, or the recipe does not fit the model.
+
+        Example:
+            >>> difference = lm.logit_difference("Name a city.", cavs["music"].add(4), k=3)
+            >>> difference.raw.shape, len(difference.promoted)
+            (torch.Size([320]), 3)
+        """
         return logit_difference(self, self.encode(prompt, chat=chat), Recipe.of(recipe), k)
 
     def logit_lens(
@@ -236,16 +364,33 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool = False,
         prompt_length: int | None = None,
-        **settings: Any,
+        **settings: Unpack[LensSettings],
     ) -> LayerLens:
         """What each layer would say next if it were the last; with a recipe, steered beside baseline.
+
+        The logit lens of nostalgebraist (2020): the model's own final norm, unembed and soft cap on every layer's
+        stream.
 
         Args:
             prompt: a string (read raw unless `chat`), messages, or token ids.
             recipe: what steers; the lens is then the steered one, with `.baseline` and `.difference`.
             chat: whether a string goes through the chat template.
             prompt_length: where the text is prompt and answer: the prompt's tokens, for positions such as `generated`.
-            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, as for `logit_lens.logit_lens`.
+            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, as `LensSettings` explains them.
+
+        Returns:
+            The lens: `.token_ids` and `.log_probs` [layer, position, k], `.entropy` and `.kl` [layer, position] in
+            nats.
+
+        Raises:
+            ValueError: a setting is out of range, or the recipe does not fit the model.
+            CompiledModelError: the model is compiled.
+            TypeError: there is no such setting.
+
+        Example:
+            >>> lens = lm.logit_lens("The answer", k=3, track=[" the"])
+            >>> lens.log_probs.shape  # 4 blocks, 2 tokens
+            torch.Size([4, 2, 3])
         """
         encoded = self.encode(prompt, chat=chat)
         known = self.known([encoded])
@@ -263,7 +408,32 @@ class LanguageModel(LoadedModel):
         dictionary: SAE | None = None,
         chat: bool = False,
     ) -> Attribution:
-        """How much each part of the residual stream adds to the next token's logit, or to the difference of two."""
+        """How much each part of the residual stream adds to the next token's logit, or to the difference of two.
+
+        Direct logit attribution (the direct paths of Elhage et al. 2021), with the final norm's scale held still.
+
+        Args:
+            prompt: a string (read raw unless `chat`), messages, or token ids.
+            token: whose logit: an id, or a string that the tokenizer makes one token of.
+            minus: a token whose logit is taken off, likewise.
+            position: which position's next token; the last by default.
+            recipe: what steers; each change that it makes is a row of its own.
+            dictionary: an SAE of the residual stream or of a sublayer's output; its active features, its bias and its
+                error take the place of what its site holds.
+            chat: whether a string goes through the chat template.
+
+        Returns:
+            `.rows`, contributions in logits before a soft cap, which add up to `.logit`.
+
+        Raises:
+            ValueError: a token or the position does not exist, the SAE reads another stream, or the final norm is of a
+                kind that does not become linear.
+
+        Example:
+            >>> found = lm.attribution("The answer", " the", minus=" a")
+            >>> abs(found.total - found.logit) < 1e-3
+            True
+        """
         encoded = self.encode(prompt, chat=chat)
         known, steers = self.known([encoded]), Recipe.of(recipe)
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
@@ -282,9 +452,19 @@ class LanguageModel(LoadedModel):
             prompt_length: the tokens of the prompt without padding, for positions `prompt`, `generated` and
                 `last_prompt`: one number for all rows of a batch, or one for each.
 
+        Yields:
+            The steering, `.attached` while the block lasts.
+
         Raises:
             ValueError: the recipe does not fit the model, or needs the prompt's length, or that is no length.
             CompiledModelError: the model is compiled.
+
+        Example:
+            >>> ids = torch.tensor([lm.encode("The answer").token_ids])
+            >>> with lm.steer(cavs["music"].add(4)):
+            ...     steered = lm.model(ids).logits
+            >>> bool((steered != lm.model(ids).logits).any())
+            True
         """
         known = Known(self.special_ids, checked_length(prompt_length))
         with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering:
@@ -300,9 +480,11 @@ class LanguageModel(LoadedModel):
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         keep_cache: bool = False,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
+
+        Both rows draw with one Gumbel noise for each step, so that they differ by the steering alone.
 
         Args:
             prompt: a string, messages, or token ids.
@@ -312,10 +494,19 @@ class LanguageModel(LoadedModel):
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
-            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
+                as `SamplingSettings` explains them.
+
+        Returns:
+            `.baseline` and `.steered`, and how far apart they are.
 
         Raises:
             ValueError: a setting is out of range, or the recipe does not fit the model.
+
+        Example:
+            >>> out = lm.compare("Name a city.", cavs["music"].add(0), max_new_tokens=4)
+            >>> out.baseline.text == out.steered.text  # a strength of 0 changes nothing
+            True
         """
         sampling = Sampling.of(settings)
         encoded = self.encode(prompt, chat=chat)
@@ -332,9 +523,29 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> Iterator[Step]:
-        """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
+        """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            recipe: what steers the second row.
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+            watch: features to read at every generated token, before any change.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
+                as `SamplingSettings` explains them.
+
+        Returns:
+            Steps: `.index`, and `.token_ids`, the new token of each row or None.
+
+        Raises:
+            ValueError: a setting is out of range, or the recipe does not fit the model.
+            RuntimeError: this thread holds the model, as inside `lm.steer(…)`.
+
+        Example:
+            >>> [step.index for step in lm.stream("Name a city.", cavs["music"].add(4), max_new_tokens=3)]
+            [0, 1, 2]
+        """
         encoded = self.encode(prompt, chat=chat)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
         # The run itself lives in a thread, whose warnings name no line of the user's.
@@ -350,12 +561,29 @@ class LanguageModel(LoadedModel):
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
         stop: threading.Event | None = None,
-        **settings: Any,
+        **settings: Unpack[SamplingSettings],
     ) -> list[Row]:
         """One row for each recipe, all in one batch with shared noise; None is the baseline.
 
+        Args:
+            prompt: a string, messages, or token ids.
+            recipes: what steers each row.
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+            watch: features to read at every generated token, before any change.
+            stop: set it to end the run within one token.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
+                as `SamplingSettings` explains them.
+
+        Returns:
+            The rows in the order of the recipes, each with `.text` and `.token_ids`.
+
         Raises:
             ValueError: there is no recipe, or one does not fit the model, or a setting is out of range.
+
+        Example:
+            >>> rows = lm.sweep("Name a city.", [None, cavs["music"].add(4)], max_new_tokens=3)
+            >>> [len(row.token_ids) for row in rows]
+            [3, 3]
         """
         if not recipes:
             raise ValueError(
@@ -368,7 +596,27 @@ class LanguageModel(LoadedModel):
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
     ) -> list[Readout]:
-        """How strong each steer is on a prompt: median ‖change‖/‖h‖, and values asked and reached."""
+        """How strong each steer is on a prompt: median ‖change‖/‖h‖, and values asked and reached.
+
+        Medians are over the tokens of the prompt that a steer acts on; attention sinks are left out.
+
+        Args:
+            prompt: a string, messages, or token ids.
+            recipe: what steers.
+            chat: whether a string goes through the chat template; by default where the tokenizer has one.
+
+        Returns:
+            One for each steer, in the recipe's order: `.ratio` is a share of ‖h‖, `.asked` and `.achieved` are in the
+            feature's units.
+
+        Raises:
+            ValueError: the prompt is empty, or the recipe does not fit the model.
+
+        Example:
+            >>> [readout] = lm.measure("Name a city.", cavs["music"].add_relative(0.5))
+            >>> round(readout.ratio, 3)
+            0.5
+        """
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
         check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))

@@ -94,6 +94,13 @@ def build(
             holds an index of other texts, dictionaries, settings or another model.
         TypeError: one text was given in place of several.
         RuntimeError: another run is building the same index.
+
+    Example:
+        >>> texts = ["The user asks the assistant.", "Name a city by the sea, please."]
+        >>> index = sw.corpus.build(lm, cavs, texts, folder / "index", on_progress=print)
+        Progress(...
+        >>> index.texts, index.of(cavs)[0].index
+        (2, 0)
     """
     from steerwidgets.corpus.building import build as run
     from steerwidgets.corpus.progress import Bar
@@ -131,9 +138,21 @@ def build(
 def open(path: str | Path) -> CorpusIndex:  # noqa: A001 - sw.corpus.open says what it does
     """An index on disk. Only its description is read now, and of a feature only that feature when it is asked for.
 
+    Args:
+        path: its folder.
+
+    Returns:
+        The index.
+
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is damaged, of another version, or not finished.
+
+    Example:
+        >>> quiet = lambda progress: None
+        >>> _ = sw.corpus.build(lm, cavs, ["The user asks."], folder / "index", on_progress=quiet)
+        >>> sw.corpus.open(folder / "index").complete
+        True
     """
     from steerwidgets.corpus.index import CorpusIndex
 
@@ -150,9 +169,19 @@ def merge(paths: Sequence[str | Path], path: str | Path) -> CorpusIndex:
         paths: of the indexes, of the same model, dictionaries and settings.
         path: an empty or new folder.
 
+    Returns:
+        The index of them all.
+
     Raises:
         FileNotFoundError: there is no index at one of the paths.
         ValueError: they are of different models, dictionaries or settings, hold the same run twice, or are damaged.
+
+    Example:
+        >>> quiet = lambda progress: None
+        >>> for name, text in [("a", "The user asks."), ("b", "Name a city.")]:
+        ...     _ = sw.corpus.build(lm, cavs, [text], folder / name, on_progress=quiet)
+        >>> sw.corpus.merge([folder / "a", folder / "b"], folder / "both").texts
+        2
     """
     from steerwidgets.corpus.parts import merge as run
 

@@ -63,6 +63,12 @@ class CorpusIndex:
     Raises:
         FileNotFoundError: there is no index.
         ValueError: it is damaged, of another version, or not finished.
+
+    Example:
+        >>> texts = ["The user asks the assistant.", "Name a city by the sea, please."]
+        >>> index = sw.corpus.build(lm, cavs, texts, folder / "index", on_progress=lambda progress: None)
+        >>> index.texts, index.complete
+        (2, True)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,8 +91,20 @@ class CorpusIndex:
     def of(self, dictionary: Dictionary) -> FeatureIndex:
         """What is known of a dictionary's features; `[i]` reads one of them.
 
+        Args:
+            dictionary: one of those that the index was built with.
+
+        Returns:
+            The evidence of its features, `.statistics`, and how many `.tokens` counted.
+
         Raises:
             KeyError: the dictionary is not in the index.
+
+        Example:
+            >>> quiet = lambda progress: None
+            >>> index = sw.corpus.build(lm, cavs, ["The user asks."], folder / "index", on_progress=quiet)
+            >>> len(index.of(cavs)), index.of(cavs)[2].index
+            (3, 2)
         """
         prints = [entry.fingerprint for entry in self.dictionaries]
         if dictionary.fingerprint not in prints:
@@ -100,16 +118,38 @@ class CorpusIndex:
     def statistics(self, dictionary: Dictionary) -> FeatureStatistics:
         """Maximum, median, 99.5th percentile (both to 1.6 %) and density of every feature.
 
+        Args:
+            dictionary: one of those that the index was built with.
+
+        Returns:
+            One number for each feature, in units of its activation; densities are shares of tokens.
+
         Raises:
             KeyError: the dictionary is not in the index.
+
+        Example:
+            >>> quiet = lambda progress: None
+            >>> index = sw.corpus.build(lm, cavs, ["The user asks."], folder / "index", on_progress=quiet)
+            >>> len(index.statistics(cavs))
+            3
         """
         return self.of(dictionary).statistics
 
     def attach(self, dictionary: Dictionary) -> None:
         """Give a dictionary its statistics and feature data: `dictionary.statistics`, `dictionary.evidence(123)`.
 
+        Args:
+            dictionary: one of those that the index was built with.
+
         Raises:
             KeyError: the dictionary is not in the index.
+
+        Example:
+            >>> quiet = lambda progress: None
+            >>> index = sw.corpus.build(lm, cavs, ["The user asks."], folder / "index", on_progress=quiet)
+            >>> index.attach(cavs)
+            >>> cavs.evidence(0).index
+            0
         """
         data = self.of(dictionary)
         dictionary.statistics, dictionary.feature_data = data.statistics, data

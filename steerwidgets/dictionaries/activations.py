@@ -34,6 +34,11 @@ class Activations:
         features: the features' indices.
         values: float32 [position, feature], one row for every token, the masked ones too.
         residual: float32 [position, d_model], what they were read from.
+
+    Example:
+        >>> acts = lm.read("The answer", cavs)
+        >>> acts.values.shape, acts.mask.shape  # 2 tokens, 3 concepts
+        (torch.Size([2, 3]), torch.Size([2]))
     """
 
     token_ids: tuple[int, ...]
@@ -45,7 +50,21 @@ class Activations:
     residual: Tensor
 
     def of(self, features: Sequence[int]) -> Activations:
-        """Other features of the same text, without running the model again."""
+        """Other features of the same text, without running the model again.
+
+        Args:
+            features: indices.
+
+        Returns:
+            Other activations, `.values` float32 [position, feature].
+
+        Raises:
+            IndexError: there is no such feature.
+
+        Example:
+            >>> lm.read("The answer", sae, ["the sea"]).of([5, 7]).values.shape
+            torch.Size([2, 2])
+        """
         chosen = tuple(features)
         values = self.dictionary.activations(self.residual, chosen)
         return Activations(self.token_ids, self.tokens, self.mask, self.dictionary, chosen, values, self.residual)

@@ -76,7 +76,19 @@ class Dictionary(ABC):
         """The stored direction of a feature, float32 [d_model]."""
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The stored directions of the features from `start` to before `stop`, float32 [feature, width]."""
+        """The stored directions of the features from `start` to before `stop`, float32 [feature, width].
+
+        Args:
+            start: the first feature.
+            stop: the one after the last; by default all the rest.
+
+        Returns:
+            float32 [feature, d_model], in units of the residual.
+
+        Example:
+            >>> mfa.directions(0, 2).shape
+            torch.Size([2, 32])
+        """
         import torch
 
         indices = range(start, self.size if stop is None else min(stop, self.size))
@@ -110,6 +122,15 @@ class Dictionary(ABC):
 
         Returns:
             float32 [..., feature].
+
+        Raises:
+            IndexError: there is no such feature.
+            ValueError: the residual has another width than the dictionary.
+
+        Example:
+            >>> h = torch.randn(4, 32)  # the residuals of four tokens
+            >>> cavs.activations(h, [0, 2]).shape
+            torch.Size([4, 2])
         """
         import torch
 
@@ -118,8 +139,17 @@ class Dictionary(ABC):
     def top(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The `k` strongest features of a residual.
 
+        Args:
+            h: [..., d_model].
+            k: how many; at most as many as there are.
+
         Returns:
             float32 [..., k] activations from the strongest down, and int [..., k] their indices.
+
+        Example:
+            >>> values, features = sae.top(torch.randn(4, 32), k=3)
+            >>> values.shape, features.shape
+            (torch.Size([4, 3]), torch.Size([4, 3]))
         """
         values, indices = self.encode(h).topk(min(k, self.size), dim=-1)
         return values, indices
@@ -142,22 +172,68 @@ class Dictionary(ABC):
         return UserLabels(self.fingerprint, size=self.size)
 
     def label(self, index: int) -> str:
-        """A feature's label: the user's own, else the first imported one, else what it is without any."""
+        """A feature's label: the user's own, else the first imported one, else what it is without any.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            Its label, never empty.
+
+        Example:
+            >>> cavs.label(0)
+            'the sea'
+            >>> sae.label(0)
+            'SAE 0'
+        """
         imported = self.labels[index] if self.labels else ""
         return self.own_labels().get(index) or imported or self.unlabelled(index)
 
     def labels_of(self, index: int) -> list[Label]:
-        """All labels of a feature with source and author: the user's own, then the imported ones."""
+        """All labels of a feature with source and author: the user's own, then the imported ones.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            Labels with `.text`, `.source` and `.author`; none where it has none.
+
+        Example:
+            >>> [label.text for label in cavs.labels_of(1)]
+            ['music']
+        """
         own = self.own_labels().get(index)
         imported = self._names.of(index) if self._names is not None else []
         return [*([Label(index, own, YOUR_LABEL, "person")] if own else []), *imported]
 
     def unlabelled(self, index: int) -> str:
-        """What a feature without a label is called."""
+        """What a feature without a label is called.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            Its kind and index.
+
+        Example:
+            >>> cavs.unlabelled(7)
+            'CAV 7'
+        """
         return f"{self.kind} {index}"
 
     def find(self, label: str) -> list[int]:
-        """The features with exactly this label, imported or the user's own."""
+        """The features with exactly this label, imported or the user's own.
+
+        Args:
+            label: the whole label, as it is written.
+
+        Returns:
+            Their indices in ascending order; none where there is no such label.
+
+        Example:
+            >>> cavs.find("music")
+            [1]
+        """
         imported = self._names.find(label) if self._names is not None else []
         own = [index for index, text in self.own_labels().items() if text == label]
         return sorted({*imported, *own})
@@ -191,8 +267,20 @@ class Dictionary(ABC):
     def evidence(self, index: int) -> Evidence | None:
         """What can be seen of a feature; None where there is no `feature_data`.
 
+        Args:
+            index: the feature's.
+
+        Returns:
+            Examples, histogram, promoted tokens and neighbours; or None.
+
         Raises:
             IndexError: there is no such feature.
+
+        Example:
+            >>> cavs.evidence(0) is None  # nothing was gathered of these
+            True
+            >>> sw.CAV.demo().evidence(0).index
+            0
         """
         return self._feature_data[self[index].index] if self._feature_data is not None else None
 
@@ -202,11 +290,33 @@ class Dictionary(ABC):
         return self.provenance.get("model")
 
     def maximum(self, index: int) -> float | None:
-        """The largest activation of a feature over the corpus of `statistics`; None where it is not known."""
+        """The largest activation of a feature over the corpus of `statistics`; None where it is not known.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            An activation, in the feature's own units; or None.
+
+        Example:
+            >>> cavs.maximum(0)
+            8.0
+        """
         return self._known_of("maximum", index)
 
     def typical(self, index: int) -> float | None:
-        """The median activation of a feature where it is active, likewise."""
+        """The median activation of a feature where it is active, likewise.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            An activation, in the feature's own units; or None.
+
+        Example:
+            >>> cavs.typical(0) is None  # only the maxima are known
+            True
+        """
         return self._known_of("typical", index)
 
     def _known_of(self, name: str, index: int) -> float | None:
@@ -255,8 +365,19 @@ class Dictionary(ABC):
     def checked(self, features: Iterable[int]) -> list[int]:
         """Indices of features that exist; negative ones count from the end.
 
+        Args:
+            features: indices.
+
+        Returns:
+            The same, all of them from 0 up.
+
         Raises:
             IndexError: there is no such index.
+            TypeError: something is no index.
+
+        Example:
+            >>> cavs.checked([0, -1])
+            [0, 2]
         """
         return [self._checked_index(index) for index in features]
 
@@ -279,26 +400,71 @@ class Dictionary(ABC):
         First the feature whose number the query is, then those that the user labelled so, then in the order of the
         dictionary; of more than 2,000 labelled features, as `Labels.features` finds them, the best first. Their index
         is made once, by the first query.
+
+        Args:
+            query: words, or a feature's number.
+
+        Returns:
+            Indices; they are found as they are asked for.
+
+        Example:
+            >>> list(cavs.matches("sea"))
+            [0]
         """
         first = self._found_first(query)
         return itertools.chain(first, (index for index in self._named.matches(query) if index not in first))
 
     def count(self, query: str) -> Count:
-        """How many features `matches` finds, up to 1,000 where there are many; beyond that, "more than 1,000"."""
+        """How many features `matches` finds, up to 1,000 where there are many; beyond that, "more than 1,000".
+
+        Args:
+            query: words, or a feature's number.
+
+        Returns:
+            The number, `.number`, and whether there are `.more` that were not counted.
+
+        Example:
+            >>> int(cavs.count("sea"))
+            1
+        """
         words = query.casefold().split()
         found = self._named.count(query)
         own = sum(not self._named.holds(index, words) for index in self._found_first(query))
         return found if found.more else Count(found.number + own)
 
     def search(self, query: str, *, limit: int = 50) -> list[Feature]:
-        """The first features that `matches` finds."""
+        """The first features that `matches` finds.
+
+        Args:
+            query: words, or a feature's number.
+            limit: how many features at most.
+
+        Returns:
+            The features, in the order of `matches`.
+
+        Example:
+            >>> cavs.search("mus")
+            [<CAV 'music' at block 1 resid_post>]
+        """
         return [self.feature(index) for index in itertools.islice(self.matches(query), limit)]
 
     def nearest(self, direction: Direction, k: int = 10) -> Nearest:
         """The `k` features with the largest cosines with a direction: `sae.nearest(king - man + woman)`.
 
+        Args:
+            direction: a feature or direction at the same site.
+            k: how many.
+
+        Returns:
+            `.features` and their `.cosines`, −1 to 1, from the largest down.
+
         Raises:
             ValueError: the direction lives at another site, or `k` is below 1.
+
+        Example:
+            >>> found = cavs.nearest(cavs["music"], k=2)
+            >>> found.features[0].label, round(found.cosines[0], 3)
+            ('music', 1.0)
         """
         indices, cosines = nearest(self, direction, k)
         return Nearest(tuple(self[index] for index in indices), cosines)
@@ -315,7 +481,15 @@ class Dictionary(ABC):
         return list(dict.fromkeys(([number] if number < self.size else []) + labelled))
 
     def own_labels(self) -> Mapping[int, str]:
-        """The user's own labels; none where they can't be read, which is said."""
+        """The user's own labels; none where they can't be read, which is said.
+
+        Returns:
+            Labels by the feature's index.
+
+        Example:
+            >>> dict(cavs.own_labels())
+            {}
+        """
         if "user_labels" not in self.__dict__ and not UserLabels.are_kept():
             return {}
         try:

@@ -128,6 +128,12 @@ class FeatureData:
 
     Raises:
         ValueError: an array is missing, or not for as many features as the others.
+
+    Example:
+        >>> data = sw.CAV.demo().feature_data
+        >>> evidence = data[0]
+        >>> len(data), evidence.index, len(evidence.examples) > 0
+        (..., 0, True)
     """
 
     arrays: Mapping[str, Tensor]
@@ -177,7 +183,19 @@ class FeatureData:
         )
 
     def counts(self, index: int) -> tuple[int, ...]:
-        """A feature's histogram alone, as `Evidence.counts` has it: quick, for lists of many features."""
+        """A feature's histogram alone, as `Evidence.counts` has it: quick, for lists of many features.
+
+        Args:
+            index: the feature's.
+
+        Returns:
+            How many tokens have an activation in each bin, exact to 4.5 %.
+
+        Example:
+            >>> data = sw.CAV.demo().feature_data
+            >>> data.counts(0) == data[0].counts
+            True
+        """
         logs = self.arrays["counts"][index].numpy().astype(float)
         return tuple((2 ** (logs / _LOG_STEPS) - 1).round().astype(int).tolist())
 
@@ -213,7 +231,16 @@ class FeatureData:
         return tuple(zip(ids, values, strict=True))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write a safetensors file.
+
+        Args:
+            path: the file.
+
+        Example:
+            >>> sw.CAV.demo().feature_data.save(folder / "features.safetensors")
+            >>> (folder / "features.safetensors").exists()
+            True
+        """
         from safetensors.torch import save_file
 
         said = json.dumps({"sources": list(self.sources), "corpus": self.corpus}, ensure_ascii=False)
@@ -223,9 +250,21 @@ class FeatureData:
     def load(cls, path: str | Path) -> FeatureData:
         """Read a file that `save` wrote.
 
+        Args:
+            path: the file.
+
+        Returns:
+            The data.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or something else.
+
+        Example:
+            >>> data = sw.CAV.demo().feature_data
+            >>> data.save(folder / "features.safetensors")
+            >>> len(sw.FeatureData.load(folder / "features.safetensors")) == len(data)
+            True
         """
         arrays, header = read_safetensors(Path(path), "feature data")
         said: dict[str, Any] = json.loads(header.get("features", "{}"))

@@ -34,7 +34,16 @@ class HasArchitecture(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Neuron(Feature):
-    """One neuron: its direction is an axis of the MLP's inner space, its activation the value there."""
+    """One neuron: its direction is an axis of the MLP's inner space, its activation the value there.
+
+    Attributes:
+        architecture: the parts of the model that it belongs to; None where a recipe was read without it.
+
+    Example:
+        >>> neuron = sw.Neurons(lm, layer=1)[5]
+        >>> neuron.set(2.0)
+        'Neuron 1.5'.set(2)
+    """
 
     reads: ClassVar[str] = "value"
     reads_projection: ClassVar[bool] = False
@@ -47,22 +56,67 @@ class Neuron(Feature):
         return ops.NEURON_OPS
 
     def activation(self, h: Tensor) -> Tensor:
-        """The neuron's value, float32 [...]."""
+        """The neuron's value.
+
+        Args:
+            h: [..., neuron], what enters the MLP's last matrix.
+
+        Returns:
+            float32 [...].
+
+        Raises:
+            ValueError: there are more or fewer neurons than the model has.
+
+        Example:
+            >>> h = torch.randn(4, 48)  # the tiny model's MLP has 48 neurons
+            >>> torch.equal(sw.Neurons(lm, layer=1)[5].activation(h), h[:, 5])
+            True
+        """
         self._refuse_other_width(h)
         return h[..., self.index].float()
 
     not_inline = ""
 
     def inline(self) -> dict[str, Any]:
-        """How many neurons there are: its index says the rest."""
+        """How many neurons there are: its index says the rest.
+
+        Returns:
+            A JSON value.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1)[5].inline()
+            {'form': 'neuron', 'width': 48}
+        """
         return {"form": "neuron", "width": len(self.vector)}
 
     def set(self, c: float) -> Steer:
-        """Give the neuron the value `c` at every position that the steer acts on."""
+        """Give the neuron the value `c` at every position that the steer acts on.
+
+        Args:
+            c: the value.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1)[5].set(2.0)
+            'Neuron 1.5'.set(2)
+        """
         return Steer(self, "set", {"c": c})
 
     def scale(self, m: float) -> Steer:
-        """Multiply the neuron's value by `m`: 1 keeps it, 0 removes it."""
+        """Multiply the neuron's value by `m`: 1 keeps it, 0 removes it.
+
+        Args:
+            m: the factor.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1)[5].scale(0)
+            'Neuron 1.5'.scale(0)
+        """
         return Steer(self, "scale", {"m": m})
 
     @property
@@ -71,6 +125,10 @@ class Neuron(Feature):
 
         Its column of the MLP's last matrix; on Gemma 2 and 3 times the gain of the norm that follows (whose division
         by the MLP output's own scale is left out, since no text is given).
+
+        Example:
+            >>> sw.Neurons(lm, layer=1)[5].output.vector.shape
+            torch.Size([32])
         """
         assert self.architecture is not None
         found = written(self.architecture, self.vector, self.site)
@@ -103,6 +161,13 @@ class Neurons(Dictionary):
 
     Raises:
         ValueError: there is no such block, its MLP has no last matrix that is known, or the labels do not fit.
+
+    Example:
+        >>> neurons = sw.Neurons(lm, layer=1)
+        >>> neurons
+        <Neuron of 48 features at block 1 mlp_acts>
+        >>> lm.read("The answer", neurons, [5]).values.shape[1]
+        1
     """
 
     kind: ClassVar[str] = "Neuron"
@@ -128,7 +193,18 @@ class Neurons(Dictionary):
         return self._width
 
     def vector(self, index: int) -> Tensor:
-        """The axis of a neuron, float32 [neuron]."""
+        """The axis of a neuron.
+
+        Args:
+            index: the neuron.
+
+        Returns:
+            float32 [neuron], 1 at the index and 0 elsewhere.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1).vector(5).nonzero().tolist()
+            [[5]]
+        """
         import torch
 
         axis = torch.zeros(self._width)
@@ -136,17 +212,47 @@ class Neurons(Dictionary):
         return axis
 
     def weights(self) -> Iterable[Tensor]:
-        """The first numbers of the MLP's last matrix: enough to tell models apart."""
+        """The first numbers of the MLP's last matrix: enough to tell models apart.
+
+        Returns:
+            At most one tensor; none where the weights are not in memory.
+
+        Example:
+            >>> len(list(sw.Neurons(lm, layer=1).weights()))
+            1
+        """
         parameter: Any = next(self._last.parameters())
         if not parameter.is_meta:
             yield parameter.detach().reshape(-1)[:_SAMPLE]
 
     def unlabelled(self, index: int) -> str:
-        """A neuron without a label: its block and index."""
+        """A neuron without a label: its block and index.
+
+        Args:
+            index: the neuron.
+
+        Returns:
+            Its name.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1).unlabelled(5)
+            'Neuron 1.5'
+        """
         return f"Neuron {self.site.layer}.{index}"
 
     def feature(self, index: int) -> Neuron:
-        """The neuron at an index."""
+        """The neuron at an index.
+
+        Args:
+            index: the neuron, which is known to exist; `neurons[…]` checks, and takes labels too.
+
+        Returns:
+            The neuron.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1).feature(5)
+            <Neuron 'Neuron 1.5' at block 1 mlp_acts>
+        """
         return Neuron(**self._entry(index), architecture=self._architecture)
 
     def __getitem__(self, name: int | str) -> Neuron:
@@ -156,12 +262,42 @@ class Neurons(Dictionary):
         return found
 
     def encode(self, h: Tensor) -> Tensor:
-        """The values themselves, float32 [..., size]."""
+        """The values themselves.
+
+        Args:
+            h: [..., size], what enters the MLP's last matrix.
+
+        Returns:
+            float32 [..., size].
+
+        Raises:
+            ValueError: there are more or fewer than the MLP has.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1).encode(torch.randn(4, 48)).shape
+            torch.Size([4, 48])
+        """
         refuse_other_width(self, h)
         return h.float()
 
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
-        """The values of some neurons, float32 [..., feature]."""
+        """The values of some neurons.
+
+        Args:
+            h: [..., size], what enters the MLP's last matrix.
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
+
+        Raises:
+            IndexError: there is no such neuron.
+            ValueError: there are more or fewer than the MLP has.
+
+        Example:
+            >>> sw.Neurons(lm, layer=1).activations(torch.randn(4, 48), [0, 5]).shape
+            torch.Size([4, 2])
+        """
         refuse_other_width(self, h)
         return h[..., self.checked(features)].float()
 

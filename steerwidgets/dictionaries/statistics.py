@@ -37,6 +37,13 @@ class FeatureStatistics:
 
     Raises:
         ValueError: arrays have different lengths, hold infinite values, or a density is no share.
+
+    Example:
+        >>> known = sw.FeatureStatistics(torch.tensor([8.0, 2.0]), density=torch.tensor([0.01, 0.2]), tokens=1000)
+        >>> known
+        <FeatureStatistics of 2 features: maximum, density over 1,000 tokens>
+        >>> known.of("density", 1)
+        0.2
     """
 
     maximum: Tensor
@@ -79,8 +86,15 @@ class FeatureStatistics:
             size: how many features there are.
             corpus: what was read.
 
+        Returns:
+            The statistics, or None.
+
         Raises:
             ValueError: there is not one for each feature, or an index is none.
+
+        Example:
+            >>> sw.FeatureStatistics.of_maxima({1: 8.0}, size=3, corpus="ten texts").of("maximum", 1)
+            8.0
         """
         import torch
 
@@ -108,14 +122,35 @@ class FeatureStatistics:
         return ", ".join(filter(None, (closed(self.corpus), size))) or None
 
     def of(self, name: str, index: int) -> float | None:
-        """One number of one feature, as `of("density", 123)`; None where it is not known."""
+        """One number of one feature, as `of("density", 123)`; None where it is not known.
+
+        Args:
+            name: `maximum`, `typical`, `p995` or `density`.
+            index: the feature's.
+
+        Returns:
+            An activation in the dictionary's units, or a share of tokens; or None.
+
+        Example:
+            >>> sw.FeatureStatistics(torch.tensor([8.0])).of("maximum", 0)
+            8.0
+        """
         array = getattr(self, name)
         # The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055.
         value = float(str(array.numpy()[index])) if array is not None else float("nan")
         return None if value != value else value  # noqa: PLR0124 - NaN
 
     def entries(self) -> tuple[dict[str, Tensor], str]:
-        """Tensors and a line of JSON, for a safetensors file and its header."""
+        """Tensors and a line of JSON, for a safetensors file and its header.
+
+        Returns:
+            The tensors by name, and the line.
+
+        Example:
+            >>> tensors, header = sw.FeatureStatistics(torch.tensor([8.0])).entries()
+            >>> list(tensors)
+            ['statistics.maximum']
+        """
         tensors = {_PREFIX + name: array for name, array in self._arrays().items()}
         return tensors, json.dumps({"corpus": self.corpus, "tokens": self.tokens}, ensure_ascii=False)
 
@@ -123,8 +158,19 @@ class FeatureStatistics:
     def from_entries(cls, tensors: Mapping[str, Tensor], header: str) -> FeatureStatistics:
         """What `entries` gave; other tensors are left alone.
 
+        Args:
+            tensors: by name.
+            header: the line of JSON.
+
+        Returns:
+            The statistics.
+
         Raises:
             ValueError: there is no maximum, or the header is not one of statistics.
+
+        Example:
+            >>> len(sw.FeatureStatistics.from_entries(*sw.FeatureStatistics(torch.tensor([8.0])).entries()))
+            1
         """
         arrays = {name: tensors[_PREFIX + name] for name in cls.ARRAYS if _PREFIX + name in tensors}
         try:
@@ -134,7 +180,16 @@ class FeatureStatistics:
             raise ValueError("Feature statistics are a maximum for each feature, a corpus and its tokens.") from None
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write a safetensors file.
+
+        Args:
+            path: the file.
+
+        Example:
+            >>> sw.FeatureStatistics(torch.tensor([8.0])).save(folder / "statistics.safetensors")
+            >>> (folder / "statistics.safetensors").exists()
+            True
+        """
         from safetensors.torch import save_file
 
         tensors, header = self.entries()
@@ -144,9 +199,20 @@ class FeatureStatistics:
     def load(cls, path: str | Path) -> FeatureStatistics:
         """Read a file that `save` wrote.
 
+        Args:
+            path: the file.
+
+        Returns:
+            The statistics.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or something else.
+
+        Example:
+            >>> sw.FeatureStatistics(torch.tensor([8.0])).save(folder / "statistics.safetensors")
+            >>> len(sw.FeatureStatistics.load(folder / "statistics.safetensors"))
+            1
         """
         tensors, header = read_safetensors(Path(path), "feature statistics")
         return cls.from_entries(tensors, header.get("statistics", ""))

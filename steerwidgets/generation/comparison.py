@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from steerwidgets.generation.rows import Row
 from steerwidgets.generation.sampling import Sampling
@@ -16,6 +16,9 @@ from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer.loaded import LoadedModel
 from steerwidgets.transformer.prompts import Prompt
 
+if TYPE_CHECKING:
+    from steerwidgets.lens.logit_lens import BlockSettings
+
 
 class Comparison:
     """Baseline and steered text of one prompt, generated as two rows of one batch with shared noise.
@@ -26,6 +29,11 @@ class Comparison:
         sampling: the settings.
         baseline: the row without steering.
         steered: the row with it.
+
+    Example:
+        >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4)
+        >>> len(out.steered.token_ids), len(out.kl), len(out.surprise)
+        (4, 4, 4)
     """
 
     def __init__(
@@ -46,7 +54,12 @@ class Comparison:
 
     @property
     def divergence(self) -> int | None:
-        """The first step at which the texts differ; None where they are the same."""
+        """The first step at which the texts differ; None where they are the same.
+
+        Example:
+            >>> lm.compare("Name a city.", cavs["music"].add(0), max_new_tokens=4).divergence is None
+            True
+        """
         return first_difference(self.baseline.token_ids, self.steered.token_ids)
 
     @functools.cached_property
@@ -56,7 +69,12 @@ class Comparison:
 
     @property
     def kl(self) -> tuple[float, ...]:
-        """KL(steered ‖ unsteered) in nats at each token of the steered text."""
+        """KL(steered ‖ unsteered) in nats at each token of the steered text.
+
+        Example:
+            >>> lm.compare("Name a city.", cavs["music"].add(0), max_new_tokens=4).kl
+            (0.0, 0.0, 0.0, 0.0)
+        """
         return self.scores.kl
 
     @property
@@ -77,7 +95,7 @@ class Comparison:
         k: int = 10,
         track: Sequence[int | str] = (),
         drawn_from: bool = False,
-        **settings: Any,
+        **settings: Unpack[BlockSettings],
     ) -> LayerLens:
         """The logit lens of one generated token, under what steered its row; one position.
 
@@ -91,18 +109,26 @@ class Comparison:
             track: tokens to follow.
             drawn_from: the position before the token instead, whose last layer is what the token was drawn from; else
                 the token's own position, which speaks of the token after it.
-            settings: `stream` and `layers`, as for `lm.logit_lens`.
+            settings: `stream` and `layers`, as for `lm.logit_lens`; `BlockSettings` explains them.
+
+        Returns:
+            The lens, with one position.
 
         Raises:
             ValueError: there is no such row or step, or a setting is out of range.
+
+        Example:
+            >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4, keep_cache=True)
+            >>> out.lens(step=2, k=3).token_ids.shape  # 4 blocks, 1 token
+            torch.Size([4, 1, 3])
         """
         if row not in ("baseline", "steered"):
             raise ValueError(f"A comparison has the rows baseline and steered; {row!r} was given.")
         index = ("baseline", "steered").index(row)
         text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
-        settings |= {"k": k, "track": track, "drawn_from": drawn_from}
+        given: dict[str, Any] = {**settings, "k": k, "track": track, "drawn_from": drawn_from}
         return generated_lens(
-            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **settings
+            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **given
         )
 
     def __repr__(self) -> str:

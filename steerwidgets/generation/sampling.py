@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Sampling:
     """Sampling settings; the defaults are those of `generate(do_sample=True)` but for the temperature.
+
+    Tokens are drawn by the Gumbel-max trick with one noise for all rows; temperature, penalty, top-k and top-p are
+    applied in the order of TransformerLens' `sample_logits`.
 
     Args:
         temperature: divides the logits; 0 takes the most likely token.
@@ -27,6 +30,10 @@ class Sampling:
 
     Raises:
         ValueError: a setting is out of its range.
+
+    Example:
+        >>> sw.Sampling(temperature=0, max_new_tokens=8).to_json()["max_new_tokens"]
+        8
     """
 
     temperature: float = 0.7
@@ -57,8 +64,18 @@ class Sampling:
     def of(cls, settings: Mapping[str, Any]) -> Sampling:
         """Settings by name, the others at their defaults.
 
+        Args:
+            settings: by name.
+
+        Returns:
+            The settings, checked.
+
         Raises:
             ValueError: a name is not known.
+
+        Example:
+            >>> sw.Sampling.of({"temperature": 1}).temperature
+            1.0
         """
         known = [f.name for f in fields(cls)]
         unknown = [name for name in settings if name not in known]
@@ -67,8 +84,38 @@ class Sampling:
         return cls(**settings)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON value."""
+        """The settings as a JSON value.
+
+        Returns:
+            A dict of plain values.
+
+        Example:
+            >>> sw.Sampling().to_json()["top_k"]
+            50
+        """
         return asdict(self)
+
+
+class SamplingSettings(TypedDict, total=False):
+    """The settings of `Sampling`, as the verbs take them by name.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token. 0.7 by default.
+        top_p: keeps the smallest set of tokens that holds this much probability; 1, the default, keeps all.
+        top_k: keeps this many tokens, 50 by default; 0 keeps all.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred; 0 by default.
+        penalise_prompt: whether the prompt's tokens count for the penalty; by default they do not.
+        max_new_tokens: where a row ends at the latest, 64 by default.
+        seed: with the step, decides the noise; 0 by default.
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    frequency_penalty: float
+    penalise_prompt: bool
+    max_new_tokens: int
+    seed: int
 
 
 def gumbel_noise(seed: int, step: int, vocabulary: int) -> Tensor:

@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from steerwidgets.lens.top_logits import token_scores
 from steerwidgets.steering.divergence import next_token_logits
@@ -73,6 +73,25 @@ class ScoreSettings:
                 raise ValueError(f"{name} of an output score is a number above 0, but {value!r} was given.")
         if self.strength is not None and not math.isfinite(self.strength):
             raise ValueError(f"strength of an output score is a finite number, but {self.strength!r} was given.")
+
+
+class ScoreOptions(TypedDict, total=False):
+    """The settings of `ScoreSettings`, as `lm.output_scores` takes them by name.
+
+    Attributes:
+        prompts: neutral texts, read raw, or one of them; the score is the mean. By default the paper's code's one.
+        amplify: an SAE's feature is raised by this many times the largest activation of any feature of its SAE at the
+            prompt's last token; 10 by default.
+        share: a direction of any other kind is added with this share of ‖h‖ there; 2.5 by default.
+        strength: add this many times the stored vector instead, whatever the kind.
+        top: how many of the feature's own promoted tokens are looked for, 20 by default.
+    """
+
+    prompts: str | Sequence[str]
+    amplify: float
+    share: float
+    strength: float | None
+    top: int
 
 
 class OutputScores:

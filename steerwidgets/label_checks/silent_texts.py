@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from steerwidgets.label_checks.where_it_should_fire import Candidate, Place, corpus_candidates, given_candidates, sought
 from steerwidgets.steering.recipe import Feature
@@ -102,6 +102,28 @@ class Silence:
         ]
         said = f"silent in {self.silent} of {self.read} texts with {', '.join(self.words)}"
         return f"{said}\n{table(['word', 'value', 'typical', 'fires instead'], rows)}"
+
+
+class SilentSettings(TypedDict, total=False):
+    """The settings of `silent_texts`, each with its default.
+
+    Attributes:
+        words: what to look for; by default the content words of the label and those at which its examples peak.
+        share: silent is below this share of what is typical, 0 to 1; 0.1 by default.
+        k: how many texts to give, 10 by default.
+        at_most: how many texts with one of the words to read, 48 by default.
+        rivals: how many features that fire instead to name for each, 3 by default.
+        on_progress: told how many texts were read, and of how many.
+        stop: set it to end the search after the batch that runs.
+    """
+
+    words: Sequence[str] | None
+    share: float
+    k: int
+    at_most: int
+    rivals: int
+    on_progress: Callable[[int, int], None] | None
+    stop: threading.Event | None
 
 
 def silent_texts(

@@ -58,6 +58,8 @@ class Labels:
     `labels[123]` is the first label of a feature ("" where it has none), `labels.of(123)` gives all of them with
     source and author, `labels.search("sea wav")` finds them. Threads may share one object.
 
+    A search is ranked by bm25 (Robertson and Zaragoza 2009).
+
     Args:
         labels: {label: index}, {index: label}, one text for each feature, or `Label`s.
         size: how many features the dictionary has; by default as many as the highest index asks for.
@@ -68,6 +70,13 @@ class Labels:
     Raises:
         ValueError: the labels have another shape, or do not fit the size.
         FileExistsError: there is a file already.
+
+    Example:
+        >>> labels = sw.Labels({"the sea and sailing": 3, "music": 5}, size=10)
+        >>> labels[3], labels[0]
+        ('the sea and sailing', '')
+        >>> [match.index for match in labels.search("sail")]
+        [3]
     """
 
     def __init__(
@@ -117,10 +126,18 @@ class Labels:
             layer: of Neuronpedia's rows, those of this layer: `20-gemmascope-res-16k`.
             file: a file to keep labels and index in, for `Labels.open`.
 
+        Returns:
+            The labels.
+
         Raises:
             FileNotFoundError: there is no such file.
             FileExistsError: there is a `file` already.
             ValueError: a file is damaged, has unknown columns, or its labels are not those of this dictionary.
+
+        Example:
+            >>> _ = (folder / "labels.json").write_text('{"the sea": 3, "music": 5}')
+            >>> sw.Labels.load(folder / "labels.json", size=10)[5]
+            'music'
         """
         paths = [path] if isinstance(path, str | Path) else list(path)
         read = functools.partial(read_labels, size=size, source=source, author=author, model=model, layer=layer)
@@ -130,9 +147,20 @@ class Labels:
     def open(cls, file: str | Path) -> Labels:
         """Open labels that were kept in a file, for reading; several kernels may.
 
+        Args:
+            file: what `Labels(…, file=…)` or `Labels.load(…, file=…)` made.
+
+        Returns:
+            The labels.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is not a file of labels, damaged, or of another version.
+
+        Example:
+            >>> sw.Labels({"music": 5}, size=10, file=folder / "kept.labels").close()
+            >>> sw.Labels.open(folder / "kept.labels")[5]
+            'music'
         """
         file = Path(file)
         if not file.is_file():
@@ -142,7 +170,11 @@ class Labels:
         return made
 
     def close(self) -> None:
-        """Let go of the file or the memory; nothing can be found afterwards."""
+        """Let go of the file or the memory; nothing can be found afterwards.
+
+        Example:
+            >>> sw.Labels({"music": 5}).close()
+        """
         self._index.close()
 
     def __len__(self) -> int:
@@ -167,8 +199,18 @@ class Labels:
     def of(self, index: int) -> list[Label]:
         """All labels of a feature, in the order in which they came.
 
+        Args:
+            index: the feature's.
+
+        Returns:
+            Labels with `.text`, `.source` and `.author`; none where it has none.
+
         Raises:
             IndexError: there is no such feature.
+
+        Example:
+            >>> [label.text for label in sw.Labels({"music": 5, "songs": 5}).of(5)]
+            ['music', 'songs']
         """
         sql = "SELECT feature, text, source, author FROM labels WHERE feature = ? ORDER BY position"
         return [Label(*row) for row in self._index.rows(sql, self._checked(index))]
@@ -186,6 +228,17 @@ class Labels:
         prefers short labels, so only a longer one that names a word often could have been among the best. Where a
         query has a word of one or two letters and another one stands within more than 32 different words, only the
         20,000 shortest labels with the others are looked at.
+
+        Args:
+            query: words, whole or in part.
+            limit: how many at most.
+
+        Returns:
+            Matches with `.index`, `.text` and `.rank`.
+
+        Example:
+            >>> [match.text for match in sw.Labels(["the sea", "music", "sea salt"]).search("salt sea")]
+            ['sea salt']
         """
         if limit <= 0 or not (asked := Query.of(query)):
             return []
@@ -206,6 +259,13 @@ class Labels:
         Args:
             query: the query.
             features: whether features are counted instead, of which one may have several labels.
+
+        Returns:
+            The number, `.number`, and whether there are `.more`.
+
+        Example:
+            >>> int(sw.Labels(["the sea", "music", "sea salt"]).count("sea"))
+            2
         """
         if not (asked := Query.of(query)):
             return Count(0)
@@ -214,7 +274,18 @@ class Labels:
         return Count(number, more=more)
 
     def features(self, query: str) -> Iterator[int]:
-        """Every feature with a label that matches: those of `search` first, then the others by their index."""
+        """Every feature with a label that matches: those of `search` first, then the others by their index.
+
+        Args:
+            query: words, whole or in part.
+
+        Returns:
+            Indices, each of them once.
+
+        Example:
+            >>> sorted(sw.Labels(["the sea", "music", "sea salt"]).features("sea"))
+            [0, 2]
+        """
         if not (asked := Query.of(query)):
             return
         first = list(dict.fromkeys(match.index for match in self.search(query, limit=2 * _RANKED)))

@@ -64,6 +64,11 @@ class Attribution:
         rows: the contributions, in the network's order.
         logit: what the model gives, before a soft cap.
         capped: the model's logit (or difference) after its soft cap; the same where it has none.
+
+    Example:
+        >>> found = lm.attribution("The answer", " the", minus=" a")
+        >>> [row.component for row in found.rows[:3]]
+        ['embed', 'attn 0', 'MLP 0']
     """
 
     prompt: Prompt
@@ -81,7 +86,18 @@ class Attribution:
         return sum(row.value for row in self.rows)
 
     def top(self, k: int = 10) -> tuple[Contribution, ...]:
-        """The rows that add or take off most, from the largest down."""
+        """The rows that add or take off most, from the largest down.
+
+        Args:
+            k: how many.
+
+        Returns:
+            Contributions, each with `.component` and `.value` in logits.
+
+        Example:
+            >>> len(lm.attribution("The answer", " the").top(3))
+            3
+        """
         return tuple(sorted(self.rows, key=lambda row: -abs(row.value))[:k])
 
     def __repr__(self) -> str:

@@ -58,6 +58,13 @@ class LayerLens:
         answers: int32 [position], the model's own likeliest next token.
         baseline: the same text without the recipe, or None.
         difference: this minus the baseline, or None.
+
+    Example:
+        >>> lens = lm.logit_lens("The answer", k=3)
+        >>> lens.layers, lens.positions
+        ((0, 1, 2, 3), (0, 1))
+        >>> lens.probs.shape, lens.entropy.shape
+        (torch.Size([4, 2, 3]), torch.Size([4, 2]))
     """
 
     prompt: Prompt
@@ -89,6 +96,10 @@ class LayerLens:
         """The layer from which on the model's own answer is the likeliest token: int32 [position].
 
         A layer of `layers`; -1 where it is not the likeliest even in the last of them.
+
+        Example:
+            >>> lm.logit_lens("The answer").settled.shape
+            torch.Size([2])
         """
         import torch
 
@@ -105,8 +116,16 @@ class LayerLens:
             token_id: the token; one that is neither tracked nor within reach of `token_ids` is read anew.
             k: how many are looked at.
 
+        Returns:
+            int32 [position], a layer of `layers` or -1.
+
         Raises:
             ValueError: `k` is less than 1, or the id is outside the vocabulary.
+
+        Example:
+            >>> lens = lm.logit_lens("The answer")
+            >>> lens.enters(lens.tokens[0].id, k=320).tolist()  # among all 320 tokens it is from the start
+            [0, 0]
         """
         import torch
 
@@ -131,8 +150,15 @@ class LayerLens:
             token_ids: ids, or strings that the tokenizer makes one token of.
             on_progress: called with the cells done and all of them; what it raises ends the work.
 
+        Returns:
+            A lens whose `.tracked_log_probs` and `.tracked_ranks` are of these.
+
         Raises:
             ValueError: an id is outside the vocabulary, or a string is not one token.
+
+        Example:
+            >>> lm.logit_lens("The answer").track([" the", " a"]).tracked_log_probs.shape
+            torch.Size([4, 2, 2])
         """
         if self._track is None:
             raise ValueError(_FROM_ARRAYS)

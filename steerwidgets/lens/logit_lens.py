@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, TypedDict, get_args
 
 from steerwidgets.lens.cells import DifferenceCells, Reduced, reduce_cells
 from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, TokenChanges, direct_paths
@@ -26,6 +26,36 @@ LENS_STREAMS: Final[tuple[Stream, ...]] = ("resid_post", "resid_pre", "attn_out"
 """The streams that a lens reads."""
 
 Progress = Callable[[int, int], None]
+
+
+class BlockSettings(TypedDict, total=False):
+    """Which streams a lens reads.
+
+    Attributes:
+        stream: `resid_post` (the default), `resid_pre`, `attn_out` or `mlp_out`.
+        layers: which blocks, counted from 0; by default all.
+    """
+
+    stream: Stream
+    layers: Sequence[int] | None
+
+
+class LensSettings(BlockSettings, total=False):
+    """The settings of a logit lens, each with its default.
+
+    Attributes:
+        stream: `resid_post` (the default), `resid_pre`, `attn_out` or `mlp_out`.
+        layers: which blocks, counted from 0; by default all.
+        k: how many of the likeliest tokens are kept of each cell, 10 by default.
+        positions: which positions, negative ones from the end; by default all.
+        track: tokens to follow through the blocks: ids, or strings that the tokenizer makes one token of.
+        on_progress: called with the cells done and all of them; what it raises ends the work.
+    """
+
+    k: int
+    positions: Sequence[int] | None
+    track: Sequence[int | str]
+    on_progress: Progress | None
 
 
 @dataclass(frozen=True)

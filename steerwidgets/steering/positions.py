@@ -32,6 +32,10 @@ class Positions:
 
     Raises:
         ValueError: a setting is missing, negative or not known.
+
+    Example:
+        >>> sw.Positions("first", count=5)
+        Positions(where='first', indices=(), count=5, special=True)
     """
 
     where: Where = "all"
@@ -62,7 +66,24 @@ class Positions:
     def parse(
         cls, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True
     ) -> Positions:
-        """Positions from what a user writes: `"prompt"`, a list of indices, or positions already made."""
+        """Positions from what a user writes: `"prompt"`, a list of indices, or positions already made.
+
+        Args:
+            where: a word, indices from 0, or positions, which stay as they are.
+            count: how many positions, for `first` and `after`.
+            special: whether special tokens and the words of the chat template are steered too.
+
+        Returns:
+            The positions.
+
+        Raises:
+            ValueError: a setting is missing, negative or not known.
+            TypeError: it is no word, no list and no positions.
+
+        Example:
+            >>> sw.Positions.parse([4, 3]).indices
+            (3, 4)
+        """
         if isinstance(where, Positions):
             return where
         if isinstance(where, str):
@@ -90,6 +111,12 @@ class Positions:
 
         Raises:
             ValueError: the prompt's length is needed and not known.
+
+        Example:
+            >>> absolute = torch.tensor([[-1, 0, 1, 2]])  # a row with one token of padding
+            >>> special = torch.zeros(1, 4, dtype=torch.bool)
+            >>> sw.Positions("prompt").mask(absolute, torch.tensor([2]), special)
+            tensor([[False,  True,  True, False]])
         """
         chosen = absolute >= 0
         if self.needs_prompt_length:
@@ -112,7 +139,18 @@ class Positions:
         return absolute == prompt_length - 1
 
     def overlaps(self, other: Positions) -> bool:
-        """Whether the two may meet in some text; True unless they provably never do."""
+        """Whether the two may meet in some text; True unless they provably never do.
+
+        Args:
+            other: other positions.
+
+        Returns:
+            False only where no text has a position in both.
+
+        Example:
+            >>> sw.Positions("prompt").overlaps(sw.Positions("generated"))
+            False
+        """
         pair = {self.where, other.where}
         if pair in ({"prompt", "generated"}, {"last_prompt", "generated"}):
             return False
@@ -128,7 +166,15 @@ class Positions:
         return position < self.count if self.where == "first" else position >= self.count
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value; settings that say nothing are left out."""
+        """A JSON value; settings that say nothing are left out.
+
+        Returns:
+            A dict of plain values.
+
+        Example:
+            >>> sw.Positions("prompt").to_json()
+            {'where': 'prompt', 'special': True}
+        """
         value: dict[str, Any] = {"where": self.where, "special": self.special}
         if self.where == "indices":
             value["indices"] = list(self.indices)
@@ -138,7 +184,21 @@ class Positions:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Positions:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Args:
+            value: what `to_json` gave; what is missing is as in `Positions()`.
+
+        Returns:
+            The positions.
+
+        Raises:
+            ValueError: a setting is missing, negative or not known.
+
+        Example:
+            >>> sw.Positions.from_json({"where": "first", "count": 5}).count
+            5
+        """
         return cls(
             value.get("where", "all"),
             tuple(value.get("indices", ())),
@@ -147,5 +207,13 @@ class Positions:
         )
 
     def without_special(self) -> Positions:
-        """The same positions, special and template tokens left out."""
+        """The same positions, special and template tokens left out.
+
+        Returns:
+            Other positions.
+
+        Example:
+            >>> sw.Positions("prompt").without_special().special
+            False
+        """
         return replace(self, special=False)

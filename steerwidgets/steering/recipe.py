@@ -43,6 +43,14 @@ class Direction:
 
     Raises:
         ValueError: the vector is not one row of finite numbers, or is all zero.
+
+    Example:
+        >>> king = sw.Direction(torch.randn(32), sw.Site(1), "king")
+        >>> man = sw.Direction(torch.randn(32), sw.Site(1), "man")
+        >>> (king - man).label
+        'king − man'
+        >>> (king - man).add(4)
+        'king − man'.add(4)
     """
 
     vector: Tensor
@@ -120,6 +128,14 @@ class Direction:
 
         Returns:
             float32 [...].
+
+        Raises:
+            ValueError: the residual has another width than the direction.
+
+        Example:
+            >>> h = torch.randn(4, 32)  # the residuals of four tokens
+            >>> torch.allclose(cavs["music"].activation(h), h @ cavs["music"].vector)
+            True
         """
         self._refuse_other_width(h)
         return h.float() @ self.vector_on(h.device)
@@ -134,6 +150,11 @@ class Direction:
 
         Returns:
             float32, of `h`'s shape or one that broadcasts to it.
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.equal(cavs["music"].change("add", {"alpha": 2.0}, h), 2 * cavs["music"].vector)
+            True
         """
         change = self.ops[op].change
         assert change is not None
@@ -149,6 +170,10 @@ class Direction:
 
         Returns:
             float32 [...].
+
+        Example:
+            >>> cavs["music"].target("project", {"c": 0.5}, torch.tensor([4.0, -2.0]))
+            tensor([ 2., -1.])
         """
         target = self.ops[op].target
         assert target is not None
@@ -164,6 +189,12 @@ class Direction:
 
         Returns:
             float32 [...], or None.
+
+        Example:
+            >>> cavs["music"].asked("add", {"alpha": 2.0}, torch.randn(4, 32)) is None
+            True
+            >>> reft["music"].asked("clamp", {"alpha": 9.0}, torch.randn(2, 32)).shape
+            torch.Size([2])
         """
         asked = self.ops[op].asked
         return None if asked is None else asked(self, parameters, h)
@@ -182,35 +213,127 @@ class Direction:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def vector_on(self, device: torch.device) -> Tensor:
-        """The vector on a device; it is moved there once."""
+        """The vector on a device; it is moved there once.
+
+        Args:
+            device: as torch has it.
+
+        Returns:
+            float32 [d_model].
+
+        Example:
+            >>> cavs["music"].vector_on(torch.device("cpu")).shape
+            torch.Size([32])
+        """
         placed: dict[torch.device, Tensor] = self.__dict__.setdefault("_placed", {})
         if device not in placed:
             placed[device] = self.vector.to(device)
         return placed[device]
 
     def cosine(self, other: Direction) -> float:
-        """The cosine between the two vectors."""
+        """The cosine between the two vectors.
+
+        Args:
+            other: a direction at the same site.
+
+        Returns:
+            −1 to 1.
+
+        Raises:
+            ValueError: the two live at different sites, or are of different widths.
+
+        Example:
+            >>> round(cavs["music"].cosine(-cavs["music"]), 3)
+            -1.0
+        """
         _same_site(self, other)
         return float(self.vector @ other.vector) / (self.norm * other.norm)
 
     def add(self, alpha: float) -> Steer:
-        """Add `alpha` times the stored vector: `h + α·v`."""
+        """Add `alpha` times the stored vector: `h + α·v`.
+
+        Activation addition, as AxBench's `AdditionIntervention` and the steering tutorials of sae_lens have it.
+
+        Args:
+            alpha: times the stored vector; where that is of unit norm, in units of the residual.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> cavs["music"].add(40)
+            'music'.add(40)
+        """
         return Steer(self, "add", {"alpha": alpha})
 
     def add_relative(self, alpha: float) -> Steer:
-        """Add `alpha` times each position's own norm along the unit vector: `h + α·‖h‖·v̂`; attention sinks left out."""
+        """Add `alpha` times each position's own norm along the unit vector: `h + α·‖h‖·v̂`; attention sinks left out.
+
+        The unit that carries over between models and layers (Neuronpedia's lens steer).
+
+        Args:
+            alpha: a share of ‖h‖.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> cavs["music"].add_relative(0.5)
+            'music'.add_relative(0.5)
+        """
         return Steer(self, "add_relative", {"alpha": alpha})
 
     def ablate(self) -> Steer:
-        """Remove what lies along the direction: `h − (h·v̂)·v̂`."""
+        """Remove what lies along the direction: `h − (h·v̂)·v̂`.
+
+        Directional ablation, as EasySteer's `erase`. Several at one site are solved together, so that all projections
+        end at 0 where directions are not orthogonal.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> cavs["music"].ablate()
+            'music'.ablate()
+        """
         return Steer(self, "ablate")
 
     def project(self, c: float) -> Steer:
-        """Multiply what lies along the direction by `c`: 1 keeps it, 0 removes it, negative values flip it."""
+        """Multiply what lies along the direction by `c`: 1 keeps it, 0 removes it, negative values flip it.
+
+        `h + (c − 1)(h·v̂)·v̂`, Neuronpedia's orthogonal decomposition.
+
+        Args:
+            c: the factor.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> cavs["music"].project(1).is_identity
+            True
+        """
         return Steer(self, "project", {"c": c})
 
     def clip(self, lo: float | None = None, hi: float | None = None) -> Steer:
-        """Keep `h·v̂` between `lo` and `hi`, in units of the projection on the unit vector; None leaves a side open."""
+        """Keep `h·v̂` between `lo` and `hi`, in units of the projection on the unit vector; None leaves a side open.
+
+        `h + (clamp(h·v̂, lo, hi) − h·v̂)·v̂`: the floor `lo` and the cap `hi` of work on persona axes.
+
+        Args:
+            lo: the lower bound, in units of the residual.
+            hi: the upper bound, likewise.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: `lo` is above `hi`.
+
+        Example:
+            >>> cavs["music"].clip(hi=10)
+            'music'.clip(None, 10)
+        """
         return Steer(self, "clip", {"lo": lo, "hi": hi})
 
     def __add__(self, other: Direction) -> Direction:
@@ -248,6 +371,13 @@ class Feature(Direction):
         made_for: the name of the model that the dictionary was made for, where it says.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
+
+    Example:
+        >>> feature = cavs["music"]  # a dictionary makes them
+        >>> feature.index, feature.kind, feature.max_activation
+        (1, 'CAV', 8.0)
+        >>> feature.key == f"{cavs.fingerprint}/1"
+        True
     """
 
     dictionary: str = ""
@@ -282,7 +412,18 @@ class Feature(Direction):
         return f"a recipe has no form for features of the kind {self.kind}"
 
     def inline(self) -> dict[str, Any]:
-        """What the ops of its kind need of it, as a JSON value that the reader of its `form` reads."""
+        """What the ops of its kind need of it, as a JSON value that the reader of its `form` reads.
+
+        Returns:
+            A JSON value.
+
+        Raises:
+            NotImplementedError: there is no such form for its kind.
+
+        Example:
+            >>> sae["the sea"].inline()["form"]
+            'latent'
+        """
         raise NotImplementedError(self.not_inline)
 
     @property
@@ -307,8 +448,20 @@ class Steer:
 
     Steers compare and hash by what they do. `+` makes a `Recipe`.
 
+    Args:
+        feature: what is changed.
+        op: the op's name, one of `feature.ops`.
+        parameters: the op's numbers by name.
+        positions: where it acts; everywhere by default.
+        control: the random direction that takes the place of the feature's own, or None.
+
     Raises:
         ValueError: the feature does not take the op, a number is missing, not finite or not known, or `lo > hi`.
+
+    Example:
+        >>> steer = cavs["music"].add(40).at("generated")
+        >>> steer.op, dict(steer.parameters), steer.positions.where
+        ('add', {'alpha': 40.0}, 'generated')
     """
 
     feature: Direction
@@ -323,7 +476,24 @@ class Steer:
         object.__setattr__(self, "parameters", self.spec.checked(self.parameters, self.feature.label))
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
-        """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`."""
+        """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`.
+
+        Args:
+            where: `all`, `prompt`, `generated`, `last_prompt`, `first`, `after`, indices from 0, or `Positions`.
+            count: how many positions, for `first` and `after`.
+            special: whether special tokens and the words of the chat template are steered too.
+
+        Returns:
+            Another steer.
+
+        Raises:
+            ValueError: a setting is missing, negative or not known.
+            TypeError: it is no word, no list and no `Positions`.
+
+        Example:
+            >>> cavs["music"].add(40).at("first", count=5).positions.count
+            5
+        """
         return replace(self, positions=Positions.parse(where, count=count, special=special))
 
     def random_direction(self, seed: int = 0) -> Steer:
@@ -331,11 +501,35 @@ class Steer:
 
         The op is worked out with the feature's own direction, so `‖change‖/‖h‖` stays what it is; a value that it asks
         of the feature is no longer reached. The same seed gives the same direction for the same feature.
+
+        A placebo, as the random vectors of equal norm that Turner et al. (2023, "Activation Addition") compare with.
+
+        Args:
+            seed: which direction.
+
+        Returns:
+            Another steer.
+
+        Raises:
+            TypeError: the seed is no whole number.
+
+        Example:
+            >>> cavs["music"].add(40).random_direction(seed=1)
+            'music'.add(40).random_direction(1)
         """
         return replace(self, control=RandomDirection(seed))
 
     def own_direction(self) -> Steer:
-        """The same steer without a control."""
+        """The same steer without a control.
+
+        Returns:
+            Another steer.
+
+        Example:
+            >>> steer = cavs["music"].add(40)
+            >>> steer.random_direction().own_direction() == steer
+            True
+        """
         return replace(self, control=None)
 
     @property
@@ -414,8 +608,16 @@ class Recipe:
 
     Every steer computes its change from the same `h`, and the changes are summed.
 
+    Args:
+        steers: what it is made of; `Recipe.of` and `+` make one of whatever a user writes.
+
     Raises:
         ValueError: two steers set the same feature at positions that may overlap.
+
+    Example:
+        >>> recipe = cavs["the sea"].add(36) + cavs["music"].ablate().at("generated")
+        >>> len(recipe), recipe.sites
+        (2, (Site(layer=1, stream='resid_post'),))
     """
 
     steers: tuple[Steer, ...] = ()
@@ -433,7 +635,22 @@ class Recipe:
 
     @classmethod
     def of(cls, steers: Recipe | Steer | Iterable[Steer] | None) -> Recipe:
-        """A recipe from what a user writes: a recipe, one steer, several, or None for no change."""
+        """A recipe from what a user writes: a recipe, one steer, several, or None for no change.
+
+        Args:
+            steers: what a user writes.
+
+        Returns:
+            The recipe; an empty one changes nothing.
+
+        Raises:
+            TypeError: something among them is no steer.
+            ValueError: two of them set the same feature at positions that may overlap.
+
+        Example:
+            >>> len(sw.Recipe.of(None)), len(sw.Recipe.of([cavs[0].add(1), cavs[1].add(2)]))
+            (0, 2)
+        """
         if steers is None:
             return cls()
         if isinstance(steers, Recipe):
@@ -447,7 +664,25 @@ class Recipe:
         return cls(items)
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Recipe:
-        """The same steers, all at other positions."""
+        """The same steers, all at other positions.
+
+        Args:
+            where: as for `Steer.at`.
+            count: likewise.
+            special: likewise.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            ValueError: a setting is missing, negative or not known.
+            TypeError: it is no word, no list and no `Positions`.
+
+        Example:
+            >>> recipe = cavs[0].add(1) + cavs[1].add(2)
+            >>> {steer.positions.where for steer in recipe.at("prompt")}
+            {'prompt'}
+        """
         return Recipe(tuple(steer.at(where, count=count, special=special) for steer in self.steers))
 
     @property
@@ -457,7 +692,13 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of what the recipe does, the same in every session."""
+        """A short hash of what the recipe does, the same in every session.
+
+        Example:
+            >>> sea, food = cavs["the sea"].add(40), cavs["food"].ablate()
+            >>> (sea + food).fingerprint == (food + sea).fingerprint  # the order never matters
+            True
+        """
         canonical = sorted(json.dumps(_what_it_does(steer)) for steer in self.steers)
         return hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:16]
 
@@ -468,9 +709,21 @@ class Recipe:
         out. With `inline=True` all that each op needs is written out, so that the text can be read without any
         dictionary: for each feature one vector, three for an op of an SAE, and one more than loadings for a `pull`.
 
+        Args:
+            inline: whether all that each op needs is written out.
+            indent: how far JSON is indented; None for one line.
+
+        Returns:
+            JSON text.
+
         Raises:
             ValueError: with `inline=True`, an op needs more of its dictionary than one feature: of a TopK SAE, of one
                 that sae_lens computes, or of a whole mixture.
+
+        Example:
+            >>> text = sw.Recipe.of(cavs["music"].add(40)).to_json()
+            >>> sw.Recipe.from_json(text, [cavs])
+            'music'.add(40)
         """
         steers = [_steer_json(steer, inline=inline) for steer in self.steers]
         return json.dumps({"format": FORMAT, "steers": steers}, indent=indent, ensure_ascii=False)
@@ -479,8 +732,20 @@ class Recipe:
     def from_json(cls, text: str, dictionaries: Sequence[FeatureSource] = ()) -> Recipe:
         """The inverse of `to_json`.
 
+        Args:
+            text: what `to_json` wrote.
+            dictionaries: those that its features may belong to.
+
+        Returns:
+            The recipe.
+
         Raises:
             ValueError: the text is not a recipe, or a dictionary that it names is not among `dictionaries`.
+
+        Example:
+            >>> text = sw.Recipe.of(cavs["music"].add(40)).to_json(inline=True)
+            >>> sw.Recipe.from_json(text)  # written out: it needs no dictionary
+            'music'.add(40)
         """
         try:
             value = json.loads(text)
@@ -495,7 +760,26 @@ class Recipe:
             raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
-        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`."""
+        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`.
+
+        Args:
+            model: a `LanguageModel`, or a bare model of Hugging Face.
+
+        Returns:
+            The IntervenableModel.
+
+        Raises:
+            ModuleNotFoundError: pyvene is not installed; the message says how to.
+            ValueError: the recipe is empty or does not fit the model, or leaves special tokens out where only the bare
+                model is given.
+            ImportError: pyvene is not installed.
+            TypeError: something else than a model is given.
+            CompiledModelError: the model is compiled.
+
+        Example:
+            >>> recipe = sw.Recipe.of(cavs["music"].add(40))
+            >>> intervenable = recipe.to_pyvene(lm)  # `.generate(…)` and the like are pyvene's
+        """
         # By name, as the package's own names are loaded: pyvene's side is built of recipes and hooks.
         return importlib.import_module("steerwidgets.steering.to_pyvene").to_pyvene(self, model)
 

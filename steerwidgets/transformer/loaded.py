@@ -103,16 +103,60 @@ class LoadedModel:
         Args:
             prompt: a string, messages, or token ids (never touched).
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
+
+        Returns:
+            `.token_ids`, and which of them are `.special` or of the `.template`.
+
+        Raises:
+            ValueError: the prompt is empty, or needs a chat template that the tokenizer lacks.
+            TypeError: the prompt is none of the three.
+
+        Example:
+            >>> lm.encode("The answer", chat=False).token_ids
+            (298, 296)
+            >>> lm.encode("The answer").chat  # as one message of the user
+            True
         """
         templated = self.has_chat_template if chat is None else chat
         return prompts.encode(self.tokenizer, prompt, chat=templated)
 
     def tokens(self, token_ids: Iterable[int]) -> list[Token]:
-        """Tokens as a person reads them."""
+        """Tokens as a person reads them.
+
+        Args:
+            token_ids: the ids.
+
+        Returns:
+            For each its `.id` and exact `.text`, and whether it is a `.fragment` of a character.
+
+        Raises:
+            ValueError: something is no id.
+
+        Example:
+            >>> [token.text for token in lm.tokens(lm.encode("The answer", chat=False).token_ids)]
+            ['The', ' answer']
+        """
         return prompts.tokens(self.tokenizer, token_ids)
 
     def residuals(self, prompt: PromptLike | Prompt, sites: Sequence[Site], *, chat: bool = False) -> Residuals:
-        """The streams of a text at some sites; a string is read raw unless `chat`."""
+        """The streams of a text at some sites, unsteered; a string is read raw unless `chat`.
+
+        Args:
+            prompt: a string, messages, token ids, or a prompt that is encoded already.
+            sites: where to read; the model runs once.
+            chat: whether a string goes through the chat template.
+
+        Returns:
+            `.values`, for each site float32 [1, position, width].
+
+        Raises:
+            ValueError: the prompt is empty, or the model has no such site.
+
+        Example:
+            >>> site = sw.Site(1)
+            >>> lm.residuals("The answer", [site]).values[site].shape
+            torch.Size([1, 2, 32])
+        """
         encoded = prompt if isinstance(prompt, Prompt) else self.encode(prompt, chat=chat)
         with self.lock:
             return read_residuals(self.architecture, [encoded.token_ids], sites)
@@ -128,6 +172,9 @@ class LoadedModel:
 
         Raises:
             RuntimeError: this thread is inside `lm.steer(…)` or holds `lm.lock`.
+
+        Example:
+            >>> lm.refuse_held_lock()  # nobody holds the model: nothing happens
         """
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks it
             raise RuntimeError(
@@ -136,7 +183,18 @@ class LoadedModel:
             )
 
     def known(self, rows: Iterable[prompts.Prompt]) -> Known:
-        """What is known of a batch that begins with these prompts."""
+        """What is known of a batch that begins with these prompts.
+
+        Args:
+            rows: the prompts, one for each row.
+
+        Returns:
+            Special ids, prompt lengths and template positions.
+
+        Example:
+            >>> lm.known([lm.encode("The answer", chat=False)]).prompt_length
+            (2,)
+        """
         rows = tuple(rows)
         template = tuple(tuple(i for i, is_template in enumerate(row.template) if is_template) for row in rows)
         return Known(self.special_ids, tuple(len(row) for row in rows), template)

@@ -46,7 +46,12 @@ _told: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 class OtherModelWarning(UserWarning):
-    """A dictionary is used on another model than the one that it was made for."""
+    """A dictionary is used on another model than the one that it was made for.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("ignore", sw.OtherModelWarning)  # you know what you are doing
+    """
 
 
 @functools.cache

@@ -37,8 +37,18 @@ class Site:
 
     Blocks count from 0; `Site(15)` is the residual after block 15, which Hugging Face calls `hidden_states[16]`.
 
+    Args:
+        layer: the block, counted from 0.
+        stream: the stream of that block.
+
     Raises:
         ValueError: the layer is not a whole number from 0 up, or the stream is not one of `STREAMS`.
+
+    Example:
+        >>> print(sw.Site(15))
+        block 15 resid_post
+        >>> sw.Site(15, "mlp_out").hook_name
+        'blocks.15.hook_mlp_out'
     """
 
     layer: int
@@ -54,8 +64,18 @@ class Site:
     def from_hook_name(cls, name: str) -> Site:
         """The site of a TransformerLens or SAELens hook name such as `blocks.15.hook_resid_post`.
 
+        Args:
+            name: the hook's name.
+
+        Returns:
+            The site.
+
         Raises:
             ValueError: the name is not a hook name of a block, or its stream is not one that steerwidgets knows.
+
+        Example:
+            >>> sw.Site.from_hook_name("blocks.15.hook_resid_post")
+            Site(layer=15, stream='resid_post')
         """
         match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
         if match is None or match[2] not in _HOOK_NAMES:

@@ -46,7 +46,17 @@ class Widget(anywidget.AnyWidget):
         return {"html": self._page(), "filename": f"{self.title.replace(' ', '-')}.html"}
 
     def publish(self, **traits: Any) -> None:
-        """Set traits, one writer at a time."""
+        """Set traits, one writer at a time.
+
+        Args:
+            traits: by name.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.publish(curve="log")
+            >>> heatmap.curve
+            'log'
+        """
         with self._sync_lock:
             for name, value in traits.items():
                 setattr(self, name, value)
@@ -90,13 +100,35 @@ class Widget(anywidget.AnyWidget):
         super().close()
 
     def to_html(self, path: str | Path) -> Path:
-        """Write one offline file that shows the widget as it stands; it needs neither kernel nor network."""
+        """Write one offline file that shows the widget as it stands; it needs neither kernel nor network.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The path.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.to_html(folder / "sea.html").name
+            'sea.html'
+        """
         path = Path(path)
         path.write_text(self._page(), encoding="utf-8")
         return path
 
     def to_json(self) -> str:
-        """The widget as it stands, as JSON: exactly what is shown, with its provenance."""
+        """The widget as it stands, as JSON: exactly what is shown, with its provenance.
+
+        Returns:
+            JSON text.
+
+        Example:
+            >>> import json
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> json.loads(panel.to_json())["prompt"]
+            'Tell me about your weekend.'
+        """
         return as_json(self._state())
 
     def _page(self) -> str:

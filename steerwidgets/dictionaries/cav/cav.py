@@ -48,6 +48,13 @@ class CAV(Dictionary):
 
     Raises:
         ValueError: shapes and labels do not fit, or a row is zero or not finite.
+
+    Example:
+        >>> cavs = sw.CAV(torch.randn(2, 32), ["the sea", "music"], layer=1)
+        >>> cavs["music"].add(40)  # what steers: `h + 40·v`
+        'music'.add(40)
+        >>> cavs.encode(torch.randn(4, 32)).shape  # what is read: `h·v`
+        torch.Size([4, 2])
     """
 
     kind: ClassVar[str] = "CAV"
@@ -89,11 +96,34 @@ class CAV(Dictionary):
         return len(self.vectors)
 
     def weights(self) -> Iterable[Tensor]:
-        """The vectors."""
+        """The vectors.
+
+        Returns:
+            One tensor, float32 [concept, d_model].
+
+        Example:
+            >>> [tensor.shape for tensor in cavs.weights()]
+            [torch.Size([3, 32])]
+        """
         return (self.vectors,)
 
     def encode(self, h: Tensor) -> Tensor:
-        """`h·v` for every concept, float32 [..., size]."""
+        """`h·v` for every concept (Kim et al. 2018).
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., size]; for vectors of unit norm in units of the residual.
+
+        Raises:
+            ValueError: the residual has another width than the vectors.
+
+        Example:
+            >>> h = torch.randn(4, 32)  # the residuals of four tokens
+            >>> torch.allclose(cavs.encode(h), h @ cavs.vectors.T)
+            True
+        """
         refuse_other_width(self, h)
         return h.float() @ self.vectors.to(h.device).T
 
@@ -103,15 +133,49 @@ class CAV(Dictionary):
         return int(self.vectors.shape[1])
 
     def vector(self, index: int) -> Tensor:
-        """The stored direction of a concept, float32 [d_model]."""
+        """The stored direction of a concept, not normalised.
+
+        Args:
+            index: the row.
+
+        Returns:
+            float32 [d_model].
+
+        Example:
+            >>> cavs.vector(0).shape
+            torch.Size([32])
+        """
         return self.vectors[index]
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The stored directions of some concepts, float32 [concept, d_model]."""
+        """The stored directions of some concepts.
+
+        Args:
+            start: the first row.
+            stop: the one after the last; by default all the rest.
+
+        Returns:
+            float32 [concept, d_model].
+
+        Example:
+            >>> cavs.directions(0, 2).shape
+            torch.Size([2, 32])
+        """
         return self.vectors[start:stop]
 
     def feature(self, index: int) -> Feature:
-        """The concept at an index."""
+        """The concept at an index.
+
+        Args:
+            index: the row, which is known to exist; `cavs[…]` checks, and takes labels too.
+
+        Returns:
+            The concept.
+
+        Example:
+            >>> cavs.feature(1)
+            <CAV 'music' at block 1 resid_post>
+        """
         return Feature(
             **self._entry(index),
             suggested=self._suggested[index],
@@ -123,6 +187,11 @@ class CAV(Dictionary):
         Args:
             path: the file.
             dtype: what the vectors are kept in, float32 by default; they come back in float32.
+
+        Example:
+            >>> cavs.save(folder / "cavs.safetensors")
+            >>> sw.CAV.load(folder / "cavs.safetensors").fingerprint == cavs.fingerprint
+            True
         """
         header = {
             "labels": self.labels,
@@ -153,9 +222,17 @@ class CAV(Dictionary):
             stream: the stream, `resid_post` where neither this nor the file says.
             labels: as for `CAV`; by default those in the file.
 
+        Returns:
+            The CAVs, their vectors in float32.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is none of the three, or the layer is missing or not in it.
+
+        Example:
+            >>> cavs.save(folder / "cavs.safetensors")
+            >>> sw.CAV.load(folder / "cavs.safetensors").labels
+            ('the sea', 'music', 'food')
         """
         path = Path(path)
         if not path.is_file():
@@ -178,9 +255,20 @@ class CAV(Dictionary):
 
         `sum((cavs[0].add(a) for cavs in CAV.load_layers("happy.gguf").values()), sw.Recipe())` steers as repeng does.
 
+        Args:
+            path: the file, as repeng and llama.cpp have it.
+
+        Returns:
+            CAVs by block, counted from 0.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is not a GGUF control vector.
+
+        Example:
+            >>> cavs.to_gguf(folder / "sea.gguf", "the sea")
+            >>> sw.CAV.load_layers(folder / "sea.gguf")
+            {1: <CAV of 1 features at block 1 resid_post>}
         """
         path = Path(path)
         if not path.is_file():
@@ -199,6 +287,13 @@ class CAV(Dictionary):
 
         Raises:
             ValueError: the vectors do not live in `resid_post`, the only stream that the format knows.
+            IndexError: there is no such concept.
+            KeyError: no concept, or more than one, has that label.
+
+        Example:
+            >>> cavs.to_gguf(folder / "sea.gguf", "the sea", model_hint="llama")
+            >>> sw.CAV.load(folder / "sea.gguf", layer=1).size
+            1
         """
         if self.site.stream != "resid_post":
             raise ValueError(f"A GGUF control vector acts on resid_post, but these CAVs live at {self.site}.")
@@ -220,10 +315,18 @@ class CAV(Dictionary):
             stream: the stream of that block, likewise; `resid_post` where nobody says.
             labels: as for `CAV`.
 
+        Returns:
+            The directions, as many as the intervention has.
+
         Raises:
             FileNotFoundError: there is no such file or folder, or no intervention in it.
             TypeError: the source is none of these.
             ValueError: it holds no directions, a file is damaged or would run code, or its place is not clear.
+
+        Example:
+            >>> saved = {"proj.weight": torch.randn(3, 32)}  # an intervention's state_dict
+            >>> sw.CAV.from_pyvene(saved, layer=1)
+            <CAV of 3 features at block 1 resid_post>
         """
         from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
         from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
@@ -275,6 +378,10 @@ class CAV(Dictionary):
     ) -> CAV | LayerFits:
         """One vector for each label, from texts; see `dictionaries.cav.fit` for the options.
 
+        Activations are pooled over each text's own tokens, then one direction is found for each label: by default the
+        normal of a linear SVM without intercept, of unit norm, as in the notebook "Sparse Autoencoders for model
+        steering" (Jørgensen); `mean_difference` is AxBench's DiffMean.
+
         Args:
             lm: the model that reads the texts.
             texts: strings (read raw), messages or token ids.
@@ -283,7 +390,22 @@ class CAV(Dictionary):
             layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.
             stream: the stream of those blocks.
             options: `names`, `method`, `unit`, `pool`, `skip`, `max_tokens`, `held_out`, `batch_size`, `seed`,
-                `on_progress`, `stop`.
+                `on_progress`, `stop`, as `FitOptions` explains them.
+
+        Returns:
+            CAVs of one row for each label, sorted; of one block, or by block where `layers` are given.
+
+        Raises:
+            ValueError: neither or both of `layer` and `layers` are given, texts and labels do not fit, an option is not
+                known, or too few texts are left.
+            ImportError: `svm` and `logistic` need scikit-learn; the message says how to install it.
+            RuntimeError: it was stopped before anything was fitted.
+
+        Example:
+            >>> texts = ["the sea and the answer", "the system and the user"] * 4
+            >>> made = sw.CAV.fit(lm, texts, ["sea", "talk"] * 4, layer=1, method="mean_difference")
+            >>> made.labels, made.vectors.shape
+            (('sea', 'talk'), torch.Size([2, 32]))
         """
         from steerwidgets.dictionaries.cav.fit import fit
 
@@ -307,8 +429,18 @@ class CAV(Dictionary):
     def demo(cls, *, layer: int = 15) -> CAV:
         """The concepts shipped for the embedded model at one block; those that steer come first.
 
+        Args:
+            layer: the block, counted from 0.
+
+        Returns:
+            The CAVs, with suggested strengths.
+
         Raises:
             ValueError: none are shipped for that block.
+
+        Example:
+            >>> sw.CAV.demo().site
+            Site(layer=15, stream='resid_post')
         """
         path = _DEMO / f"{layer}.safetensors"
         if not path.exists():

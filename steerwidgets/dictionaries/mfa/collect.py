@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from steerwidgets.dictionaries.mfa.points import Points
 from steerwidgets.transformer import prompts
@@ -44,6 +44,28 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+class CollectSettings(TypedDict, total=False):
+    """The settings of `collect`, each with its default.
+
+    Attributes:
+        bos: True puts a BOS before every text, as TransformerLens does for GPT-2; by default what the tokenizer does.
+        keep_sinks: whether attention sinks stay in; by default they are left out.
+        max_tokens: how many points at most, 250,000 by default.
+        max_length: a longer text is cut after this many tokens, 512 by default.
+        cache: a file that holds the residuals instead of memory; it is written anew.
+        on_progress: called with a `Progress` after every batch, in this thread.
+        stop: set it to end with what was read so far.
+    """
+
+    bos: bool | None
+    keep_sinks: bool
+    max_tokens: int
+    max_length: int
+    cache: str | Path | None
+    on_progress: OnProgress | None
+    stop: threading.Event | None
 
 
 def collect(

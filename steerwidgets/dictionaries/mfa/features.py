@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import einops
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.plot import BelongSettings, ScatterSettings
+    from steerwidgets.dictionaries.mfa.points import ContextSettings
     from steerwidgets.dictionaries.mfa.reading import MixtureReading
 
 Z = Mapping[int, float] | Sequence[float]
@@ -35,6 +37,13 @@ class MFAFeature(Feature):
 
     Its direction, which has cosines and read-outs and can be added, is `μ_k` minus the mean of the whole mixture: what
     sets the component apart, and not what all residuals share. Its activation is its responsibility, 0 to 1.
+
+    Attributes:
+        mfa: the mixture that it is a component of.
+
+    Example:
+        >>> mfa[0].pull(0.6, z={0: 20, 1: -10})
+        'MFA 0'.pull(a=0.6, z0=20, z1=-10)
     """
 
     signed: ClassVar[bool] = False
@@ -53,23 +62,61 @@ class MFAFeature(Feature):
         """Not known: a responsibility is no length."""
 
     def activation(self, h: Tensor) -> Tensor:
-        """The component's responsibility: float32 [...] of h [..., d_model]."""
+        """The component's responsibility; see `MFA.responsibilities`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...], 0 to 1.
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa[0].activation(torch.randn(4, 32)).shape
+            torch.Size([4])
+        """
         return self.mfa.responsibilities(h)[..., self.index]
 
     def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
-        """The change of `pull`, float32 [..., d_model] of h [..., d_model]."""
+        """The change of `pull`: `a·(μ_k − h) + W_k·z`.
+
+        Args:
+            h: [..., d_model].
+            a: the share of the way.
+            z: one number for each loading.
+
+        Returns:
+            float32 [..., d_model].
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.allclose(h + mfa[0].pulled(h, 1.0, [0, 0]), mfa.centroids[0].expand(4, -1), atol=1e-5)
+            True
+        """
         mu, loadings = self._centroid_on(h.device)
         return ops.mfa_pull(self.mfa.seen(h), mu, a, loadings @ loadings.new_tensor(z))
 
     not_inline = ""
 
     def inline(self) -> dict[str, Any]:
-        """Its centroid and loadings."""
+        """Its centroid and loadings.
+
+        Returns:
+            A JSON value.
+
+        Example:
+            >>> mfa[0].inline()["form"]
+            'component'
+        """
         mfa, k = self.mfa, self.index
         return _component_json(self, mfa.centroids[k], mfa.loadings(k), centred=mfa.centred)
 
     def pull(self, a: float, z: Z | None = None, **by_name: float) -> Steer:
         """Move towards the centroid, then along the loadings: `h + a·(μ_k − h) + W_k·z`.
+
+        As the two stages of the reference's `intervention/mfa_steering.py` (arXiv 2602.02464).
 
         Args:
             a: the share of the way, 0 to 1; it does not scale the second move.
@@ -77,21 +124,78 @@ class MFAFeature(Feature):
                 where the MFA's rotation is on. These are neither the coordinates of a plot nor `E[z|x,k]`.
             by_name: the same as recipes write it: `z0=20, z8=-10`.
 
+        Returns:
+            The steer.
+
         Raises:
             ValueError: there is no such loading, `z` has a wrong length, or a number is not finite.
+
+        Example:
+            >>> mfa[0].pull(0.6, z={0: 20})
+            'MFA 0'.pull(a=0.6, z0=20)
         """
         return _pull(self, self.mfa.rank, a, z, by_name)
 
-    def contexts(self, points: Points, **settings: Any) -> tuple[Context, ...]:
-        """The points that it explains best, as `MFA.contexts` finds them."""
+    def contexts(self, points: Points, **settings: Unpack[ContextSettings]) -> tuple[Context, ...]:
+        """The points that it explains best, as `MFA.contexts` finds them.
+
+        Args:
+            points: residuals with their texts, as `mfa.points` gives them.
+            settings: `by`, `sample`, `pool`, `seed`, `window`, as `ContextSettings` explains them.
+
+        Returns:
+            A token and what stands before it, for each.
+
+        Raises:
+            ValueError: there is no such score, or the points are of another width.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> len(mfa[0].contexts(points, sample=3))
+            3
+        """
         return contexts(self.mfa, points, [self.index], **settings)[self.index]
 
-    def points(self, points: Points, **settings: Any) -> ComponentPoints:
-        """The points that belong to it, with their coordinates, as `MFA.component_points` finds them."""
+    def points(self, points: Points, **settings: Unpack[BelongSettings]) -> ComponentPoints:
+        """The points that belong to it, with their coordinates, as `MFA.component_points` finds them.
+
+        Args:
+            points: residuals with their texts, as `mfa.points` gives them.
+            settings: `min_responsibility` and `most`, as `BelongSettings` explains them.
+
+        Returns:
+            Their coordinates along the loadings, float32 [n, rank], with their tokens.
+
+        Raises:
+            ValueError: the points are of another width.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> len(mfa[0].points(points, min_responsibility=0.0, most=4))
+            4
+        """
         return component_points(self.mfa, points, self.index, **settings)
 
-    def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
-        """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `plot.scatter`."""
+    def plot(self, points: Points, dims: Sequence[int] | None = None, **settings: Unpack[ScatterSettings]) -> Axes:
+        """A scatter plot of its points, as `mfa[20].plot(points, dims=(0, 8))`; see `plot.scatter`.
+
+        Args:
+            points: residuals with their texts, as `mfa.points` gives them.
+            dims: two or three loadings, or principal axes where `pca`; the first two by default.
+            settings: `pca`, `max_labels`, `ax`, as `ScatterSettings` explains them.
+
+        Returns:
+            The axes of matplotlib; their figure is `.figure`.
+
+        Raises:
+            ValueError: there is no such dimension, or there are too few points.
+            ModuleNotFoundError: matplotlib is missing; the message says how to install it.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> mfa[0].plot(points, dims=(0, 1)).get_xlabel()
+            'loading 0'
+        """
         return self.points(points).plot(dims, **settings)
 
     def _centroid_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -107,6 +211,14 @@ class MFAMixture(Feature):
 
     Its index is None, as `mfa[None]`; or those components that have numbers of their own for their loadings, as in
     `mfa[3, 20]`. Its activation is `ln p(h)`, how well the mixture explains a residual.
+
+    Attributes:
+        index: None, or the components that have numbers of their own.
+        mfa: the mixture.
+
+    Example:
+        >>> mfa.mixture.pull(0.6)
+        'mixture'.pull(a=0.6)
     """
 
     reads: ClassVar[str] = "ln p(h)"
@@ -123,6 +235,17 @@ class MFAMixture(Feature):
             mfa: the mixture.
             whose: `dictionary`, `dictionary_kind` and `made_for`, as for `Feature`.
             components: those with numbers of their own.
+
+        Returns:
+            The feature.
+
+        Raises:
+            IndexError: there is no such component.
+
+        Example:
+            >>> whose = {"dictionary": mfa.fingerprint, "dictionary_kind": "MFA", "made_for": None}
+            >>> type(mfa.mixture).of(mfa, whose, [3, 1]).components
+            (1, 3)
         """
         chosen = tuple(sorted({mfa.check_component(k) for k in components}))
         return cls(
@@ -145,7 +268,21 @@ class MFAMixture(Feature):
         return ops.mfa_mixture_ops(self.mfa.rank, self.components)
 
     def activation(self, h: Tensor) -> Tensor:
-        """`ln p(h)`: float32 [...] of h [..., d_model]."""
+        """`ln p(h)`; see `MFA.log_likelihood`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...], in nats.
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.mixture.activation(torch.randn(4, 32)).shape
+            torch.Size([4])
+        """
         return self.mfa.log_likelihood(h)
 
     @property
@@ -154,7 +291,23 @@ class MFAMixture(Feature):
         return "it acts by all components of its mixture at once"
 
     def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
-        """The change of `pull`; responsibilities are read from `h` before any change, as in the reference."""
+        """The change of `pull`; responsibilities are read from `h` before any change, as in the reference.
+
+        Args:
+            h: [..., d_model].
+            a: the share of the way.
+            z: one number for each loading; or, for `components`, for each loading of each of them, one after the other.
+
+        Returns:
+            float32 [..., d_model].
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.mixture.pulled(torch.randn(4, 32), 0.5, [0, 0]).shape
+            torch.Size([4, 32])
+        """
         centroids = self.mfa.centroids.to(h.device)
         shares = self.mfa.responsibilities(h)
         moves = self._moves(z, h.device)
@@ -166,6 +319,8 @@ class MFAMixture(Feature):
     def pull(self, a: float, z: Z | ZOfEach | None = None, **by_name: float) -> Steer:
         """`h + a·(Σ r_k μ_k − h) + Σ r_k W_k·z_k`.
 
+        The reference's `k=None` (`intervention/mfa_steering.py`, arXiv 2602.02464).
+
         Args:
             a: the share of the way, 0 to 1; it does not scale the second move.
             z: one move that all components make, as for a component; or one for each, as `{20: {0: 20, 8: -10}, 3:
@@ -173,9 +328,16 @@ class MFAMixture(Feature):
                 recipe has no place for.)
             by_name: the same as recipes write it: `z0=20`, or `z20_0=20` on the mixture `mfa[20,]`.
 
+        Returns:
+            The steer.
+
         Raises:
             ValueError: there is no such loading, `z` has a wrong length, or a number is not finite.
             IndexError: there is no such component.
+
+        Example:
+            >>> mfa.mixture.pull(0.5, z={3: {0: 20}})
+            'mixture, z of 3'.pull(a=0.5, z3_0=20)
         """
         of_each = _of_each(z, self.mfa)
         if of_each is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from steerwidgets.dictionaries.mfa.collect import OnProgress, Progress, collect
 from steerwidgets.dictionaries.mfa.file import Checkpoint, inverse_softplus
@@ -26,6 +26,67 @@ if TYPE_CHECKING:
 _EPS: Final = 1e-5
 _LEAST_NOISE: Final = 1e-3
 """Of the mean noise: no dimension starts with less."""
+
+
+class TrainSettings(TypedDict, total=False):
+    """How a mixture is trained, each setting with its default.
+
+    Attributes:
+        initialisation: `kmeans` (the default; scikit-learn), `points`, or centroids [component, d_model].
+        pool: random points that k-means is run on, 50,000 by default.
+        epochs: how often all points are gone through, 10 by default.
+        batch: points of each step, 128 by default.
+        learning_rate: Adam's, 1e-3 by default.
+        held_out: the share of the points that only judges which epoch is best; 0, the default, judges by all.
+        noise_per_component: whether each component has a Ψ of its own; by default all share one.
+    """
+
+    initialisation: Initialisation | Tensor
+    pool: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    held_out: float
+    noise_per_component: bool
+
+
+class SeededSettings(TrainSettings, total=False):
+    """The same with the seed, which `MFA.fit` takes by itself.
+
+    Attributes:
+        seed: of the clusters, the first loadings and the order of the points; 0 by default.
+    """
+
+    seed: int
+
+
+class FitSettings(TrainSettings, total=False):
+    """The settings of `MFA.fit`, each with its default.
+
+    Attributes:
+        initialisation: `kmeans` (the default; scikit-learn), `points`, or centroids [component, d_model].
+        pool: random points that k-means is run on, 50,000 by default.
+        epochs: how often all points are gone through, 10 by default.
+        batch: points of each step, 128 by default.
+        learning_rate: Adam's, 1e-3 by default.
+        held_out: the share of the points that only judges which epoch is best; 0, the default, judges by all.
+        noise_per_component: whether each component has a Ψ of its own; by default all share one.
+        bos: True puts a BOS before every text, as TransformerLens does for GPT-2; by default what the tokenizer does.
+        keep_sinks: whether attention sinks stay in; by default they are left out.
+        centred: whether the residual's mean over d_model is taken off first; by default it is not.
+        max_tokens: how many points at most, 250,000 by default.
+        max_length: a longer text is cut after this many tokens, 512 by default.
+        on_progress: called with a `Progress` for every batch, in this thread.
+        stop: set it to end within one batch, with the best state so far.
+    """
+
+    bos: bool | None
+    keep_sinks: bool
+    centred: bool
+    max_tokens: int
+    max_length: int
+    on_progress: OnProgress | None
+    stop: threading.Event | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +137,7 @@ def fit(
     max_length: int = 512,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
-    **settings: Any,
+    **settings: Unpack[SeededSettings],
 ) -> FittedMixture:
     """An MFA of the residuals of texts.
 
@@ -90,7 +151,7 @@ def fit(
         site: where.
         components: how many.
         rank: loadings of each component.
-        bos: as for `mfa_corpus.collect`.
+        bos: as for `collect`.
         keep_sinks: likewise.
         centred: whether the residual's mean over d_model is taken off first.
         max_tokens: how many points at most.

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from steerwidgets.dictionaries.mfa.collect import CollectSettings
+    from steerwidgets.dictionaries.mfa.fit import FitSettings
     from steerwidgets.dictionaries.mfa.reading import Terms
     from steerwidgets.transformer.loaded import LoadedModel
 
@@ -57,6 +59,21 @@ class MFA(MixtureReading, Dictionary):
 
     Raises:
         ValueError: a tensor is missing or has a wrong shape, or holds NaN or infinite values.
+
+    Example:
+        >>> width, components, rank = 32, 3, 2
+        >>> state = {
+        ...     "mu": torch.randn(components, width),
+        ...     "dir_raw": torch.randn(components, width, rank),
+        ...     "scale_rho": torch.zeros(components, rank),
+        ...     "psi_rho": torch.zeros(width),
+        ...     "pi_logits": torch.zeros(components),
+        ... }
+        >>> mfa = sw.MFA(state, layer=1)
+        >>> mfa.encode(torch.randn(4, width)).shape  # responsibilities
+        torch.Size([4, 3])
+        >>> mfa[0].pull(0.5, z={1: 2.0})
+        'MFA 0'.pull(a=0.5, z1=2)
     """
 
     kind: ClassVar[str] = "MFA"
@@ -83,27 +100,84 @@ class MFA(MixtureReading, Dictionary):
         self._placed: dict[torch.device, Terms] = {}
 
     def encode(self, h: Tensor) -> Tensor:
-        """Every component's responsibility, float32 [..., size]."""
+        """Every component's responsibility; see `responsibilities`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., size], 0 to 1.
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.encode(torch.randn(4, 32)).shape
+            torch.Size([4, 5])
+        """
         return self.responsibilities(h)
 
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
-        """Some components' responsibilities, for one look at the density."""
+        """Some components' responsibilities, for one look at the density.
+
+        Args:
+            h: [..., d_model].
+            features: indices of components; None among them stands for the mixture.
+
+        Returns:
+            float32 [..., feature], 0 to 1; `ln p(h)` for the mixture.
+
+        Raises:
+            IndexError: there is no such component.
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.activations(torch.randn(4, 32), [0, 3]).shape
+            torch.Size([4, 2])
+        """
         if None in features:
             return super().activations(h, features)
         return self.responsibilities(h)[..., self.checked(features)]
 
     def vector(self, index: int) -> Tensor:
-        """`μ_k` minus the mean of the mixture; `μ_k` itself where that is nothing, as in a mixture of one."""
+        """`μ_k` minus the mean of the mixture; `μ_k` itself where that is nothing, as in a mixture of one.
+
+        Args:
+            index: the component.
+
+        Returns:
+            float32 [d_model], in units of the residual.
+
+        Example:
+            >>> torch.allclose(mfa.vector(0), mfa.centroids[0] - mfa.mean)
+            True
+        """
         apart = self.centroids[index] - self.mean
         return apart if bool(apart.any()) else or_loading(self.centroids[index], self, index)
 
     def feature(self, index: int) -> MFAFeature:
-        """The component at an index."""
+        """The component at an index.
+
+        Args:
+            index: the component, which is known to exist; `mfa[…]` checks, and takes labels too.
+
+        Returns:
+            The component.
+
+        Example:
+            >>> mfa.feature(3)
+            <MFA 'MFA 3' at block 1 resid_post>
+        """
         return MFAFeature(**self._entry(index), mfa=self)
 
     @functools.cached_property
     def mixture(self) -> MFAMixture:
-        """All components at once, weighted by responsibility: `mfa.mixture.pull(0.6)` is the reference's `k=None`."""
+        """All components at once, weighted by responsibility: `mfa.mixture.pull(0.6)` is the reference's `k=None`.
+
+        Example:
+            >>> mfa.mixture.pull(0.6)
+            'mixture'.pull(a=0.6)
+        """
         return self._mixture()
 
     def _mixture(self, components: Iterable[int] = ()) -> MFAMixture:
@@ -124,7 +198,15 @@ class MFA(MixtureReading, Dictionary):
         return self.mixture if name is None else super().__getitem__(name)
 
     def weights(self) -> Iterable[Tensor]:
-        """The tensors, and what else decides what it does."""
+        """The tensors, and what else decides what it does.
+
+        Returns:
+            Tensors of any shapes.
+
+        Example:
+            >>> all(isinstance(each, torch.Tensor) for each in mfa.weights())
+            True
+        """
         import torch
 
         names = [
@@ -134,7 +216,22 @@ class MFA(MixtureReading, Dictionary):
         yield torch.tensor([self.checkpoint.eps, self.checkpoint.rotated, self.centred], dtype=torch.float64)
 
     def at(self, layer: int, stream: Stream | None = None) -> MFA:
-        """The same mixture at another site; the reference steers several layers with one."""
+        """The same mixture at another site; the reference steers several layers with one.
+
+        Args:
+            layer: the block, counted from 0.
+            stream: its stream; by default the mixture's own.
+
+        Returns:
+            A mixture that shares the tensors of this one.
+
+        Raises:
+            ValueError: the layer or the stream is none.
+
+        Example:
+            >>> mfa.at(2).site
+            Site(layer=2, stream='resid_post')
+        """
         other = copy.copy(self)
         other.site = Site(layer, stream or self.site.stream)
         other.source_code = other.statistics = None
@@ -142,8 +239,27 @@ class MFA(MixtureReading, Dictionary):
             other.__dict__.pop(name, None)
         return other
 
-    def points(self, lm: LoadedModel, texts: Iterable[Any], **settings: Any) -> Points:
-        """Residuals of texts at its site, read as `dictionaries.mfa.collect` does."""
+    def points(self, lm: LoadedModel, texts: Iterable[Any], **settings: Unpack[CollectSettings]) -> Points:
+        """Residuals of texts at its site, read as `dictionaries.mfa.collect` does.
+
+        Args:
+            lm: the model.
+            texts: strings (read raw), messages or token ids; an iterator is read no further than needed.
+            settings: `bos`, `keep_sinks`, `max_tokens`, `max_length`, `cache`, `on_progress`, `stop`, as
+                `CollectSettings` explains them.
+
+        Returns:
+            `.residuals`, float32 [n, d_model], with their texts and positions.
+
+        Raises:
+            TypeError: one text was given in place of several.
+            ValueError: no text has a token of its own words, or a setting is out of range.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> len(points) == len(points.residuals)
+            True
+        """
         from steerwidgets.dictionaries.mfa.collect import collect
 
         return collect(lm, texts, self.site, **settings)
@@ -172,6 +288,19 @@ class MFA(MixtureReading, Dictionary):
             pool: how many of the highest they are drawn from.
             seed: of the draw.
             window: how many tokens before the point are shown.
+
+        Returns:
+            For each component its contexts, in the order in which they were drawn.
+
+        Raises:
+            IndexError: there is no such component.
+            ValueError: there is no such score, or the points are of another width.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> found = mfa.contexts(points, [0, 1], sample=3)
+            >>> list(found), len(found[0])
+            ([0, 1], 3)
         """
         return mfa_points.contexts(self, points, components, by=by, sample=sample, pool=pool, seed=seed, window=window)
 
@@ -181,11 +310,40 @@ class MFA(MixtureReading, Dictionary):
         """The first `most` points of a component, in the coordinates of its loadings.
 
         Its points are those that no other component explains better, or those with a responsibility given.
+
+        Args:
+            points: residuals with their texts.
+            component: which.
+            min_responsibility: those with this responsibility or more; by default those that no other component
+                explains better.
+            most: how many at most.
+
+        Returns:
+            `.coordinates`, float32 [n, rank], with tokens, and what draws them.
+
+        Raises:
+            IndexError: there is no such component.
+            ValueError: the points are of another width.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> found = mfa.component_points(points, 0, min_responsibility=0.0)  # all of them
+            >>> found.coordinates.shape == (len(points), mfa.rank)
+            True
         """
         return component_points(self, points, component, min_responsibility, most)
 
     def save(self, path: str | Path) -> None:
-        """Write a file that `MFA.load` and the reference's `load_mfa` read; layer and the like stand in its `extra`."""
+        """Write a file that `MFA.load` and the reference's `load_mfa` read; layer and the like stand in its `extra`.
+
+        Args:
+            path: the file.
+
+        Example:
+            >>> mfa.save(folder / "mfa.pt")
+            >>> sw.MFA.load(folder / "mfa.pt").fingerprint == mfa.fingerprint
+            True
+        """
         extra: dict[str, Any] = {
             "layer": self.site.layer,
             "stream": self.site.stream,
@@ -218,9 +376,17 @@ class MFA(MixtureReading, Dictionary):
             centred: whether its residuals had no mean, as those of TransformerLens for GPT-2; False where nothing says.
             labels: as for `MFA`; by default those in the file.
 
+        Returns:
+            The mixture, its tensors as the file has them.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, holds code, is not of an MFA, or does not say the layer.
+
+        Example:
+            >>> mfa.save(folder / "mfa.pt")
+            >>> sw.MFA.load(folder / "mfa.pt", layer=2)
+            <MFA of 5 features at block 2 resid_post>
         """
         path = Path(path)
         checkpoint = mfa_file.read(path)
@@ -247,7 +413,15 @@ class MFA(MixtureReading, Dictionary):
 
     @classmethod
     def demo(cls) -> MFA:
-        """The mixture shipped for the embedded model."""
+        """The mixture shipped for the embedded model.
+
+        Returns:
+            The mixture, with evidence of its components.
+
+        Example:
+            >>> sw.MFA.demo().kind
+            'MFA'
+        """
         mfa = cls.load(_DEMO)
         if _DEMO_FEATURES.exists():
             mfa.feature_data = FeatureData.load(_DEMO_FEATURES)
@@ -265,9 +439,38 @@ class MFA(MixtureReading, Dictionary):
         rank: int,
         stream: Stream = "resid_post",
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[FitSettings],
     ) -> MFA:
-        """Fit one to the residuals of texts; settings as for `dictionaries.mfa.fit`."""
+        """Fit one to the residuals of texts; settings as for `dictionaries.mfa.fit`.
+
+        Clusters first, then Adam on the mean negative log-likelihood, as the reference's `modeling/train.py` does
+        (arXiv 2602.02464).
+
+        Args:
+            lm: the model that reads the texts.
+            texts: strings (read raw), messages or token ids; or points that were collected already.
+            layer: the block, counted from 0.
+            components: how many.
+            rank: the loadings of each component.
+            stream: the stream of that block.
+            seed: of the clusters, the first loadings and the order of the points.
+            settings: `epochs`, `learning_rate`, `held_out`, `max_tokens` and the others that `FitSettings` explains.
+
+        Returns:
+            The mixture; `.report` says how the fit went, in nats for each point.
+
+        Raises:
+            ValueError: a setting is out of range, `centred` with a model that has no LayerNorm, or no text has a token
+                of its own words.
+            RuntimeError: it was stopped before anything was learned, or the likelihood was lost.
+            ModuleNotFoundError: k-means needs scikit-learn.
+
+        Example:
+            >>> texts = ["The user asks the assistant about the ocean.", "Name a city by the sea, please."]
+            >>> made = sw.MFA.fit(lm, texts, layer=1, components=2, rank=1, epochs=1, initialisation="points")
+            >>> made.size, made.rank, len(made.report.nll)
+            (2, 1, 1)
+        """
         from steerwidgets.dictionaries.mfa.fit import fit
 
         fitted = fit(lm, texts, Site(layer, stream), components, rank, seed=seed, **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from steerwidgets.dictionaries.mfa.points import Points, chunks
 from steerwidgets.transformer.prompts import Token
@@ -28,6 +28,32 @@ _CANDIDATES: Final = 4
 """For each label that is wanted, so many points are tried."""
 
 _VISIBLE: Final = str.maketrans({"\n": "⏎", "\r": "⏎", "\t": "⇥"})
+
+
+class BelongSettings(TypedDict, total=False):
+    """Which points belong to a component.
+
+    Attributes:
+        min_responsibility: those with this responsibility or more; by default those that no other explains better.
+        most: how many points at most, 100,000 by default.
+    """
+
+    min_responsibility: float | None
+    most: int
+
+
+class ScatterSettings(TypedDict, total=False):
+    """How a component's points are drawn.
+
+    Attributes:
+        pca: True for principal axes; 2 or 3 for the first two or three of them.
+        max_labels: how many tokens are written at most, 250 by default.
+        ax: the axes to draw in; by default a figure of its own.
+    """
+
+    pca: bool | int
+    max_labels: int
+    ax: Axes | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,7 @@ class ComponentPoints:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def plot(self, dims: Sequence[int] | None = None, **settings: Any) -> Axes:
+    def plot(self, dims: Sequence[int] | None = None, **settings: Unpack[ScatterSettings]) -> Axes:
         """A scatter plot in two or three dimensions, or of principal axes, with tokens; see `scatter`.
 
         `plot((0, 8))`, `plot((0, 1, 2))`, `plot(pca=True)`, `plot(pca=3)`; `max_labels` and `ax` as there.

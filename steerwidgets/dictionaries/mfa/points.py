@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Token
@@ -26,6 +26,24 @@ Score = Literal["likelihood", "responsibility"]
 
 _NUMBERS: Final = 2**24
 """Numbers that an intermediate result may hold: 64 MB in float32."""
+
+
+class ContextSettings(TypedDict, total=False):
+    """How the points that tell what a component is about are chosen, each setting with its default.
+
+    Attributes:
+        by: `likelihood` (the default), `ln p(x|k)`, or `responsibility`.
+        sample: how many points, 10 by default.
+        pool: how many of the highest they are drawn from, 5,000 by default.
+        seed: of the draw; 0 by default.
+        window: how many tokens before the point are shown, 16 by default.
+    """
+
+    by: Score
+    sample: int
+    pool: int
+    seed: int
+    window: int
 
 
 @dataclass(frozen=True)

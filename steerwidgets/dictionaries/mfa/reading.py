@@ -199,38 +199,142 @@ class MixtureReading:
         return self.mixing @ self.centroids
 
     def loadings(self, component: int) -> Tensor:
-        """`W_k`, rotated where a rotation is on, float32 [d_model, rank]."""
+        """`W_k`, rotated where a rotation is on, float32 [d_model, rank].
+
+        `normalise(dir_raw_k)·softplus(scale_rho_k)` as in the reference's `modeling/mfa.py`.
+
+        Args:
+            component: which.
+
+        Returns:
+            float32 [d_model, rank], in units of the residual.
+
+        Raises:
+            IndexError: there is no such component.
+
+        Example:
+            >>> mfa.loadings(0).shape
+            torch.Size([32, 2])
+        """
         k = self.check_component(component)
         return self.checkpoint.loadings(slice(k, k + 1), rotated=True)[0].float()
 
     def covariance(self, component: int) -> Tensor:
-        """`W_k W_kᵀ + Ψ_k`, float32 [d_model, d_model]."""
+        """`W_k W_kᵀ + Ψ_k`, float32 [d_model, d_model].
+
+        Args:
+            component: which.
+
+        Returns:
+            float32 [d_model, d_model].
+
+        Raises:
+            IndexError: there is no such component.
+
+        Example:
+            >>> mfa.covariance(0).shape
+            torch.Size([32, 32])
+        """
         k = self.check_component(component)
         loadings = self.checkpoint.loadings(slice(k, k + 1), rotated=False)[0]
         noise = self.checkpoint.noise()
         return (loadings @ loadings.T + noise[k if len(noise) > 1 else 0].diag()).float()
 
     def seen(self, h: Tensor) -> Tensor:
-        """A residual as the mixture sees it: float32, without its mean where `centred`."""
+        """A residual as the mixture sees it: float32, without its mean where `centred`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., d_model].
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.equal(mfa.seen(h), h)  # this one is not `centred`
+            True
+        """
         h = h.float()
         return h - h.mean(-1, keepdim=True) if self.centred else h
 
     def log_likelihoods(self, h: Tensor) -> Tensor:
-        """`ln p(h|k)` of every component: float32 [..., component] of h [..., d_model]."""
+        """`ln p(h|k)` of every component, by Woodbury's identity as in the reference's `modeling/mfa.py`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., component], in nats.
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.log_likelihoods(torch.randn(4, 32)).shape
+            torch.Size([4, 5])
+        """
         return self._by_rows(h, log_densities)
 
     def log_likelihood(self, h: Tensor) -> Tensor:
-        """`ln p(h)`: float32 [...] of h [..., d_model]."""
+        """`ln p(h) = logsumexp_k(ln p(h|k) + ln π_k)`, how well the whole mixture explains a residual.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...], in nats.
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.log_likelihood(torch.randn(4, 32)).shape
+            torch.Size([4])
+        """
         return (self.log_likelihoods(h) + self._log_mixing.to(h.device)).logsumexp(-1)
 
     def responsibilities(self, h: Tensor, *, tau: float = 1.0) -> Tensor:
-        """`softmax((ln p(h|k) + ln π_k) / tau)`: float32 [..., component] of h [..., d_model]."""
+        """`softmax((ln p(h|k) + ln π_k) / tau)`, how far each component explains a residual (arXiv 2602.02464).
+
+        Args:
+            h: [..., d_model].
+            tau: the temperature, above 0.
+
+        Returns:
+            float32 [..., component], 0 to 1, which add up to 1.
+
+        Raises:
+            ValueError: `tau` is not above 0, or the residual has another width than the mixture.
+
+        Example:
+            >>> shares = mfa.responsibilities(torch.randn(4, 32))
+            >>> torch.allclose(shares.sum(-1), torch.ones(4))
+            True
+        """
         if not tau > 0:
             raise ValueError(f"The temperature tau of responsibilities is above 0, but {tau!r} was given.")
         return ((self.log_likelihoods(h) + self._log_mixing.to(h.device)) / tau).softmax(-1)
 
     def expected_latent(self, h: Tensor, component: int) -> Tensor:
-        """`E[z|h,k]`, in rotated coordinates where a rotation is on: float32 [..., rank] of h [..., d_model]."""
+        """`E[z|h,k] = M_k⁻¹ W_kᵀ Ψ⁻¹ (h − μ_k)` with `M_k = I + W_kᵀ Ψ⁻¹ W_k`, what the model infers.
+
+        In rotated coordinates where a rotation is on.
+
+        Args:
+            h: [..., d_model].
+            component: which.
+
+        Returns:
+            float32 [..., rank], in units of the loadings.
+
+        Raises:
+            IndexError: there is no such component.
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.expected_latent(torch.randn(4, 32), component=0).shape
+            torch.Size([4, 2])
+        """
         k = self.check_component(component)
         terms = self._terms_on(h.device).of(k)
         latent = self._by_rows(h, lambda x, _: latents(x, terms)[:, 0])
@@ -238,7 +342,21 @@ class MixtureReading:
         return latent if rotation is None else latent @ rotation.to(h.device, latent.dtype)
 
     def latent_covariance(self, component: int) -> Tensor:
-        """`Cov[z|h,k]`, the same for every h, float32 [rank, rank]."""
+        """`Cov[z|h,k] = M_k⁻¹`, the same for every h.
+
+        Args:
+            component: which.
+
+        Returns:
+            float32 [rank, rank].
+
+        Raises:
+            IndexError: there is no such component.
+
+        Example:
+            >>> mfa.latent_covariance(0).shape
+            torch.Size([2, 2])
+        """
         import torch
 
         k = self.check_component(component)
@@ -247,20 +365,60 @@ class MixtureReading:
         return (covariance if rotation is None else rotation.T @ covariance @ rotation).float()
 
     def reconstruct(self, h: Tensor) -> Tensor:
-        """`Σ r_k (μ_k + W_k E[z|h,k])`: float32, of h's shape."""
+        """`Σ r_k (μ_k + W_k E[z|h,k])`, as the reference's `reconstruct`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., d_model].
+
+        Raises:
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.reconstruct(torch.randn(4, 32)).shape
+            torch.Size([4, 32])
+        """
         return self._by_rows(h, self._reconstructed)
 
     def coordinates(self, h: Tensor, component: int) -> Tensor:
-        """Least squares on the component's unit loadings, uncentred: float32 [..., rank] of h [..., d_model].
+        """Least squares on the component's unit loadings, uncentred.
 
         What the reference plots; neither `expected_latent` nor the `z` of `pull`.
+
+        Args:
+            h: [..., d_model].
+            component: which.
+
+        Returns:
+            float32 [..., rank], in units of the residual.
+
+        Raises:
+            IndexError: there is no such component.
+            ValueError: the residual has another width than the mixture.
+
+        Example:
+            >>> mfa.coordinates(torch.randn(4, 32), component=0).shape
+            torch.Size([4, 2])
         """
         unit = self.unit_loadings(component).to(h.device)
         solver = (unit.T @ unit).pinverse() @ unit.T
         return self._by_rows(h, lambda x, _: (x.double() @ solver.T).float())
 
     def moves(self, z: Sequence[float]) -> Tensor:
-        """`W_k·z` of every component, float32 [component, d_model]."""
+        """`W_k·z` of every component, the second stage of the reference's `intervention/mfa_steering.py`.
+
+        Args:
+            z: one number for each loading.
+
+        Returns:
+            float32 [component, d_model], in units of the residual.
+
+        Example:
+            >>> mfa.moves([20.0, -10.0]).shape
+            torch.Size([5, 32])
+        """
         import torch
 
         chunks = (slice(start, start + _LOADED) for start in range(0, self.size, _LOADED))
@@ -268,7 +426,21 @@ class MixtureReading:
         return torch.cat([(each @ each.new_tensor(z)).float() for each in loadings])
 
     def unit_loadings(self, component: int) -> Tensor:
-        """The loadings of a component at unit length, float64 [d_model, rank]."""
+        """The loadings of a component at unit length, float64 [d_model, rank].
+
+        Args:
+            component: which.
+
+        Returns:
+            float64 [d_model, rank].
+
+        Raises:
+            IndexError: there is no such component.
+
+        Example:
+            >>> torch.allclose(mfa.unit_loadings(0).norm(dim=0), torch.ones(2).double())
+            True
+        """
         loadings = self.loadings(component).double()
         unit: Tensor = loadings / loadings.norm(dim=0).clamp_min(1e-8)
         return unit
@@ -276,8 +448,18 @@ class MixtureReading:
     def check_component(self, k: int) -> int:
         """The index itself.
 
+        Args:
+            k: the index.
+
+        Returns:
+            `k`.
+
         Raises:
             IndexError: there is no such component.
+
+        Example:
+            >>> mfa.check_component(4)
+            4
         """
         if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < self.size:
             raise IndexError(f"This MFA has components 0 to {self.size - 1}, but {k!r} was asked for.")

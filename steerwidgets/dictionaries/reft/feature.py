@@ -22,6 +22,11 @@ class ReFTFeature(Feature):
     Args:
         link: where the concept comes from, as Neuronpedia's page of the SAE feature it was adapted from.
         genres: what sort of text it lives in: `text`, `code`, `math`.
+
+    Example:
+        >>> concept = reft["music"]
+        >>> concept.add(40) + concept.clamp(10).at("generated")
+        'music'.add(40) + 'music'.clamp(10).at({'where': 'generated', 'special': True})
     """
 
     signed: ClassVar[bool] = False
@@ -36,17 +41,50 @@ class ReFTFeature(Feature):
         return ops.REFT_OPS
 
     def activation(self, h: Tensor) -> Tensor:
-        """`relu(h·w)`, float32 [...]; the bias that AxBench stores is never used there either."""
+        """`relu(h·w)`; the bias that AxBench stores is never used there either.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [...], in units of the residual where `w` is of unit norm.
+
+        Raises:
+            ValueError: the residual has another width than `w`.
+
+        Example:
+            >>> reft["music"].activation(torch.randn(4, 32)).shape
+            torch.Size([4])
+        """
         return super().activation(h).relu()
 
     not_inline = ""
 
     def inline(self) -> dict[str, Any]:
-        """Its vector, which is all that it is."""
+        """Its vector, which is all that it is.
+
+        Returns:
+            A JSON value.
+
+        Example:
+            >>> reft[0].inline()["form"]
+            'reft'
+        """
         return {"form": "reft", "vector": tensor_json(self.vector)}
 
     def clamp(self, alpha: float) -> Steer:
-        """Take out what fires and put `alpha` there: `h + (α − relu(h·v))·v` (AxBench clamping)."""
+        """Take out what fires and put `alpha` there: `h + (α − relu(h·v))·v` (AxBench's `SubspaceIntervention`).
+
+        Args:
+            alpha: the activation.
+
+        Returns:
+            The steer.
+
+        Example:
+            >>> reft["music"].clamp(10)
+            'music'.clamp(10)
+        """
         return Steer(self, "clamp", {"alpha": alpha})
 
     def times_max(self, factor: float) -> float:
@@ -54,8 +92,18 @@ class ReFTFeature(Feature):
 
         AxBench tries 0.2 to 5 and chooses one for each concept; where no activation is known it takes 50.
 
+        Args:
+            factor: how many times.
+
+        Returns:
+            A strength, in units of the activation.
+
         Raises:
             ValueError: no largest activation is known.
+
+        Example:
+            >>> reft["music"].times_max(0.5)  # its maximum is 8
+            4.0
         """
         if self.max_activation is None:
             raise ValueError(

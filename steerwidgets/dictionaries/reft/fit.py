@@ -66,7 +66,15 @@ class FittedConcept:
 
 
 class FitOptions(TypedDict, total=False):
-    """The options of `fit`, each with its default there."""
+    """The options of `fit`, each with its default there.
+
+    Attributes:
+        settings: AxBench's settings of the training, or others.
+        held_out: the share of both sides that is kept to measure detection, 0.2 by default; 0 trains on all.
+        state: a file that keeps the training after every step, from which it goes on where it exists already.
+        on_step: called after every step.
+        stop: set it to end after the step that runs; what is learned by then is returned.
+    """
 
     settings: Settings
     held_out: float

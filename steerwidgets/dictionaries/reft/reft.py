@@ -52,6 +52,8 @@ class Firing:
 class ReFT(Dictionary):
     """A ReFT-r1 dictionary: each row detects a concept as `relu(h·w)` and steers by adding `α·w` or clamping.
 
+    ReFT-r1 of AxBench (Wu et al. 2025), whose code calls the class `LsReFT`; the bias that it stores is never used.
+
     Args:
         weight: [concept, d_model], kept as it is: AxBench's rows are of unit norm only nearly.
         layer: the block, counted from 0.
@@ -66,6 +68,13 @@ class ReFT(Dictionary):
 
     Raises:
         ValueError: shapes do not fit, or a row is zero or not finite.
+
+    Example:
+        >>> reft = sw.ReFT(torch.randn(2, 32), layer=1, labels=["the sea", "music"])
+        >>> reft["music"].clamp(20)
+        'music'.clamp(20)
+        >>> reft.encode(torch.randn(4, 32)).shape
+        torch.Size([4, 2])
     """
 
     kind: ClassVar[str] = "ReFT"
@@ -119,19 +128,61 @@ class ReFT(Dictionary):
         return int(self.weight.shape[1])
 
     def vector(self, index: int) -> Tensor:
-        """The stored direction of a concept, float32 [d_model]."""
+        """The stored direction of a concept, of unit norm only nearly.
+
+        Args:
+            index: the row.
+
+        Returns:
+            float32 [d_model].
+
+        Example:
+            >>> reft.vector(0).shape
+            torch.Size([32])
+        """
         return self.weight[index]
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The stored directions of some concepts, float32 [concept, d_model]."""
+        """The stored directions of some concepts.
+
+        Args:
+            start: the first row.
+            stop: the one after the last; by default all the rest.
+
+        Returns:
+            float32 [concept, d_model].
+
+        Example:
+            >>> reft.directions(0, 2).shape
+            torch.Size([2, 32])
+        """
         return self.weight[start:stop]
 
     def weights(self) -> Iterable[Tensor]:
-        """The matrix."""
+        """The matrix.
+
+        Returns:
+            One tensor, float32 [concept, d_model].
+
+        Example:
+            >>> [tensor.shape for tensor in reft.weights()]
+            [torch.Size([5, 32])]
+        """
         return (self.weight,)
 
     def feature(self, index: int) -> ReFTFeature:
-        """The concept at an index."""
+        """The concept at an index.
+
+        Args:
+            index: the row, which is known to exist; `reft[…]` checks, and takes labels too.
+
+        Returns:
+            The concept.
+
+        Example:
+            >>> reft.feature(1)
+            <ReFT 'music' at block 1 resid_post>
+        """
         return ReFTFeature(
             **self._entry(index),
             link=self.links[index] if self.links else None,
@@ -146,12 +197,42 @@ class ReFT(Dictionary):
         return found
 
     def encode(self, h: Tensor) -> Tensor:
-        """`relu(h·w)` for every concept, float32 [..., size]."""
+        """`relu(h·w)` for every concept (AxBench, `models/lsreft.py`).
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., size], in units of the residual where rows are of unit norm.
+
+        Raises:
+            ValueError: the residual has another width than the rows.
+
+        Example:
+            >>> reft.encode(torch.randn(4, 32)).shape
+            torch.Size([4, 5])
+        """
         refuse_other_width(self, h)
         return (h.float() @ self._weight_on(h.device).T).relu()
 
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
-        """`relu(h·w)` for some concepts, float32 [..., feature]."""
+        """`relu(h·w)` for some concepts.
+
+        Args:
+            h: [..., d_model].
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
+
+        Raises:
+            IndexError: there is no such concept.
+            ValueError: the residual has another width than the rows.
+
+        Example:
+            >>> reft.activations(torch.randn(4, 32), [0, 1]).shape
+            torch.Size([4, 2])
+        """
         refuse_other_width(self, h)
         return (h.float() @ self._weight_on(h.device)[self.checked(features)].T).relu()
 
@@ -164,6 +245,17 @@ class ReFT(Dictionary):
         Args:
             h: float32 [position, d_model].
             threshold: a concept counts where its activation is larger.
+
+        Returns:
+            `.strongest`, `.values` and `.counts`, each [position].
+
+        Raises:
+            ValueError: the residual has another width than the rows.
+
+        Example:
+            >>> found = reft.firing(torch.randn(4, 32), threshold=0.5)
+            >>> found.strongest.shape, found.values.shape, found.counts.shape
+            (torch.Size([4]), torch.Size([4]), torch.Size([4]))
         """
         import torch
 
@@ -199,9 +291,17 @@ class ReFT(Dictionary):
             stream: the stream of that block, likewise; `resid_post` where nobody says.
             labels: as for `ReFT`; by default those of `metadata.jsonl`.
 
+        Returns:
+            The dictionary.
+
         Raises:
             FileNotFoundError: there is no such folder, or no weight in it.
             ValueError: a file is damaged or holds something else, or the block is not known.
+
+        Example:
+            >>> reft.save(folder / "l1")
+            >>> sw.ReFT.load(folder / "l1")["music"].index
+            1
         """
         folder = Path(folder)
         found = [folder / "weight.pt"] if (folder / "weight.pt").is_file() else sorted(folder.glob("*_weight.pt"))
@@ -243,9 +343,15 @@ class ReFT(Dictionary):
             stream: the stream of that block.
             labels: as for `ReFT`; by default those of `metadata.jsonl`.
 
+        Returns:
+            The dictionary; its provenance names the repository.
+
         Raises:
             OSError: it can't be fetched: no network, no such file, or no access.
             ValueError: what was fetched is damaged or holds something else.
+
+        Example:
+            >>> reft = sw.ReFT.from_pretrained("pyvene/gemma-reft-2b-it-res", "l20")  # doctest: +SKIP
         """
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, HFValidationError
@@ -285,10 +391,18 @@ class ReFT(Dictionary):
             stream: the stream of that block, likewise; `resid_post` where nobody says.
             labels: as for `ReFT`.
 
+        Returns:
+            The dictionary.
+
         Raises:
             FileNotFoundError: there is no such file or folder, or no intervention in it.
             TypeError: the source is none of these.
             ValueError: it holds no projection, a file is damaged or would run code, or its place is not clear.
+
+        Example:
+            >>> saved = {"proj.weight": torch.randn(3, 32)}  # an intervention's state_dict
+            >>> sw.ReFT.from_pyvene(saved, layer=1)
+            <ReFT of 3 features at block 1 resid_post>
         """
         from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
         from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
@@ -324,6 +438,14 @@ class ReFT(Dictionary):
 
         What is known of activations goes beside them, into statistics.safetensors, and block, stream and provenance,
         which the format has no place for, into about.json.
+
+        Args:
+            folder: the folder; it is made where there is none.
+
+        Example:
+            >>> reft.save(folder / "l1")
+            >>> sw.ReFT.load(folder / "l1").fingerprint == reft.fingerprint
+            True
         """
         import torch
 
@@ -352,7 +474,15 @@ class ReFT(Dictionary):
 
     @classmethod
     def demo(cls) -> ReFT:
-        """The concepts shipped for the embedded model."""
+        """The concepts shipped for the embedded model.
+
+        Returns:
+            The dictionary, with evidence of its concepts.
+
+        Example:
+            >>> sw.ReFT.demo().kind
+            'ReFT'
+        """
         reft = cls.load(_DEMO)
         if _DEMO_FEATURES.exists():
             reft.feature_data = FeatureData.load(_DEMO_FEATURES)
@@ -371,7 +501,34 @@ class ReFT(Dictionary):
         stream: Stream = "resid_post",
         **options: Unpack[FitOptions],
     ) -> ReFT:
-        """Train one concept from examples with it and without it; see `dictionaries.reft.fit`."""
+        """Train one concept from examples with it and without it, as AxBench trains ReFT-r1.
+
+        The loss is that of the language model steered by `h + mean(topk(relu(h·v)))·v`, and a penalty on the
+        activations that are not among the top (`axbench/models/lsreft.py`).
+
+        Args:
+            lm: the model; its weights stay as they are.
+            positives: examples with the concept: texts, or (prompt, answer) pairs of which the answer is learned.
+            negatives: examples without it, on which the direction learns to stay silent.
+            label: what the concept is called.
+            layer: the block, counted from 0.
+            stream: the stream of that block.
+            options: `settings`, `held_out`, `state`, `on_step`, `stop`, as `FitOptions` explains them.
+
+        Returns:
+            A dictionary of one concept; `.report` says how the training went and how well it detects.
+
+        Raises:
+            ValueError: an example or setting can't be used, the site can't be steered, or the state is of another
+                training.
+
+        Example:
+            >>> with_it = ["the sea and the ocean", "a city by the sea"]
+            >>> without = ["the system and the user", "print the result"]
+            >>> made = sw.ReFT.fit(lm, with_it, without, label="the sea", layer=1, held_out=0)
+            >>> made["the sea"].vector.shape, made.report.finished
+            (torch.Size([32]), True)
+        """
         from steerwidgets.dictionaries.reft.fit import fit
 
         fitted = fit(lm, positives, negatives, site=Site(layer, stream), **options)

@@ -30,6 +30,13 @@ class SAEFeature(Feature):
         codec: the SAE's arithmetic.
         read_only: why it can't steer; empty where it can.
         output_site: where a transcoder writes; None for an SAE, which writes where it reads.
+
+    Example:
+        >>> feature = sae["the sea"]
+        >>> feature.index, feature.max_activation
+        (3, 8.0)
+        >>> feature.clamp(12)
+        'the sea'.clamp(12)
     """
 
     signed: ClassVar[bool] = False
@@ -74,6 +81,11 @@ class SAEFeature(Feature):
 
         Raises:
             ValueError: the residual has another width than the SAE.
+
+        Example:
+            >>> h = torch.randn(4, 32)  # the residuals of four tokens
+            >>> torch.allclose(sae[3].activation(h), sae.encode(h)[:, 3], atol=1e-5)
+            True
         """
         self.codec.check_width(h)
         readers = self.__dict__.setdefault("_readers", {})
@@ -83,10 +95,17 @@ class SAEFeature(Feature):
         return value
 
     def step(self, h: Tensor) -> Tensor:
-        """How far `h` moves for one unit of activation: float32 [d_model], or [..., d_model] where the SAE normalises.
+        """How far `h` moves for one unit of activation: `s·W_dec[i]`, with `s` what the SAE's normalisation divided by.
 
         Args:
             h: float32 [..., d_model].
+
+        Returns:
+            float32 [d_model], or [..., d_model] where the SAE normalises.
+
+        Example:
+            >>> torch.equal(sae[3].step(torch.randn(4, 32)), sae[3].vector)
+            True
         """
         step, scale = self._step_on(h.device), self.codec.scale(h)
         return step if scale is None else scale * step
@@ -99,7 +118,15 @@ class SAEFeature(Feature):
         return "TopK compares a feature with all others of its SAE" if self.codec.activation == "topk" else ""
 
     def inline(self) -> dict[str, Any]:
-        """Encoder column, bias, threshold, decoder row and settings, as a JSON value."""
+        """Encoder column, bias, threshold, decoder row and settings, as a JSON value.
+
+        Returns:
+            A JSON value.
+
+        Example:
+            >>> sae[3].inline()["form"]
+            'latent'
+        """
         codec = self.codec
         assert isinstance(codec, DenseCodec)
         at = 0 if isinstance(codec, _OneLatent) else self.index
@@ -115,23 +142,99 @@ class SAEFeature(Feature):
         }
 
     def clamp(self, c: float) -> Steer:
-        """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`."""
+        """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`.
+
+        It equals encoding, overwriting the latent, decoding and adding the error term (sae_lens' `_SAEWrapper` with a
+        hook on the activations), for the cost of one column.
+
+        Args:
+            c: the activation, in the SAE's units.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sae["the sea"].clamp(8.0)
+            'the sea'.clamp(8)
+        """
         return self._steer("clamp", {"c": c})
 
     def scale(self, m: float) -> Steer:
-        """Multiply the feature's activation by `m`: 1 keeps it, 0 removes it."""
+        """Multiply the feature's activation by `m`: 1 keeps it, 0 removes it.
+
+        A clamp to `m·a(h)`: `h + (m − 1)·a(h)·s·W_dec[i]`.
+
+        Args:
+            m: the factor.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sae["the sea"].scale(1).is_identity
+            True
+        """
         return self._steer("scale", {"m": m})
 
     def ablate(self) -> Steer:
-        """Give the feature the activation 0; what the SAE leaves unexplained stays."""
+        """Give the feature the activation 0; what the SAE leaves unexplained stays.
+
+        A clamp to 0: `h − a(h)·s·W_dec[i]`.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sae["the sea"].ablate()
+            'the sea'.ablate()
+        """
         return self._steer("ablate", {})
 
     def add(self, alpha: float) -> Steer:
-        """Add `alpha` times the decoder row: `h + α·W_dec[i]`."""
+        """Add `alpha` times the decoder row: `h + α·W_dec[i]`.
+
+        As the steering tutorials of sae_lens do.
+
+        Args:
+            alpha: times `W_dec[i]`; where that is of unit norm, in units of the residual.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sae["the sea"].add(20)
+            'the sea'.add(20)
+        """
         return self._steer("add", {"alpha": alpha})
 
     def add_relative(self, alpha: float) -> Steer:
-        """Add `alpha` times each position's own norm along the decoder row; attention sinks are left out."""
+        """Add `alpha` times each position's own norm along the decoder row: `h + α·‖h‖·v̂`; attention sinks left out.
+
+        Args:
+            alpha: a share of ‖h‖.
+
+        Returns:
+            The steer.
+
+        Raises:
+            ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sae["the sea"].add_relative(0.5)
+            'the sea'.add_relative(0.5)
+        """
         return self._steer("add_relative", {"alpha": alpha})
 
     def _steer(self, op: str, parameters: Mapping[str, float]) -> Steer:

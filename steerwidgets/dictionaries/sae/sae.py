@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
@@ -31,6 +31,24 @@ if TYPE_CHECKING:
 _DEMO: Final = Path(demo.__file__).parent
 _SCORES: Final = {"detection": "auroc", "detection, hard": "auroc_hard", "texts": "texts"}
 """What `label_scores` calls the figures of the shipped labels: areas under the ROC curve over held-out texts."""
+
+
+class PlaceSettings(TypedDict, total=False):
+    """Where an SAE of sae_lens reads, and what its files do not say.
+
+    Attributes:
+        layer: the block, where the object does not say or says otherwise.
+        stream: its stream, likewise.
+        site: the place, instead of the two.
+        center_input: whether the residual's mean is taken out first; by default as the object says.
+        norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
+    """
+
+    layer: int | None
+    stream: Stream | None
+    site: Site | None
+    center_input: bool | None
+    norm_scaling_factor: float | None
 
 
 class SAE(Dictionary):
@@ -65,6 +83,14 @@ class SAE(Dictionary):
 
     Raises:
         ValueError: shapes do not fit, a weight is not finite, or a setting is missing, unknown or contradicts another.
+
+    Example:
+        >>> W = torch.eye(32)
+        >>> sae = sw.SAE(W, torch.zeros(32), W, torch.zeros(32), layer=1, labels={"the sea": 3})
+        >>> sae["the sea"].clamp(8.0)
+        'the sea'.clamp(8)
+        >>> sae.encode(torch.randn(4, 32)).shape
+        torch.Size([4, 32])
     """
 
     kind: ClassVar[str] = "SAE"
@@ -144,15 +170,49 @@ class SAE(Dictionary):
         return self._codec.d_in
 
     def vector(self, index: int) -> Tensor:
-        """`W_dec[index]`, float32 [d_model]."""
+        """`W_dec[index]`, not normalised.
+
+        Args:
+            index: the feature.
+
+        Returns:
+            float32 [d_model]: what one unit of activation adds to the residual.
+
+        Example:
+            >>> sae.vector(3).shape
+            torch.Size([32])
+        """
         return self._codec.decoder_row(index)
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Some rows of `W_dec`, float32 [feature, d_model]."""
+        """Some rows of `W_dec`.
+
+        Args:
+            start: the first feature.
+            stop: the one after the last; by default all the rest.
+
+        Returns:
+            float32 [feature, d_model].
+
+        Example:
+            >>> sae.directions(0, 10).shape
+            torch.Size([10, 32])
+        """
         return self._codec.decoder_rows(start, self.size if stop is None else min(stop, self.size))
 
     def feature(self, index: int) -> SAEFeature:
-        """The feature at an index."""
+        """The feature at an index.
+
+        Args:
+            index: the feature, which is known to exist; `sae[…]` checks, and takes labels too.
+
+        Returns:
+            The feature.
+
+        Example:
+            >>> sae.feature(3)
+            <SAE 'the sea' at block 1 resid_post>
+        """
         return SAEFeature(
             **self._entry(index),
             suggested=self.suggested.get(index),
@@ -162,45 +222,98 @@ class SAE(Dictionary):
         )
 
     def encode(self, h: Tensor) -> Tensor:
-        """Every activation of a residual [..., d_model], float32 [..., size].
+        """Every activation of a residual, `σ(W_encᵀ x + b_enc)` as sae_lens computes it.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., size].
 
         Raises:
             ValueError: the residual has another width than the SAE.
+
+        Example:
+            >>> h = torch.randn(4, 32)  # the residuals of four tokens
+            >>> sae.encode(h).shape
+            torch.Size([4, 40])
         """
         self._codec.check_width(h)
         return self._codec.encode(h.float())
 
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
-        """Some activations, float32 [..., feature]: one encoder column for each, or the whole row for TopK and others.
+        """Some activations: one encoder column for each, or the whole row for TopK and others.
+
+        Args:
+            h: [..., d_model].
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
 
         Raises:
             ValueError: the residual has another width than the SAE.
             IndexError: there is no such feature.
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.allclose(sae.activations(h, [3, 5]), sae.encode(h)[:, [3, 5]], atol=1e-5)
+            True
         """
         self._codec.check_width(h)
         return self._codec.some(h.float(), self.checked(features))
 
     def decode(self, activations: Tensor, h: Tensor | None = None) -> Tensor:
-        """The reconstruction of a residual, float32 [..., d_model].
+        """The reconstruction of a residual, `W_decᵀ a + b_dec`, put back in the input's scale where the SAE normalises.
 
         Args:
             activations: [..., size].
             h: [..., d_model], the residual that they come from; needed where the SAE normalises or centres its input.
+
+        Returns:
+            float32 [..., d_model], in units of the residual.
+
+        Raises:
+            ValueError: the SAE normalises or centres its input, and `h` is not given.
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> sae.decode(sae.encode(h)).shape
+            torch.Size([4, 32])
         """
         return self._codec.decode(activations, h)
 
     def error(self, h: Tensor) -> Tensor:
-        """What the SAE leaves unexplained of a residual: `h − decode(encode(h))`, float32 [..., d_model].
+        """What the SAE leaves unexplained of a residual: `h − decode(encode(h))`, the error term of sae_lens.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., d_model], in units of the residual.
 
         Raises:
             ValueError: it is a transcoder, whose output is no reconstruction of its input.
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.allclose(sae.decode(sae.encode(h)) + sae.error(h), h, atol=1e-5)
+            True
         """
         if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
             raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
         return h.float() - self.decode(self.encode(h), h)
 
     def weights(self) -> Iterable[Tensor]:
-        """Its settings and tensors."""
+        """Its settings and tensors.
+
+        Returns:
+            Tensors of any shapes, the settings as bytes first.
+
+        Example:
+            >>> all(isinstance(each, torch.Tensor) for each in sae.weights())
+            True
+        """
         import torch
 
         settings = json.dumps(self._codec.settings(), sort_keys=True)
@@ -212,8 +325,16 @@ class SAE(Dictionary):
 
         What else is known goes beside them, into labels.json and statistics.safetensors.
 
+        Args:
+            folder: the folder; it is made where there is none.
+
         Raises:
             ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+
+        Example:
+            >>> sae.save(folder / "sae")
+            >>> sw.SAE.load(folder / "sae")["the sea"].index
+            3
         """
         codec = self._dense("save")
         sae_formats.write_folder(codec, self.site, self.labels, self.provenance.get("model"), Path(folder))
@@ -223,8 +344,16 @@ class SAE(Dictionary):
     def export(self, folder: str | Path) -> None:
         """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
 
+        Args:
+            folder: the folder; it is made where there is none.
+
         Raises:
             ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+
+        Example:
+            >>> sae.export(folder / "sae")
+            >>> sorted(path.name for path in (folder / "sae").iterdir())
+            ['cfg.json', 'sae_weights.safetensors']
         """
         codec = self._dense("export")
         sae_formats.write_folder(codec, self.site, (), self.provenance.get("model"), Path(folder))
@@ -232,8 +361,15 @@ class SAE(Dictionary):
     def tensors(self) -> dict[str, Tensor]:
         """Weights, biases and thresholds under sae_lens' names: `W_enc` [d_model, feature], `W_dec` [feature, d_model].
 
+        Returns:
+            Tensors by name, in the dtype that they are kept in.
+
         Raises:
             ValueError: sae_lens computes this architecture itself.
+
+        Example:
+            >>> sae.tensors()["W_dec"].shape
+            torch.Size([40, 32])
         """
         return self._dense("ask").tensors()
 
@@ -242,8 +378,18 @@ class SAE(Dictionary):
 
         Steering with ReLU and JumpReLU SAEs needs no such move: the columns that it uses are moved by themselves.
 
+        Args:
+            device: as torch has it.
+
+        Returns:
+            The SAE itself.
+
         Raises:
             ValueError: sae_lens computes this architecture itself.
+
+        Example:
+            >>> sae.to("cpu") is sae
+            True
         """
         self._dense("move").move(device)
         return self
@@ -255,7 +401,16 @@ class SAE(Dictionary):
 
     @classmethod
     def demo(cls) -> SAE:
-        """The SAE shipped for the embedded model, with labels and suggested strengths; see its `.provenance`."""
+        """The SAE shipped for the embedded model, with labels and suggested strengths; see its `.provenance`.
+
+        Returns:
+            The SAE, with evidence of its features.
+
+        Example:
+            >>> sae = sw.SAE.demo()
+            >>> sae.kind, sae.labels[1416] != ""
+            ('SAE', True)
+        """
         sae = cls.load_packed(_DEMO / "sae.safetensors")
         sae.feature_data = FeatureData.load(_DEMO / "sae_features.safetensors")
         said = json.loads((_DEMO / "sae_labels.json").read_text(encoding="utf-8"))
@@ -279,9 +434,22 @@ class SAE(Dictionary):
     def load_packed(cls, path: str | Path) -> SAE:
         """Read a file that `save_packed` wrote; its matrices come back in float32.
 
+        Args:
+            path: the file.
+
+        Returns:
+            The SAE, a JumpReLU one.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, or not of that form.
+
+        Example:
+            >>> W = torch.eye(32)
+            >>> small = sw.SAE(W, torch.zeros(32), W, torch.zeros(32), "jumprelu", threshold=0.1, layer=1)
+            >>> small.save_packed(folder / "sae.safetensors")
+            >>> sw.SAE.load_packed(folder / "sae.safetensors")
+            <SAE of 32 features at block 1 resid_post>
         """
         arguments, statistics = read_packed(Path(path))
         sae = cls(**arguments)
@@ -294,8 +462,18 @@ class SAE(Dictionary):
 
         Weights come back off by half a 127th of each feature's largest one at most.
 
+        Args:
+            path: the file.
+
         Raises:
             ValueError: it is of another architecture, or a decoder row is not of length 1.
+
+        Example:
+            >>> W = torch.eye(32)
+            >>> small = sw.SAE(W, torch.zeros(32), W, torch.zeros(32), "jumprelu", threshold=0.1, layer=1)
+            >>> small.save_packed(folder / "sae.safetensors")
+            >>> sw.SAE.load_packed(folder / "sae.safetensors").size
+            32
         """
         said = {"layer": self.site.layer, "stream": self.site.stream, "provenance": dict(self.provenance)}
         write_packed(Path(path), self.tensors(), said, self.statistics)
@@ -327,9 +505,17 @@ class SAE(Dictionary):
             center_input: whether the residual's mean is taken out first; by default as the files say.
             norm_scaling_factor: the factor of `expected_average_only_in`, which the files do not hold.
 
+        Returns:
+            The SAE.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the files are damaged, of an unknown architecture, could run code, or do not say where to read.
+
+        Example:
+            >>> sae.save(folder / "sae")
+            >>> sw.SAE.load(folder / "sae", dtype=torch.bfloat16).tensors()["W_enc"].dtype
+            torch.bfloat16
         """
         path = Path(path)
         cfg, tensors = sae_formats.read(path)
@@ -359,7 +545,13 @@ class SAE(Dictionary):
 
     @classmethod
     def from_pretrained(
-        cls, release: str, sae_id: str, *, labels: LabelsLike | None = None, dtype: str = "float32", **settings: Any
+        cls,
+        release: str,
+        sae_id: str,
+        *,
+        labels: LabelsLike | None = None,
+        dtype: str = "float32",
+        **settings: Unpack[PlaceSettings],
     ) -> SAE:
         """A pretrained SAE by its names in sae_lens' registry, as `("gemma-scope-2b-pt-res", "layer_20/…")`.
 
@@ -368,11 +560,20 @@ class SAE(Dictionary):
             sae_id: the SAE's id in it.
             labels: as for `SAE`.
             dtype: what the weights are kept in, as sae_lens calls it; `bfloat16` halves the memory.
-            settings: as for `from_sae_lens`.
+            settings: `layer`, `stream`, `site`, `center_input`, `norm_scaling_factor`, as `PlaceSettings` explains
+                them.
+
+        Returns:
+            The SAE; its provenance names release and id.
 
         Raises:
             ImportError: sae_lens is missing; the message says how to install it.
             ValueError: there is no such release or id.
+
+        Example:
+            >>> sae = sw.SAE.from_pretrained(
+            ...     "gemma-scope-2b-pt-res", "layer_20/width_16k/average_l0_71"
+            ... )  # doctest: +SKIP
         """
         sae, found = sae_bridge.pretrained(release, sae_id, dtype)
         made = cls.from_sae_lens(sae, labels=labels, **settings)
@@ -392,10 +593,19 @@ class SAE(Dictionary):
             stream: the stream of that block, likewise; `resid_post` where nobody says.
             labels: as for `SAE`.
 
+        Returns:
+            The SAE.
+
         Raises:
             FileNotFoundError: there is no such file or folder, or no intervention in it.
             TypeError: the source is none of these.
             ValueError: it holds no autoencoder, a file is damaged or would run code, or its place is not clear.
+
+        Example:
+            >>> saved = {"W_enc": torch.eye(32), "W_dec": torch.eye(32), "threshold": torch.ones(32)}
+            >>> saved |= {"b_enc": torch.zeros(32), "b_dec": torch.zeros(32)}  # an intervention's state_dict
+            >>> sw.SAE.from_pyvene(saved, layer=1)
+            <SAE of 32 features at block 1 resid_post>
         """
         from steerwidgets.dictionaries.from_pyvene import interventions as pyvene_interventions
         from steerwidgets.dictionaries.from_pyvene import weights as pyvene_weights
@@ -431,9 +641,17 @@ class SAE(Dictionary):
             center_input: whether the residual's mean is taken out first; by default as the object says.
             norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
 
+        Returns:
+            The SAE.
+
         Raises:
             TypeError: it is no SAE of sae_lens.
             ValueError: a setting is unknown or missing.
+
+        Example:
+            >>> import sae_lens  # doctest: +SKIP
+            >>> theirs = sae_lens.SAE.load_from_disk("my_sae")  # doctest: +SKIP
+            >>> sae = sw.SAE.from_sae_lens(theirs)  # doctest: +SKIP
         """
         cfg = sae_bridge.cfg_of(sae)
         place = sae_formats.place_of(cfg, site, layer, stream)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 import traitlets
 
@@ -27,9 +27,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from steerwidgets.dictionaries.activations import Activations
+    from steerwidgets.label_checks.silent_texts import SilentSettings
     from steerwidgets.labels.own import Entry
     from steerwidgets.model import LanguageModel
     from steerwidgets.transformer.prompts import PromptLike
+
+
+class CardSettings(TypedDict, total=False):
+    """How a card begins.
+
+    Attributes:
+        tab: which examples are shown: `strongest` (the default), `quantiles` or `random`.
+        curve: the colour scale, `linear` (the default) or `log`: log10(1 + 9·v/end).
+        own_text: a text to read the feature on.
+    """
+
+    tab: Literal["strongest", "quantiles", "random"]
+    curve: Literal["linear", "log"]
+    own_text: str
 
 
 class FeatureCard(Widget):
@@ -40,7 +55,7 @@ class FeatureCard(Widget):
         dictionary: the feature's dictionary, or several that `key` may lead to.
         feature: an index, a label, or a feature; of several dictionaries, of the first.
         panel: a `SteeringPanel` or whatever else has a recipe, which "Steer with this" adds to.
-        settings: `tab`, `curve`, `own_text`.
+        settings: `tab`, `curve`, `own_text`, as `CardSettings` explains them.
 
     Attributes:
         feature: the feature's index, to be read and set. A key is taken as well, and from then on it holds keys, so
@@ -57,6 +72,11 @@ class FeatureCard(Widget):
         IndexError: the dictionary has no feature of that index.
         KeyError: it has none, or several, of that label.
         TypeError: there is no such setting, or `dictionary` is none.
+
+    Example:
+        >>> card = sw.FeatureCard(lm, [sae, cavs], "the sea")
+        >>> card.index, card.dictionary.kind
+        (3, 'SAE')
     """
 
     _esm = STATIC / "feature_card.js"
@@ -86,7 +106,7 @@ class FeatureCard(Widget):
         feature: int | str | Feature = 0,
         *,
         panel: Holder | None = None,
-        **settings: Any,
+        **settings: Unpack[CardSettings],
     ) -> None:
         several = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
         if not several or not all(isinstance(each, Dictionary) for each in several):
@@ -116,15 +136,38 @@ class FeatureCard(Widget):
     def show(self, feature: int | str | Feature) -> None:
         """Show another feature, by index, key, label, or itself.
 
+        Args:
+            feature: which.
+
         Raises:
             IndexError: there is no such index.
             KeyError: no feature, or more than one, has that label.
             ValueError: the feature belongs to a dictionary that the card does not have.
+
+        Example:
+            >>> card = sw.FeatureCard(lm, sae)
+            >>> card.show("music")
+            >>> card.index
+            5
         """
         self._show(*self._find(feature))
 
     def steer_in(self, panel: Holder | None) -> None:
-        """Let "Steer with this" add to a panel's recipe; None takes it away again."""
+        """Let "Steer with this" add to a panel's recipe; None takes it away again.
+
+        Args:
+            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
+
+        Raises:
+            TypeError: it has no recipe.
+
+        Example:
+            >>> card, panel = sw.FeatureCard(lm, sae, "music"), sw.SteeringPanel(lm, sae)
+            >>> card.steer_in(panel)
+            >>> _ = card.steer()
+            >>> panel.recipe
+            'music'.clamp(8)
+        """
         self._panel = checked_holder(panel)
         self.publish(facts={**self.facts, "panel": panel is not None})
 
@@ -138,8 +181,15 @@ class FeatureCard(Widget):
 
         It is published as `steer_requested`, and added to the panel's recipe where there is a panel.
 
+        Returns:
+            The steer.
+
         Raises:
             ValueError: the feature can be read but not steered.
+
+        Example:
+            >>> sw.FeatureCard(lm, sae, "music").steer()
+            'music'.clamp(8)
         """
         steer, _ = self._steer()
         return steer
@@ -162,8 +212,18 @@ class FeatureCard(Widget):
     def try_text(self, text: PromptLike) -> Activations:
         """Read the feature on a text of your own, shown in the box; another feature of it needs no model run.
 
+        Args:
+            text: a string (read raw), messages, or token ids.
+
+        Returns:
+            The feature's activations, `.values` float32 [position, 1].
+
         Raises:
             ValueError: the text is empty, or the tokenizer makes no token of it.
+
+        Example:
+            >>> sw.FeatureCard(lm, sae, "music").try_text("The answer").values.shape
+            torch.Size([2, 1])
         """
         shown = (
             text
@@ -178,8 +238,28 @@ class FeatureCard(Widget):
         self.publish(own_text=shown)
         return own.activations.of([self.index])
 
-    def silent_texts(self, texts: Iterable[PromptLike] | None = None, **settings: Any) -> Silence:
-        """Texts with the label's words where the feature stays silent, shown in the card."""
+    def silent_texts(self, texts: Iterable[PromptLike] | None = None, **settings: Unpack[SilentSettings]) -> Silence:
+        """Texts with the label's words where the feature is silent, shown in the card; see `label_checks.silent_texts`.
+
+        Args:
+            texts: where to look, strings (read raw) or token ids; by default the corpus examples of the other features.
+            settings: `words`, `share`, `k`, `at_most`, `rivals`, `on_progress`, `stop`, as `SilentSettings` explains
+                them.
+
+        Returns:
+            `.texts`, how many were `.read`, and how many of these are `.silent`.
+
+        Raises:
+            ValueError: nothing is known of the feature's typical activation, there is nothing to look for or no text to
+                look in, or a number is out of range.
+
+        Example:
+            >>> known = torch.full((3,), 8.0)
+            >>> cavs.statistics = sw.FeatureStatistics(known, typical=known)
+            >>> card = sw.FeatureCard(lm, cavs, "the sea")
+            >>> card.silent_texts(["Name a city by the sea, please."], words=["sea"]).read
+            1
+        """
         dictionary, index = self._dictionary, self.index
         found = silent_texts(self._lm, dictionary, index, texts, **settings)
         if (self._dictionary, self.index) == (dictionary, index):
@@ -191,9 +271,21 @@ class FeatureCard(Widget):
 
         What is not given stays; "" takes a label or a note away. `card.dictionary.user_labels` has them all.
 
+        Args:
+            rating: 1 to 5, or "none".
+            label: what you call the feature.
+            note: what else there is to say.
+
+        Returns:
+            What is kept now: `.rating`, `.label`, `.note`.
+
         Raises:
             OSError: they cannot be kept.
             ValueError: the rating is not 1 to 5.
+
+        Example:
+            >>> sw.FeatureCard(lm, reft, "law").rate(4, note="and contracts").rating
+            4
         """
         entry = self._dictionary.user_labels.set(self.index, rating=rating, label=label, note=note)
         named = labels_json(self._dictionary, self.index)
@@ -207,13 +299,33 @@ class FeatureCard(Widget):
             path: where.
             features: other features that the file shall hold as well: their cards open by "previous", "next" and from
                 the lists of neighbours.
+
+        Returns:
+            The path.
+
+        Raises:
+            IndexError: there is no such feature.
+            KeyError: no feature, or more than one, has that label.
+
+        Example:
+            >>> sw.FeatureCard(lm, sae, "music").to_html(folder / "card.html", features=[3]).name
+            'card.html'
         """
         path = Path(path)
         path.write_text(self._page(features), encoding="utf-8")
         return path
 
     def to_json(self) -> str:
-        """The card as it stands, as plain JSON: what is known of the feature, lines with tokens and values."""
+        """The card as it stands, as plain JSON: what is known of the feature, lines with tokens and values.
+
+        Returns:
+            JSON text.
+
+        Example:
+            >>> import json
+            >>> json.loads(sw.FeatureCard(lm, sae, "music").to_json())["index"]
+            5
+        """
         with self._sync_lock:
             state = super()._state()
         content = dict(state.pop("content"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypedDict, Unpack
 
 import numpy as np
 import traitlets
@@ -30,6 +30,30 @@ _FOUND: Final = 20
 """How many features a search of a span gives."""
 
 
+class HeatmapSettings(TypedDict, total=False):
+    """How a heatmap begins.
+
+    Attributes:
+        domain: where the colour scale ends: `auto` (the default), `p99.5`, `maximum`, `text`, or a number.
+        curve: `linear` (the default) or `log`: log10(1 + 9·v/end).
+        granularity: `tokens` (the default), `words`, `sentences` or `lines`.
+        pooling: `max` (the default) or `mean` of a word's, sentence's or line's tokens that count.
+        mixing: `blend` (the default) or `stripes`.
+        solo: the key of the one feature that colours the text, or "".
+        selected: the positions of the tokens that are pinned.
+        hovered: the position of the token under the pointer, or None.
+    """
+
+    domain: str | float
+    curve: Literal["linear", "log"]
+    granularity: Literal["tokens", "words", "sentences", "lines"]
+    pooling: Literal["max", "mean"]
+    mixing: Literal["blend", "stripes"]
+    solo: str
+    selected: Sequence[int]
+    hovered: int | None
+
+
 class TokenHeatmap(Widget):
     """Text as real, selectable tokens, coloured by the activation of one feature or of several.
 
@@ -45,7 +69,8 @@ class TokenHeatmap(Widget):
             fine: select tokens, and ask which features fire there.
         chat: whether a string goes through the chat template.
         top: how many features to keep for each token's own list, 0 to 5.
-        settings: `domain`, `curve`, `granularity`, `pooling`, `mixing`, `solo`, `selected`.
+        settings: `domain`, `curve`, `granularity`, `pooling`, `mixing`, `solo`, `selected`, `hovered`, as
+            `HeatmapSettings` explains them.
 
     Attributes:
         selected: the positions of the tokens that are pinned; set it, observe it, link it.
@@ -65,6 +90,11 @@ class TokenHeatmap(Widget):
         KeyError: it has no feature of such a label.
         TypeError: there is no such setting.
         ValueError: the prompt is empty, there are too many features, or one lives at another site.
+
+    Example:
+        >>> heatmap = sw.TokenHeatmap(lm, sae, "The user asks the assistant.", ["the sea", "music"])
+        >>> [feature.label for feature in heatmap.features]
+        ['the sea', 'music']
     """
 
     _esm = STATIC / "token_heatmap.js"
@@ -100,7 +130,7 @@ class TokenHeatmap(Widget):
         *,
         chat: bool = False,
         top: int = KEPT,
-        **settings: Any,
+        **settings: Unpack[HeatmapSettings],
     ) -> None:
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
@@ -118,7 +148,7 @@ class TokenHeatmap(Widget):
         labels: str | Sequence[str] | None = None,
         *,
         mask: Any = None,
-        **settings: Any,
+        **settings: Unpack[HeatmapSettings],
     ) -> TokenHeatmap:
         """A heatmap of arrays, without a model.
 
@@ -129,9 +159,16 @@ class TokenHeatmap(Widget):
             mask: bool [position], which tokens count; the others are outlined and never coloured.
             settings: as for `TokenHeatmap`.
 
+        Returns:
+            The heatmap.
+
         Raises:
             TypeError: a token is no text, or there is no such setting.
             ValueError: shapes do not fit, or a value is infinite.
+
+        Example:
+            >>> sw.TokenHeatmap.from_arrays(["The", " sea"], [[0.0, 1.0], [2.0, 0.5]], ["sea", "the"]).features
+            ('sea', 'the')
         """
         made = cls.__new__(cls)
         made._open(  # noqa: SLF001 - its own
@@ -180,8 +217,16 @@ class TokenHeatmap(Widget):
             positions: where to look; by default at the selected tokens.
             k: how many at most.
 
+        Returns:
+            `.features`, `.values` in the dictionary's units, and `.positions` of the largest ones.
+
         Raises:
             ValueError: no position is given or selected, none of them counts, or there is no model.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap(lm, sae, "The user asks the assistant.")
+            >>> len(heatmap.fires([1, 2], k=3).features)
+            3
         """
         chosen = list(self.selected if positions is None else positions)
         self._refuse_outside(chosen, "positions")
@@ -193,6 +238,15 @@ class TokenHeatmap(Widget):
         """The heatmap as it stands, as plain JSON: tokens with values, features with scales, provenance.
 
         Where words, sentences or lines are shown, `segments` has the first and last position of each and its values.
+
+        Returns:
+            JSON text.
+
+        Example:
+            >>> import json
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> len(json.loads(heatmap.to_json())["tokens"])
+            2
         """
         with self._sync_lock:
             return as_json(self._plain())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.transformer.prompts import PromptLike, Token
+    from steerwidgets.transformer.sites import Stream
 
 
 FOLLOWED: Final = 6
@@ -98,7 +99,7 @@ class Asked:
 
     prompt: PromptLike | GeneratedToken = ""
     chat: bool = False
-    stream: str = "resid_post"
+    stream: Stream = "resid_post"
     recipe: Recipe = field(default_factory=Recipe)
     k: int = 10
     tracked: tuple[int | str, ...] = ()
@@ -244,7 +245,7 @@ class GeneratedToken:
         """The token that was generated after it; None for the last one."""
         return next(iter(self.text.tokens[self.index + 1 :]), None)
 
-    def read(self, *, k: int, stream: str, track: Sequence[int | str]) -> LayerLens:
+    def read(self, *, k: int, stream: Stream, track: Sequence[int | str]) -> LayerLens:
         """Its lens: one position, from the run's kept keys and values where there are any.
 
         Raises:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
 
 import traitlets
 
@@ -35,9 +35,58 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Steer
     from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.sites import Stream
 
 _ROWS: Final = 16
 """Blocks that are shown to begin with."""
+
+
+class ViewSettings(TypedDict, total=False):
+    """How a lens is shown to begin with.
+
+    Attributes:
+        shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
+        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        stride: a row for every so many blocks, from the deepest down.
+        span: the first and the last block that have rows; empty for all.
+        pinned: the block and the position of the pinned cell, or empty.
+        chosen: the id of the token whose rank is shown, or None.
+        within: the chosen token is marked where it first enters the top of this size, 10 by default.
+        trajectory: `probability` (the default) or `rank`, the axis of the chart.
+    """
+
+    shows: Literal["baseline", "steered", "difference"]
+    measure: Literal["probability", "log_probability", "rank", "entropy", "kl"]
+    stride: int
+    span: Sequence[int]
+    pinned: Sequence[int]
+    chosen: int | None
+    within: int
+    trajectory: Literal["probability", "rank"]
+
+
+class TokenLensSettings(ViewSettings, total=False):
+    """The settings of the lens of a generated token.
+
+    Attributes:
+        shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
+        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        stride: a row for every so many blocks, from the deepest down.
+        span: the first and the last block that have rows; empty for all.
+        pinned: the block and the position of the pinned cell, or empty; the one column is position 0.
+        chosen: the id of the token whose rank is shown, or None.
+        within: the chosen token is marked where it first enters the top of this size, 10 by default.
+        trajectory: `probability` (the default) or `rank`, the axis of the chart.
+        k: how many of the likeliest tokens are kept of each cell, 10 by default.
+        stream: `resid_post` (the default), `resid_pre`, `attn_out` or `mlp_out`.
+        track: up to six tokens to follow exactly, by id or by text.
+        dictionary: an SAE whose active features take the place of what its site holds, when a logit is attributed.
+    """
+
+    k: int
+    stream: Stream
+    track: Sequence[int | str]
+    dictionary: SAE | None
 
 
 class LogitLens(Widget):
@@ -45,6 +94,8 @@ class LogitLens(Widget):
 
     With a recipe the text is read twice in one batch, baseline and steered, and the grid shows either or what steering
     changed. Hovering, pins, measures, rows and the saved page need no kernel.
+
+    The lens is that of nostalgebraist (2020), as `lm.logit_lens` reads it.
 
     Args:
         lm: the model.
@@ -55,7 +106,8 @@ class LogitLens(Widget):
         chat: whether a string goes through the chat template.
         track: up to six tokens to follow exactly, by id or by text.
         dictionary: an SAE whose active features take the place of what its site holds, when a logit is attributed.
-        settings: `shows`, `measure`, `stride`, `span`, `pinned`, `chosen`, `within`, `trajectory`.
+        settings: `shows`, `measure`, `stride`, `span`, `pinned`, `chosen`, `within`, `trajectory`, as `ViewSettings`
+            explains them.
 
     Attributes:
         recipe: what steers; set it, observe it, link it, or let it `follow` a panel's.
@@ -72,6 +124,11 @@ class LogitLens(Widget):
     Raises:
         TypeError: there is no such setting.
         ValueError: a setting is out of range, or the recipe does not fit the model.
+
+    Example:
+        >>> lens = sw.LogitLens(lm, "The answer", cavs["music"].add(4), k=3)
+        >>> lens.shows, lens.layer_lens.log_probs.shape
+        ('steered', torch.Size([4, 2, 3]))
     """
 
     _esm = STATIC / "logit_lens.js"
@@ -117,11 +174,11 @@ class LogitLens(Widget):
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         *,
         k: int = 10,
-        stream: str = "resid_post",
+        stream: Stream = "resid_post",
         chat: bool = False,
         track: Sequence[int | str] = (),
         dictionary: SAE | None = None,
-        **settings: Any,
+        **settings: Unpack[ViewSettings],
     ) -> None:
         if stream not in STREAMS:
             raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} was given.")
@@ -153,7 +210,7 @@ class LogitLens(Widget):
         comparison: Comparison,
         step: int,
         row: Literal["baseline", "steered"] = "steered",
-        **settings: Any,
+        **settings: Unpack[TokenLensSettings],
     ) -> Self:
         """The lens of one token that a run generated, under what steered it: one column.
 
@@ -166,10 +223,20 @@ class LogitLens(Widget):
             comparison: the run.
             step: which generated token, from 0, or from the end with negative numbers.
             row: of which text.
-            settings: those of a lens; `pinned` counts the one column as position 0.
+            settings: those of a lens, as `TokenLensSettings` explains them; `pinned` counts the one column as position
+                0.
+
+        Returns:
+            The lens.
 
         Raises:
             ValueError: the run has no such row or step.
+
+        Example:
+            >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4)
+            >>> lens = sw.LogitLens.of_token(lm, out, step=2)
+            >>> len(lens.layer_lens.positions)
+            1
         """
         return cls(lm, GeneratedToken(comparison, step, row), **settings)
 
@@ -192,6 +259,12 @@ class LogitLens(Widget):
 
         Raises:
             ValueError: there are too many, an id is outside the vocabulary, or a text is not one token.
+
+        Example:
+            >>> lens = sw.LogitLens(lm, "The answer")
+            >>> lens.track([" the", " a"])
+            >>> len(lens.tracked)
+            2
         """
         several = (tokens,) if isinstance(tokens, int | str) else tuple(tokens)
         if len(several) > FOLLOWED:
@@ -209,6 +282,14 @@ class LogitLens(Widget):
 
         Raises:
             TypeError: the widget has no recipe.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4))
+            >>> lens = sw.LogitLens(lm, "The answer")
+            >>> end = lens.follow(panel)
+            >>> lens.recipe == panel.recipe
+            True
+            >>> end()
         """
         names = [name for name in ("steers", "positions", "recipe") if panel.has_trait(name)]
         if not hasattr(panel, "recipe") or not names:
@@ -236,14 +317,31 @@ class LogitLens(Widget):
             minus: a token whose logit is taken off, likewise.
             position: which position's next token; the last by default.
 
+        Returns:
+            `.rows`, contributions in logits, which add up to `.logit`.
+
         Raises:
             ValueError: nothing is read yet, or a token or the position does not exist.
+
+        Example:
+            >>> found = sw.LogitLens(lm, "The answer").attribution(" the", minus=" a")
+            >>> abs(found.total - found.logit) < 1e-3
+            True
         """
         settings: dict[str, Any] = {"is_steered": self.shows != "baseline", "dictionary": self._dictionary}
         return self._asked.attribution(self.lm, token, minus, position=position, **settings)
 
     def to_json(self) -> str:
-        """The lens as it stands, as plain JSON: arrays as nested lists, tokens by id, provenance."""
+        """The lens as it stands, as plain JSON: arrays as nested lists, tokens by id, provenance.
+
+        Returns:
+            JSON text.
+
+        Example:
+            >>> import json
+            >>> json.loads(sw.LogitLens(lm, "The answer").to_json())["text"]
+            'The answer'
+        """
         with self._sync_lock:
             state = self._state()
         shown = {name: plain(value) for name, value in state.items()}

@@ -118,7 +118,17 @@ class RecipeWidget(Widget):
         self.publish(steers=shown, positions={"indices": []} | where, **self._shown_with(recipe))
 
     def add(self, steer: Steer) -> None:
-        """Put one more steer into the recipe; what is there stays as it is, switched off or not."""
+        """Put one more steer into the recipe; what is there stays as it is, switched off or not.
+
+        Args:
+            steer: what is put in.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.add(cavs["music"].add(40))
+            >>> panel.recipe
+            'music'.add(40)
+        """
         self._features.remember(steer.feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
 
