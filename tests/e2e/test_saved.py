@@ -185,7 +185,7 @@ def test_every_widget_survives_nbconvert(cdn, new_page, tmp_path, picture):
     path = tmp_path / "widgets.ipynb"
     nbformat.write(notebook, path)
     environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)}
-    environment |= {"PYTHONPATH": str(TESTS), "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(path)]
     subprocess.run(command, check=True, capture_output=True, env=environment, timeout=240)
     page, record = new_page("nbconvert's page")
