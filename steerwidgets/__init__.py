@@ -61,15 +61,8 @@ _HOMES = {
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
 }
 
-_WITH_THEM = {
-    "Recipe": (
-        "dictionaries.mfa.features",
-        "dictionaries.neurons",
-        "dictionaries.reft.feature",
-        "dictionaries.sae.feature",
-    )
-}
-"""What else a name loads: a recipe reads features of every kind that writes them out."""
+_WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
+"""What else a name loads: a recipe reads the features that any kind wrote out."""
 
 _MODULES = ("corpus",)
 """Modules that are names of the package themselves: `sw.corpus.build`."""

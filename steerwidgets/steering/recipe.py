@@ -5,6 +5,7 @@ Features make steers, and steers add up to a recipe, so the four stand in one fi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -207,8 +208,11 @@ class Direction:
             )
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only where there is no such attribute: an op of another kind gets the sentence that names this one's.
+        # Reached only where there is no such attribute: an op without a method of its own is made of its entry, and one
+        # of another kind gets the sentence that names this one's.
         if name in ops.OP_NAMES:
+            if name in self.ops:
+                return functools.partial(_steer_by, self, name)
             raise AttributeError(not_taken(self, name), name=name, obj=self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
@@ -575,6 +579,14 @@ class Steer:
         where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
         control = "" if self.control is None else f".random_direction({self.control.seed})"
         return f"{self.feature.label!r}.{self.op}({numbers}){control}{where}"
+
+
+def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: float | None) -> Steer:
+    """A steer whose numbers are given in the order of its op's parameters, or by name."""
+    names = [parameter.name for parameter in feature.ops[op].parameters]
+    if len(values) > len(names):
+        raise TypeError(f"The op {op!r} takes {', '.join(names) or 'no numbers'}, but {len(values)} values were given.")
+    return Steer(feature, op, dict(zip(names, values, strict=False)) | numbers)
 
 
 def not_taken(feature: Direction, op: str) -> str:

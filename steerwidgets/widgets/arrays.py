@@ -70,3 +70,17 @@ def unpack(value: Mapping[str, Any]) -> NDArray[Any]:
         ValueError: the value is not a packed array.
     """
     return decode_array({**value, "data": base64.b64decode(value["data"])})
+
+
+def as_numpy(value: Any) -> NDArray[Any]:
+    """Anything array-like as numpy; a tensor of torch on whatever device, of whatever dtype."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float().numpy() if value.is_floating_point() else value.numpy()
+    found: NDArray[Any] = np.asarray(value)
+    return found
+
+
+def exact(value: np.float32 | float) -> float:
+    """The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055."""
+    return float(str(np.float32(value)))

@@ -298,6 +298,17 @@ def test_refusals(make, error, says):
         make()
 
 
+def test_an_op_without_a_method_of_its_own_is_made_of_its_entry():
+    """What a feature says of such an op, with the methods hidden that the shipped ops have."""
+    add, clip = (sw.Direction.__getattr__(A, op) for op in ("add", "clip"))
+    assert add(2) == add(alpha=2) == A.add(2)
+    assert clip(-1, hi=2) == A.clip(-1, 2)
+    with pytest.raises(TypeError, match="'add' takes alpha, but 2 values were given"):
+        add(2, 3)
+    with pytest.raises(AttributeError, match="does not take the op 'pull'; it takes add"):
+        _ = A.pull
+
+
 def test_positions_that_say_nothing_survive_json():
     """A count beside "all" means nothing, so it must not make two equal steers differ after a round trip."""
     recipe = sw.Recipe.of(A.add(1).at("all", count=3))

@@ -28,7 +28,7 @@ class Pair:
         self.direction = sw.Direction(v, sw.Site(layer, stream), f"d{layer}{stream}")
 
     def make(self, op: str, *values: float | None) -> tuple[Any, Change]:
-        names = {"clip": ("lo", "hi"), "project": ("c",), "ablate": ()}.get(op, ("alpha",))
+        names = [parameter.name for parameter in self.direction.ops[op].parameters]
         numbers = dict(zip(names, values, strict=True))
         site = self.direction.site
         return getattr(self.direction, op)(*values), Change(site.layer, op, self.v.numpy(), numbers, site.stream)

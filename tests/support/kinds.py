@@ -11,9 +11,10 @@ from support import sae
 from support.mfa import make_state
 from support.models import D_MODEL
 
-KINDS = ("SAE", "ReFT", "CAV", "MFA", "Neuron")
-FILED = KINDS[:-1]
+FILED = ("SAE", "ReFT", "CAV", "MFA")
 """The kinds that come in files; neurons come with their model."""
+
+KINDS = (*FILED, "Neuron")
 
 SIZE = 5
 ROWS = torch.randn(SIZE, D_MODEL, generator=torch.Generator().manual_seed(3))

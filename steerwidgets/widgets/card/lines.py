@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steerwidgets.widgets.arrays import pack, unpack
-from steerwidgets.widgets.heatmap.columns import exact
+from steerwidgets.widgets.arrays import exact, pack, unpack
 from steerwidgets.widgets.tokens import FRAGMENT, SPECIAL
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dictionaries.mfa.mfa import MFA
-from steerwidgets.widgets.arrays import pack
+from steerwidgets.widgets.arrays import exact, pack
 from steerwidgets.widgets.card.lines import Line, lines_json
-from steerwidgets.widgets.heatmap.columns import exact
 from steerwidgets.widgets.tokens import SINK, SPECIAL, TEMPLATE
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steerwidgets.transformer.prompts import Token
+from steerwidgets.widgets.arrays import as_numpy
 from steerwidgets.widgets.heatmap.columns import MOST, array_column
 from steerwidgets.widgets.tokens import FRAGMENT, LEFT_OUT, HeatText
 
@@ -114,12 +115,3 @@ def _checked_labels(labels: str | Sequence[str] | None, count: int) -> list[str]
     if len(names) != count:
         raise ValueError(f"labels names each of the {count} columns of values, but {len(names)} were given.")
     return [str(name) for name in names]
-
-
-def as_numpy(value: Any) -> NDArray[Any]:
-    """Anything array-like as numpy; a tensor of torch on whatever device, of whatever dtype."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float().numpy() if value.is_floating_point() else value.numpy()
-    found: NDArray[Any] = np.asarray(value)
-    return found

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steerwidgets.steering.recipe import Direction, Feature
+from steerwidgets.widgets.arrays import exact
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
@@ -81,11 +82,6 @@ def end_of_scale(column: Mapping[str, Any], domain: str | float) -> tuple[float,
     if domain in ("auto", "maximum") and column["maximum"]:
         return column["maximum"], f"maximum over {corpus}"
     return column["largest"], "largest in this text"
-
-
-def exact(value: np.float32 | float) -> float:
-    """The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055."""
-    return float(str(np.float32(value)))
 
 
 def _positive(value: float | None) -> float | None:

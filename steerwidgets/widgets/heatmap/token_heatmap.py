@@ -11,11 +11,11 @@ import traitlets
 
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.transformer.prompts import Token
-from steerwidgets.widgets.arrays import pack, unpack
+from steerwidgets.widgets.arrays import exact, pack, unpack
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.heatmap.arrays import ArrayReading
-from steerwidgets.widgets.heatmap.columns import SCALES, end_of_scale, exact
+from steerwidgets.widgets.heatmap.columns import SCALES, end_of_scale
 from steerwidgets.widgets.heatmap.reading import KEPT, FeatureLike, ModelReading, TextLike, as_several
 from steerwidgets.widgets.protocol import Handler, Request
 from steerwidgets.widgets.tokens import pooled

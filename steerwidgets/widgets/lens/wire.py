@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from steerwidgets.widgets.arrays import pack, unpack
-from steerwidgets.widgets.heatmap.arrays import as_numpy
-from steerwidgets.widgets.heatmap.columns import exact
+from steerwidgets.widgets.arrays import as_numpy, exact, pack, unpack
 from steerwidgets.widgets.tokens import FRAGMENT, SPECIAL, TEMPLATE
 
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -408,3 +410,10 @@ def test_the_saved_page_is_one_file_and_nothing_in_it_runs(make, tmp_path, cavs)
 def test_import_needs_no_torch():
     code = "import sys, steerwidgets; steerwidgets.LogitLens; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_measures_are_those_of_the_front_end():
+    """One that only the page knows is refused by the trait, without a word to the user."""
+    source = (Path(__file__).parents[3] / "js/src/lens/measure.ts").read_text(encoding="utf-8")
+    table = source[source.index("export const MEASURES") : source.index("} satisfies")]
+    assert re.findall(r"^  (\w+): \{$", table, re.MULTILINE) == sw.LogitLens.measure.values
