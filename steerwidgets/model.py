@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
-    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.label_checks.output_score import ScoreOptions
+    from steerwidgets.lens.attribution import AddsUp
     from steerwidgets.lens.logit_lens import LensSettings
     from steerwidgets.transformer.sites import Site, Stream
 
@@ -405,7 +405,7 @@ class LanguageModel(LoadedModel):
         *,
         position: int = -1,
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
-        dictionary: SAE | None = None,
+        dictionary: AddsUp | None = None,
         chat: bool = False,
     ) -> Attribution:
         """How much each part of the residual stream adds to the next token's logit, or to the difference of two.

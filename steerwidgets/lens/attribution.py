@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from steerwidgets.dictionaries.sae.sae import SAE
 from steerwidgets.lens.logit_lens import fitted, text_indices, token_id
 from steerwidgets.lens.streams import Streams, read_text
 from steerwidgets.transformer.plain_text import quoted, table
@@ -18,7 +17,6 @@ from steerwidgets.transformer.written_to_residual import written_change
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.steering.recipe import Feature, Recipe
     from steerwidgets.transformer.layout import Known
     from steerwidgets.transformer.loaded import LoadedModel
@@ -119,7 +117,7 @@ def attribution(
     *,
     position: int = -1,
     recipe: Recipe | None = None,
-    dictionary: SAE | None = None,
+    dictionary: AddsUp | None = None,
 ) -> Attribution:
     """Attribute a logit to the parts of the residual stream.
 
@@ -293,7 +291,35 @@ def _changes(read: PartsRead, layer: int, streams: Sequence[Stream]) -> Iterator
             yield Part(f"steered {site}", "steer", site, change)
 
 
-def features_of(sae: SAE, read: PartsRead, parts: Sequence[Part]) -> Iterator[Part]:
+class AddsUp(Protocol):
+    """A dictionary whose features, a bias and an error add up to the residual: an SAE."""
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where it reads."""
+        ...
+
+    def encode(self, h: Tensor) -> Tensor:
+        """Activations [..., feature] of h [..., d_model]."""
+        ...
+
+    def decode(self, activations: Tensor, h: Tensor) -> Tensor:
+        """What they stand for, [..., d_model]."""
+        ...
+
+    def error(self, h: Tensor) -> Tensor:
+        """What it leaves unexplained of h."""
+        ...
+
+    def __getitem__(self, index: int) -> Feature: ...
+
+
+def features_of(dictionary: AddsUp, read: PartsRead, parts: Sequence[Part]) -> Iterator[Part]:
     """The same summands, but what an SAE's site holds is told as active features, bias and error.
 
     At a residual all that came before is replaced, at a sublayer's output that sublayer.
@@ -303,7 +329,12 @@ def features_of(sae: SAE, read: PartsRead, parts: Sequence[Part]) -> Iterator[Pa
     """
     import torch
 
-    site = sae.site
+    if not getattr(dictionary, "adds_up", False):
+        raise ValueError(
+            f"Logits are attributed to features whose activations times directions add up to the residual, as an SAE's "
+            f"do; {dictionary!r} was given."
+        )
+    site = dictionary.site
     found = read.at(site)
     if site.stream not in ("resid_pre", "resid_post", "attn_out", "mlp_out") or found is None:
         raise ValueError(
@@ -312,19 +343,19 @@ def features_of(sae: SAE, read: PartsRead, parts: Sequence[Part]) -> Iterator[Pa
         )
     change = read.changes.get(site)
     h = (found if change is None else found - change)[None]
-    activations = sae.encode(h)
+    activations = dictionary.encode(h)
     active = activations[0].nonzero()[:, 0]
     nothing = torch.zeros_like(activations)
-    bias = sae.decode(nothing, h)[0]
-    yield Part(f"SAE {site}: bias", "bias", site, bias)
+    bias = dictionary.decode(nothing, h)[0]
+    yield Part(f"{dictionary.kind} {site}: bias", "bias", site, bias)
     for some in torch.split(active, _DECODED):
         rows = activations.new_zeros((len(some), activations.shape[-1]))
         rows[range(len(some)), some] = activations[0, some]
-        written = sae.decode(rows, h.expand(len(some), -1)) - bias
+        written = dictionary.decode(rows, h.expand(len(some), -1)) - bias
         for index, vector in zip(some.tolist(), written, strict=True):
-            feature = sae[index]
-            yield Part(f"SAE {index}: {feature.label}", "feature", site, vector, feature)
-    yield Part(f"SAE {site}: error", "error", site, sae.error(h)[0])
+            feature = dictionary[index]
+            yield Part(f"{dictionary.kind} {index}: {feature.label}", "feature", site, vector, feature)
+    yield Part(f"{dictionary.kind} {site}: error", "error", site, dictionary.error(h)[0])
     yield from (part for part in parts if not _held(part, site))
 
 

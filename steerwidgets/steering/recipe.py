@@ -411,6 +411,20 @@ class Feature(Direction):
         return self.dictionary
 
     @property
+    def mixing(self) -> float | None:
+        """The share of a mixture that is its own, 0 to 1; None where it is no component of one."""
+        return None
+
+    @property
+    def loadings(self) -> Tensor | None:
+        """The directions that span its region, float32 [d_model, rank]; None where it has none."""
+        return None
+
+    def expected_latent(self, h: Tensor) -> Tensor | None:  # noqa: ARG002 - of components alone
+        """Where `h` [..., d_model] lies along its loadings, float32 [..., rank]; None where it has none."""
+        return None
+
+    @property
     def not_inline(self) -> str:
         """Why an op of its kind can't be written out without its dictionary; empty where it can."""
         return f"a recipe has no form for features of the kind {self.kind}"

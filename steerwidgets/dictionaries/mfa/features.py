@@ -61,6 +61,20 @@ class MFAFeature(Feature):
     def full_strength(self) -> None:
         """Not known: a responsibility is no length."""
 
+    @property
+    def mixing(self) -> float:
+        """`π_k`, 0 to 1."""
+        return float(self.mfa.mixing[self.index])
+
+    @property
+    def loadings(self) -> Tensor:
+        """`W_k`, rotated where a rotation is on, float32 [d_model, rank]."""
+        return self.mfa.loadings(self.index)
+
+    def expected_latent(self, h: Tensor) -> Tensor:
+        """`E[z|h,k]`: float32 [..., rank] of h [..., d_model]."""
+        return self.mfa.expected_latent(h, self.index)
+
     def activation(self, h: Tensor) -> Tensor:
         """The component's responsibility; see `MFA.responsibilities`.
 
@@ -435,7 +449,7 @@ class InlineComponent(Feature):
 
     Args:
         centroid: float32 [d_model].
-        loadings: float32 [d_model, rank].
+        W: float32 [d_model, rank], its loadings.
         centred: whether a residual's mean over d_model is taken off first.
     """
 
@@ -444,13 +458,13 @@ class InlineComponent(Feature):
     reads_projection: ClassVar[bool] = False
 
     centroid: Tensor = field(kw_only=True)
-    loadings: Tensor = field(kw_only=True)
+    W: Tensor = field(kw_only=True)
     centred: bool = field(kw_only=True)
 
     @property
     def ops(self) -> Mapping[str, Op]:
         """Those of a component."""
-        return ops.mfa_ops(int(self.loadings.shape[1]))
+        return ops.mfa_ops(int(self.W.shape[1]))
 
     def activation(self, h: Tensor) -> Tensor:
         """NaN: its responsibility depends on all components, and the recipe was written without them."""
@@ -459,14 +473,14 @@ class InlineComponent(Feature):
     def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
         """The change of `pull`, as that of `MFAFeature`."""
         seen = h.float() - h.float().mean(-1, keepdim=True) if self.centred else h.float()
-        move = self.loadings @ self.loadings.new_tensor(z)
+        move = self.W @ self.W.new_tensor(z)
         return ops.mfa_pull(seen, self.centroid.to(h.device), a, move.to(h.device))
 
     not_inline = ""
 
     def inline(self) -> dict[str, Any]:
         """Its centroid and loadings."""
-        return _component_json(self, self.centroid, self.loadings, centred=self.centred)
+        return _component_json(self, self.centroid, self.W, centred=self.centred)
 
 
 def _component_json(feature: Feature, centroid: Tensor, loadings: Tensor, *, centred: bool) -> dict[str, Any]:
@@ -479,7 +493,7 @@ def _component(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> InlineComp
     if loadings.ndim != 2 or not vector.shape == centroid.shape == loadings.shape[:1]:
         shapes = ", ".join(str(list(each.shape)) for each in (vector, centroid, loadings))
         raise ValueError(f"This recipe is damaged: the parts of {entry['label']!r} have shapes {shapes}.")
-    return InlineComponent(vector, **entry, centroid=centroid, loadings=loadings, centred=bool(parts["centred"]))
+    return InlineComponent(vector, **entry, centroid=centroid, W=loadings, centred=bool(parts["centred"]))
 
 
 FORMS["component"] = _component

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.labels.own import UserLabels
 from steerwidgets.lens.top_logits import top_logits
 from steerwidgets.steering.recipe import YOUR_LABEL, Direction, Feature
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from steerwidgets.lens.top_logits import TokenValues
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Feature
+    from steerwidgets.transformer.sites import Site
 
 
 _LISTED: Final = 8
@@ -45,7 +45,7 @@ def card_content(lm: LanguageModel, dictionary: Dictionary, index: int) -> dict[
         "coactive": _features(dictionary, evidence.coactive) if evidence is not None else [],
         "examples": _examples(lm, evidence),
         "missing": _missing(evidence),
-        "mixture": _mixture(lm, dictionary, index) if isinstance(dictionary, MFA) else None,
+        "mixture": _mixture(lm, feature),
         "link": feature_link(dictionary, feature),
     }
 
@@ -182,20 +182,22 @@ def _missing(evidence: Evidence | None) -> dict[str, dict[str, str]]:
     return {**found, **{name: only for name, there in kept.items() if not there}}
 
 
-def _mixture(lm: LanguageModel, mfa: MFA, index: int) -> dict[str, Any]:
+def _mixture(lm: LanguageModel, feature: Feature) -> dict[str, Any] | None:
     """What sets a component of a mixture apart: its share, and its loadings with what they promote."""
-    loadings = mfa.loadings(index)
+    loadings = feature.loadings
+    if loadings is None:
+        return None
     return {
-        "mixing": float(mfa.mixing[index]),
-        "loadings": [_loading(lm, mfa, loadings[:, at], at) for at in range(mfa.rank)],
+        "mixing": feature.mixing,
+        "loadings": [_loading(lm, feature.site, loadings[:, at], at) for at in range(loadings.shape[1])],
     }
 
 
-def _loading(lm: LanguageModel, mfa: MFA, vector: Any, at: int) -> dict[str, Any]:
+def _loading(lm: LanguageModel, site: Site, vector: Any, at: int) -> dict[str, Any]:
     said = {"index": at, "norm": float(vector.norm()), "promoted": [], "suppressed": []}
     if not said["norm"]:
         return said
-    found = top_logits(lm, Direction(vector, mfa.site, f"loading {at}"), _LOADED)
+    found = top_logits(lm, Direction(vector, site, f"loading {at}"), _LOADED)
     return said | {"promoted": _tokens(found.promoted), "suppressed": _tokens(found.suppressed)}
 
 

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.dictionaries.mfa.mfa import MFA
 from steerwidgets.widgets.arrays import exact, pack
 from steerwidgets.widgets.card.lines import Line, lines_json
 from steerwidgets.widgets.tokens import SINK, SPECIAL, TEMPLATE
@@ -70,9 +69,8 @@ class OwnText:
 
     def _latents(self, dictionary: Dictionary, index: int) -> dict[str, Any] | None:
         """`E[z|h,k]` of a mixture's component at every token, [position, loading]."""
-        if not isinstance(dictionary, MFA):
-            return None
-        return pack(dictionary.expected_latent(self.activations.residual, index).float().cpu().numpy())
+        found = dictionary[index].expected_latent(self.activations.residual)
+        return None if found is None else pack(found.float().cpu().numpy())
 
 
 def silence_json(lm: LanguageModel, dictionary: Dictionary, found: Silence) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from steerwidgets.steering.recipe import Recipe
 from steerwidgets.widgets.protocol import Cancelled, Request
 
 if TYPE_CHECKING:
-    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.rows import Row
-    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.attribution import AddsUp, Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.transformer.prompts import PromptLike, Token
@@ -138,7 +137,7 @@ class Asked:
         *,
         position: int,
         is_steered: bool,
-        dictionary: SAE | None,
+        dictionary: AddsUp | None,
     ) -> Attribution:
         """What wrote a token's logit at a position, with the recipe or without.
 
@@ -254,7 +253,7 @@ class GeneratedToken:
         return self.comparison.lens(self.step, self.row, k=k, stream=stream, track=track)
 
     def attribution(
-        self, lm: LanguageModel, token: int | str, minus: int | str | None, dictionary: SAE | None
+        self, lm: LanguageModel, token: int | str, minus: int | str | None, dictionary: AddsUp | None
     ) -> Attribution:
         """What wrote the logit of a token after it; the whole text is read, since keys and values hold no parts."""
         from steerwidgets.lens.attribution import attribution

@@ -28,9 +28,8 @@ from steerwidgets.widgets.lens.wire import empty_traits, lens_traits, plain, pla
 from steerwidgets.widgets.protocol import Handler, Request, described, held_for
 
 if TYPE_CHECKING:
-    from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.generation.comparison import Comparison
-    from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.attribution import AddsUp, Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Steer
@@ -86,7 +85,7 @@ class TokenLensSettings(ViewSettings, total=False):
     k: int
     stream: Stream
     track: Sequence[int | str]
-    dictionary: SAE | None
+    dictionary: AddsUp | None
 
 
 class LogitLens(Widget):
@@ -177,7 +176,7 @@ class LogitLens(Widget):
         stream: Stream = "resid_post",
         chat: bool = False,
         track: Sequence[int | str] = (),
-        dictionary: SAE | None = None,
+        dictionary: AddsUp | None = None,
         **settings: Unpack[ViewSettings],
     ) -> None:
         if stream not in STREAMS:
