@@ -37,10 +37,10 @@ _BY_NAME: dict[int, str] = {
     "moe_num_experts swa_num_attention_heads index_n_heads linear_num_value_heads mamba_num_heads "
     "linear_num_heads d_rel laurel_rank gated_norm_rank num_random_blocks num_mel_bins hc_lowrank",
     8: "head_dim qk_rope_head_dim v_head_dim qk_nope_head_dim index_head_dim swa_head_dim linear_key_head_dim "
-    "linear_value_head_dim linear_head_dim kv_channels dim_head d_head state_size mamba_d_state ssm_state_size index_topk chunk_size "
-    "mamba_chunk_size mamba_head_dim mamba_d_head rotary_dim block_size index_block_size router_hidden_size "
-    "hidden_size_per_layer_input attention_head_dim attention_head_size time_step_rank adapter_rank indexer_head_dim "
-    "ple_embed_dim mamba_headdim",
+    "linear_value_head_dim linear_head_dim kv_channels dim_head d_head state_size mamba_d_state ssm_state_size "
+    "index_topk chunk_size mamba_chunk_size mamba_head_dim mamba_d_head rotary_dim block_size index_block_size "
+    "router_hidden_size hidden_size_per_layer_input attention_head_dim attention_head_size time_step_rank "
+    "adapter_rank indexer_head_dim ple_embed_dim mamba_headdim",
     16: "kv_lora_rank q_lora_rank qk_head_dim embedding_size o_lora_rank rel_extent sliding_window local_attention "
     "window_size attention_window_size sliding_window_size attention_chunk_size keep_window_size "
     "local_attention_window_len num_buckets position_bias_num_buckets prompt_types segment_types prompt_mid_dim "

@@ -97,7 +97,7 @@ def _spoilt_counts(loader: base.Loader, path: str) -> Iterator[Case]:
     from safetensors.numpy import load, save
 
     arrays = load(loader.files[path])
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):  # safetensors gives them in any order
         for what, spoilt in (
             ("missing", None),
             ("of no rows", array[:0]),
