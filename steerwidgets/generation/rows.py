@@ -107,7 +107,7 @@ class _Run:
 
     def _keep(self, site: Site) -> Watch:
         def keep(stream: Tensor, _layout: Layout) -> None:
-            self._values[site] = stream[:, -1].detach()
+            self._values[site] = stream[:, -1]
 
         return keep
 

@@ -81,7 +81,7 @@ class _Run:
                 for site in self.recipe.sites
             }
             known = Known(self._special_ids, prompt_length)
-            self.tracker = LayoutTracker(self.architecture.base, known, self.acts)
+            self.tracker = LayoutTracker(self.architecture.base, known, self.acts, self.architecture.virtual_tokens)
             try:
                 yield
             finally:

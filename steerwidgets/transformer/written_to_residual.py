@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.transformer.norms import gain
+from steerwidgets.transformer.norms import gained
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
