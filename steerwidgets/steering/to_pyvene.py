@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steerwidgets.steering.hooks import SiteChange, check_fits
-from steerwidgets.transformer.architecture import Architecture, remove_all
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.hookpoints import remove_all
 from steerwidgets.transformer.layout import Known, LayoutTracker
 from steerwidgets.transformer.loaded import LoadedModel, model_lock
 

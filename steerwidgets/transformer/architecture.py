@@ -197,7 +197,8 @@ class Architecture:
         attention, mlp = _child(block, _ATTENTIONS), _child(block, _MLPS)
         after_mlp = _child(block, _AFTER_MLP)
         after_attention = _child(block, _AFTER_ATTENTION) if after_mlp is not None else None
-        first, last, norms = mlp, _child(mlp, _MLP_OUTPUTS), _MLP_NORMS
+        norms: tuple[str, ...] = _MLP_NORMS
+        first, last = mlp, _child(mlp, _MLP_OUTPUTS)
         if mlp is None and _child(block, _LAST_OF_BLOCK) is not None:
             first, mlp, norms = _child(block, _FIRST_OF_BLOCK), _child(block, _LAST_OF_BLOCK), _NORM_OF_BLOCK
             last = mlp
@@ -280,17 +281,20 @@ class Architecture:
         norm = _child(self.base, _NORMS)
         if norm is None and not any("norm" in type(child).__name__.lower() for child in self._unnamed()):
             raise UnknownArchitectureError(
-                f"{type(self.model).__name__} has no final norm after its blocks ({type(self.base).__name__} has "
-                f"{', '.join(name for name, _ in self.base.named_children())}), as encoders and post-norm decoders such "
-                "as BERT, BART and the first GPT have none; steerwidgets reads and steers causal transformers with one."
+                f"{type(self.model).__name__} is no model that steerwidgets reads and steers: no final norm stands "
+                f"after its blocks ({type(self.base).__name__} has {self._names_beside_blocks()}), as none does in "
+                "encoders and post-norm decoders such as BERT, BART and the first GPT."
             )
         if norm is None:
             raise UnknownArchitectureError(
                 f"The final norm of {self.name} was not found: {type(self.base).__name__} was looked at for "
-                f"{', '.join(_NORMS)}, and has {', '.join(name for name, _ in self.base.named_children())}. "
+                f"{', '.join(_NORMS)}, and has {self._names_beside_blocks()}. "
                 "Pass it as final_norm=."
             )
         return norm
+
+    def _names_beside_blocks(self) -> str:
+        return ", ".join(name for name, _ in self.base.named_children())
 
     def _unnamed(self) -> list[nn.Module]:
         """What stands beside the blocks and may be a final norm, but for norms of embeddings."""

@@ -58,12 +58,16 @@ def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], *, firs
     return _on(point, edit, first)
 
 
-def read_stream(point: Hookpoint, keep: Callable[[Tensor], None], *, first: bool = False) -> Handle:
+def read_stream(point: Hookpoint, keep: Callable[[Tensor], object], *, first: bool = False) -> Handle:
     """Call `keep` with a copy of the stream at a hookpoint, detached: its own, whatever the model does later on.
 
     Falcon adds to its MLP's output in place, so what is kept has to be a copy, taken here for everything that reads.
     """
-    return on_stream(point, lambda stream: keep(copied(stream)), first=first)
+
+    def look(stream: Tensor) -> None:
+        keep(copied(stream))
+
+    return on_stream(point, look, first=first)
 
 
 def copied(stream: Tensor) -> Tensor:

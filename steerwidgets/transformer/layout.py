@@ -123,12 +123,12 @@ class LayoutTracker:
     def _absolute(self, given: dict[str, Any], source: Tensor) -> Tensor:
         """Each token's position, virtual tokens counted: int [batch, position], -1 for padding."""
         batch, length = source.shape[:2]
-        mask, position_ids = given.get("attention_mask"), given.get("position_ids")
+        mask, position_ids = _of_rows(given.get("attention_mask")), _of_rows(given.get("position_ids"))
         cache = next((given[name] for name in _CACHES if given.get(name) is not None), None)
         goes_on = cache is not None and cache is self._cache and self.layout is not None
-        if getattr(mask, "ndim", 0) == 2 and not (goes_on and mask.shape[1] == length):
+        if mask is not None and not (goes_on and mask.shape[1] == length):
             return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, -1)[:, -length:]
-        if getattr(position_ids, "ndim", 0) == 2:
+        if position_ids is not None:
             # Static caches get a 4-D mask; padding then shares position 0, which no attention reads.
             return position_ids.expand(batch, length)
         if goes_on and self.layout is not None:
@@ -171,9 +171,15 @@ class LayoutTracker:
         return self._placed[device]
 
 
-def in_this_thread(thread: int, keep: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
-    """`keep`, but blind to forwards of other threads: hooks belong to one run, modules to everybody."""
-    return lambda stream: keep(stream) if threading.get_ident() == thread else None
+def in_this_thread(thread: int, edit: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
+    """`edit`, but blind to forwards of other threads: hooks belong to one run, modules to everybody."""
+    return lambda stream: edit(stream) if threading.get_ident() == thread else None
+
+
+def _of_rows(given: Any) -> Tensor | None:
+    """A mask or position ids [batch, position]; None where there is none, or it is of another form."""
+    found: Tensor | None = given if getattr(given, "ndim", 0) == 2 else None
+    return found
 
 
 def _counted(start: int, length: int, like: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class LinearNorm:
         off = torch.stack([(longer - plain).norm(), (made.through(other) - of_other + zero).norm()])
         if not bool((off <= _tolerance(norm) * size).all()):
             raise NotLinearError(
-                f"The final norm ({type(norm).__name__}) is neither an RMSNorm nor a LayerNorm, so freezing its scale "
+                f"The norm {type(norm).__name__} is neither an RMSNorm nor a LayerNorm, so freezing its scale "
                 "does not make it linear, and nothing can be read through it in parts."
             )
         return made

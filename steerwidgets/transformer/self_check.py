@@ -15,7 +15,6 @@ from steerwidgets.transformer.sites import Site, Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
     from torch import Tensor, nn
 
     from steerwidgets.transformer.architecture import Architecture
@@ -40,12 +39,15 @@ class Findings:
         streams: for each block, those of `CHECKED` that hold.
         flat: for each block, the streams that come with batch and positions in one dimension.
         virtual: tokens that the model puts before every text by itself, as prompt and prefix tuning do.
+        end: a last residual [d_model] and the logits that the model made of it, float32 [vocabulary]; None where it
+            gave none.
     """
 
     refusal: str = ""
     streams: tuple[frozenset[Stream], ...] = ()
     flat: tuple[frozenset[Stream], ...] = ()
     virtual: int = 0
+    end: tuple[Tensor, Tensor] | None = None
 
 
 def findings(architecture: Architecture) -> Findings:
@@ -64,12 +66,13 @@ def _unchecked(architecture: Architecture) -> Findings:
 
 def _examine(architecture: Architecture) -> Findings:
     run = _Run(architecture)
+    model: Any = architecture.model
     try:
-        with run.attached(), _as_in_use(architecture.model):
-            architecture.model(**_inputs(architecture))
+        with run.attached(), _as_in_use(model):
+            output = model(**run.inputs)
     except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
         return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
-    return run.findings()
+    return run.findings(getattr(output, "logits", None))
 
 
 def _refused(architecture: Architecture, why: str) -> Findings:
@@ -108,11 +111,13 @@ class _Run:
 
     def __init__(self, architecture: Architecture) -> None:
         self._parts = architecture
+        self.inputs = _inputs(architecture)
         self._blocks = [_Block(architecture, layer) for layer in range(architecture.layers)]
         self._given: list[Tensor] = []
         self._normed: list[tuple[Tensor, Tensor]] = []
         self._unembedded: list[Tensor] = []
         self._virtual = 0
+        self._sees_padding = True
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -132,10 +137,10 @@ class _Run:
     def _count(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = inspect.signature(self._parts.base.forward).bind_partial(*args, **kwargs).arguments
         given |= given.pop("kwargs", {})
-        mask, embeds = given.get("attention_mask"), given.get("inputs_embeds")
-        widths = [mask.shape[1]] if getattr(mask, "ndim", 0) == 2 else []
-        widths += [embeds.shape[1]] if embeds is not None else []
-        self._virtual = max([0, *(width - len(_IDS) for width in widths)])
+        mask = given.get("attention_mask")
+        self._sees_padding = mask is not None or "attention_mask" not in self.inputs
+        rows = [each for each in (mask, given.get("inputs_embeds")) if getattr(each, "ndim", 0) in (2, 3)]
+        self._virtual = max([0, *(each.shape[1] - len(_IDS) for each in rows if each is not None)])
 
     def _keep_norm(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = hidden_states(args, kwargs)
@@ -146,8 +151,10 @@ class _Run:
         given = hidden_states(args, kwargs)
         self._unembedded += [copied(given)] if given is not None else []
 
-    def findings(self) -> Findings:
+    def findings(self, logits: Tensor | None) -> Findings:
         refusal = self._of_blocks() or self._of_end()
+        if not refusal and not self._sees_padding:
+            refusal = "it gives its blocks no attention mask, so a batch's padding can't be told from its text"
         if refusal:
             return _refused(self._parts, refusal)
         return Findings(
@@ -155,7 +162,15 @@ class _Run:
             tuple(frozenset(block.holds) for block in self._blocks),
             tuple(frozenset(block.flat) for block in self._blocks),
             self._virtual,
+            self._end(logits),
         )
+
+    def _end(self, logits: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        after = self._blocks[-1].after
+        if logits is None or after is None or logits.ndim != 3:
+            return None
+        # As the last residual [d_model] of some text, and a copy that lets go of the others.
+        return after[0, -1].clone(), logits[0, -1].float().clone()
 
     def _of_blocks(self) -> str:
         width = self._parts.d_model
@@ -269,7 +284,7 @@ class _Block:
     def _end(self, post: Tensor) -> None:
         """Which of the streams hold: a sum of two neighbours, or the block's whole sum."""
         pre, attention, mlp, mid = self.pre, *(self.seen.get(stream) for stream in CHECKED)
-        if pre is None or post.shape != pre.shape:
+        if pre is None or any(each is not None and each.shape != pre.shape for each in (post, attention, mlp, mid)):
             return
         whole = attention is not None and mlp is not None and _sums(post, pre, attention, mlp)
         to_mid = mid is not None and attention is not None and _sums(mid, pre, attention)

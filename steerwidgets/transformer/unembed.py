@@ -23,8 +23,8 @@ _SCALES: Final = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output
 _UNITS: Final = 64
 """Of an unembed whose weights can't be read, so many rows of the identity are put through it at once."""
 
-_fitted: Final[weakref.WeakKeyDictionary[nn.Module, tuple[float, float | None]]] = weakref.WeakKeyDictionary()
-"""Logit scale and soft cap of each model, once they have been checked against its own logits."""
+_fitted: Final[weakref.WeakKeyDictionary[nn.Module, tuple[float, float | None, float]]] = weakref.WeakKeyDictionary()
+"""Of each model, once checked against its own logits: logit scale, soft cap, and how far the two are off with them."""
 
 
 class InexactLensWarning(UserWarning):
@@ -50,7 +50,7 @@ class Unembed:
         self.norm = architecture.final_norm
         self.module = architecture.unembed
         self._model = architecture.model
-        self.scale, self.soft_cap = _fitted.get(architecture.model, (1.0, architecture.soft_cap))
+        self.scale, self.soft_cap, self._off = _fitted.get(architecture.model, (1.0, architecture.soft_cap, 0.0))
         self._config = architecture.config
         self._name = architecture.name
         self._width = architecture.d_model
@@ -139,13 +139,26 @@ class Unembed:
         for scale, soft_cap in product(self._scales(), dict.fromkeys((self.soft_cap, None))):
             self.scale, self.soft_cap = scale, soft_cap
             off[scale, soft_cap] = float((self.logits(residual) - own).norm() / own.norm().clamp(min=1e-20))
-        self.scale, self.soft_cap = _fitted[self._model] = min(off, key=lambda each: off[each])
-        if not min(off.values()) < _tolerance(residual):
+        best = min(off, key=lambda each: off[each])
+        self.scale, self.soft_cap, self._off = _fitted[self._model] = (*best, off[best])
+        if not self._off < _tolerance(residual):
             warnings.warn(
                 f"{self._name} makes its logits in a way of its own: its final norm, unembed, logit scale and soft cap "
-                f"give logits that are {min(off.values()):.1%} away from the model's, so the lens is not exact.",
+                f"give logits that are {self._off:.1%} away from the model's, so the lens is not exact.",
                 InexactLensWarning,
                 stacklevel=2,
+            )
+
+    def refuse_inexact(self, residual: Tensor) -> None:
+        """Refuse to take logits apart that these modules do not give.
+
+        Raises:
+            ValueError: the model makes them in a way of its own.
+        """
+        if not self._off < _tolerance(residual):
+            raise ValueError(
+                f"Logits of {self._name} can't be attributed: its final norm, unembed, logit scale and soft cap give "
+                f"logits that are {self._off:.1%} away from the model's, which makes them in a way of its own."
             )
 
     def _scales(self) -> list[float]:
