@@ -26,8 +26,8 @@ _IDS: Final = (5, 9, 3, 12, 7)
 _ROUNDINGS: Final = 8
 """Sums of this many roundings may differ."""
 
-_found: Final[weakref.WeakKeyDictionary[nn.Module, Findings]] = weakref.WeakKeyDictionary()
-"""What was found, by the list of a model's blocks."""
+_found: Final[weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Findings]]] = weakref.WeakKeyDictionary()
+"""What was found of a model, by the parts that were looked at: adapters share blocks, and parts can be given."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,13 @@ class Findings:
 
 def findings(architecture: Architecture) -> Findings:
     """What a short text says of a model: read once, and kept while the model lives."""
-    if architecture.blocks not in _found:
+    of_model = _found.setdefault(architecture.model, {})
+    parts = tuple(id(each) for each in (architecture.blocks, architecture.final_norm, architecture.unembed))
+    if parts not in of_model:
         if architecture.is_compiled or architecture.input_device.type == "meta":
             return _unchecked(architecture)
-        _found[architecture.blocks] = _examine(architecture)
-    return _found[architecture.blocks]
+        of_model[parts] = _examine(architecture)
+    return of_model[parts]
 
 
 def _unchecked(architecture: Architecture) -> Findings:
