@@ -53,7 +53,8 @@ class SiteChange:
             mask = _mask(steer, layout)
             if steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
-            change = change + mask[..., None] * steer.feature.change(steer.op, steer.parameters, h)
+            # Chosen, not multiplied: a change that overflows is nothing where it does not act.
+            change = change + torch.where(mask[..., None], steer.feature.change(steer.op, steer.parameters, h), 0.0)
         for control in self._controls:
             change = change + control(h, layout)
         return change + self._projection_change(h, layout) if self._fixing else change
