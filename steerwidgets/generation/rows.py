@@ -107,7 +107,7 @@ class _Run:
 
     def _keep(self, site: Site) -> Watch:
         def keep(stream: Tensor, _layout: Layout) -> None:
-            self._values[site] = stream[:, -1].detach()
+            self._values[site] = stream[:, -1]
 
         return keep
 
@@ -126,6 +126,25 @@ class _Run:
             self._ended = [ended or "stopped" for ended in self._ended]
         done = [ended is not None and not self._wants_value(row) for row, ended in enumerate(self._ended)]
         return torch.tensor(done, device=input_ids.device)
+
+    def refuse_endless(self, _input_ids: Tensor, logits: Tensor) -> Tensor:
+        """Logits as they are; the logits processor that stands before the sampler, which can't choose among NaN.
+
+        Raises:
+            ValueError: those of a row that goes on are NaN or infinite, or all are left out.
+        """
+        largest = logits.amax(-1)
+        if not bool(largest.isfinite().all()):
+            for row in (~largest.isfinite()).nonzero()[:, 0].tolist():
+                if self._ended[row] is None:
+                    raise ValueError(self._why_endless(self._plans[row].recipe))
+        return logits
+
+    def _why_endless(self, recipe: Recipe) -> str:
+        where = f"At generated token {self._steps} the logits of {self._lm.name} are NaN or infinite"
+        if not recipe:
+            return f"{where} without any steering: its weights hold such numbers, or its dtype overflows."
+        return f"{where} under {recipe!r}: it is too strong for the model's dtype, or holds such numbers itself."
 
     def _take(self, row: int, token: int) -> int | None:
         if self._ended[row] is not None:
@@ -193,7 +212,7 @@ def generate_rows(
         keep: what holds on to the key-value cache after the run, so that single tokens can be read again.
 
     Raises:
-        ValueError: a recipe or a watched feature does not fit the model.
+        ValueError: a recipe or a watched feature does not fit the model, or makes its logits NaN or infinite.
         CompiledModelError: the model is compiled.
     """
     import torch
@@ -210,7 +229,7 @@ def generate_rows(
             ids.to(device),
             attention_mask=mask.to(device),
             generation_config=_own_generation_config(sampling.max_new_tokens + 1, use_cache=use_cache),
-            logits_processor=[sampler],
+            logits_processor=[run.refuse_endless, sampler],
             stopping_criteria=[run],
             **past,
         )

@@ -144,6 +144,7 @@ def attribution(
     if dictionary is not None:
         parts = list(features_of(dictionary, read, parts))
     unembed = fitted(lm, read.streams)
+    unembed.refuse_inexact(read.final)
     named = tokens(lm.tokenizer, ids)
     with lm.lock:
         rows = tuple(_contributions(unembed, parts, read.final, ids))

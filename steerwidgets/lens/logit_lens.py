@@ -248,6 +248,8 @@ def fitted(lm: LoadedModel, streams: Streams) -> Unembed:
     unembed = Unembed(lm.architecture)
     if streams.logits is not None:
         unembed.fit(streams.ends[0], streams.logits[0])
+    elif (end := lm.architecture.findings.end) is not None:
+        unembed.fit(*end)
     return unembed
 
 

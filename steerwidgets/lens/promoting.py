@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.transformer import prompts
-from steerwidgets.transformer.norms import centres, gain
+from steerwidgets.transformer.norms import LinearNorm
 from steerwidgets.transformer.plain_text import quoted, table
 from steerwidgets.transformer.prompts import Token
 from steerwidgets.transformer.unembed import row_of
@@ -132,11 +132,12 @@ def reading_of(lm: LoadedModel, token_id: int) -> Tensor:
     """What a direction of the residual stream is multiplied with to get its share of a token's logit.
 
     Returns:
-        float32 [d_model]: `g ⊙ W_U[token]`, less its mean where the final norm is a LayerNorm, which centres.
+        float32 [d_model]: `g ⊙ W_U[token]`, less its mean where the final norm centres, as a LayerNorm does.
     """
-    norm, width = lm.architecture.final_norm, lm.architecture.d_model
-    weighted = row_of(lm.architecture.unembed, token_id, width) * gain(norm, width)
-    return weighted - weighted.mean() if centres(norm) else weighted
+    width = lm.architecture.d_model
+    norm = LinearNorm.of(lm.architecture.final_norm, width)
+    # Centring is its own transpose.
+    return norm.centred(row_of(lm.architecture.unembed, token_id, width) * norm.gain)
 
 
 def _writes_at(dictionary: Dictionary) -> Site:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.steering.hooks import Steering, Watch
-from steerwidgets.transformer.architecture import on_stream, remove_all
+from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
 from steerwidgets.transformer.layout import Known, Layout, in_this_thread
 from steerwidgets.transformer.sites import Site
 from steerwidgets.transformer.unembed import Unembed
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.transformer.loaded import LoadedModel
@@ -76,6 +75,7 @@ class StreamReader:
         self._sites = list(dict.fromkeys(sites))
         self._columns = None if columns is None else list(columns)
         self._changed = tuple(changed)
+        self._length = 0
         self._buffer: Tensor | None = None
         self._before: dict[Site, Tensor] = {}
         self._after: dict[Site, Tensor] = {}
@@ -88,7 +88,7 @@ class StreamReader:
 
         def before(site: Site) -> Watch:
             def keep(stream: Tensor, _layout: Layout) -> None:
-                self._before[site] = self._picked(stream[-1:])[0].float().clone()
+                self._before[site] = self._picked(stream[-1:])[0].float()
 
             return keep
 
@@ -98,13 +98,13 @@ class StreamReader:
     def attached(self) -> Iterator[None]:
         """While it lasts, streams are kept; enter it inside the `Steering`, so that its changes are seen."""
         architecture, thread = self._lm.architecture, threading.get_ident()
-        handles: list[RemovableHandle] = []
+        handles: list[Handle] = []
         wanted = [(site, self._keeper(index)) for index, site in enumerate(self._sites)]
         wanted += [(site, self._keep_after(site)) for site in self._changed]
         wanted.append((Site(architecture.layers - 1), self._keep_ends))
         try:
             for site, keep in wanted:
-                handles.append(on_stream(architecture.hookpoint(site), in_this_thread(thread, keep)))
+                handles.append(read_stream(architecture.hookpoint(site), in_this_thread(thread, keep)))
             yield
         finally:
             remove_all(handles)
@@ -114,12 +114,13 @@ class StreamReader:
         import torch
 
         model: Any = self._lm.model
+        self._length = int(inputs["input_ids"].shape[1])
         is_checked = Unembed(self._lm.architecture).is_fitted
         with torch.no_grad(), self.attached():
             if not is_checked and "logits_to_keep" in inspect.signature(model.forward).parameters:
                 self._logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()
             else:
-                self._lm.architecture.base(**inputs)
+                self._lm.architecture.run(**inputs)
 
     def streams(self) -> Streams:
         """What was kept."""
@@ -140,22 +141,22 @@ class StreamReader:
                 size = picked.numel() * len(self._sites) * picked.element_size()
                 home = picked.device if size <= _ON_DEVICE else torch.device("cpu")
                 self._buffer = torch.empty(shape, dtype=picked.dtype, device=home)
-            # A copy: a block may write into its own output later on.
             self._buffer[index].copy_(picked)
 
         return keep
 
     def _keep_after(self, site: Site) -> Callable[[Tensor], None]:
         def keep(stream: Tensor) -> None:
-            self._after[site] = self._picked(stream[-1:])[0].float().clone()
+            self._after[site] = self._picked(stream[-1:])[0].float()
 
         return keep
 
     def _keep_ends(self, stream: Tensor) -> None:
-        self._ends = stream[:, -1].detach().clone()
+        self._ends = stream[:, -1].clone()
 
     def _picked(self, stream: Tensor) -> Tensor:
-        stream = stream.detach()
+        # Virtual tokens stand before the text's own.
+        stream = stream[:, -self._length :]
         return stream if self._columns is None else stream[:, self._columns]
 
 

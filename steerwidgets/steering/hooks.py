@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from steerwidgets.steering import ops
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer import sinks
-from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.hookpoints import Handle, copied, on_stream, remove_all
 from steerwidgets.transformer.layout import Known, Layout, LayoutTracker
 from steerwidgets.transformer.model_names import is_other_model, warn_once
 from steerwidgets.transformer.sites import Site
@@ -19,7 +20,6 @@ from steerwidgets.transformer.sites import Site
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
     from steerwidgets.steering.recipe import Direction, Steer
 
@@ -27,7 +27,7 @@ _EARLY: Final = 64
 """Where the prompt's length is unknown, this many positions are enough to know what an ordinary ‖h‖ is."""
 
 Watch = Callable[["Tensor", Layout], None]
-"""Called with a stream before any change, [batch, position, d_model], and where its tokens stand."""
+"""Called with a copy of a stream before any change, [batch, position, d_model], and where its tokens stand."""
 
 
 class SiteChange:
@@ -53,7 +53,8 @@ class SiteChange:
             mask = _mask(steer, layout)
             if steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
-            change = change + mask[..., None] * steer.feature.change(steer.op, steer.parameters, h)
+            # Chosen, not multiplied: a change that overflows is nothing where it does not act.
+            change = change + torch.where(mask[..., None], steer.feature.change(steer.op, steer.parameters, h), 0.0)
         for control in self._controls:
             change = change + control(h, layout)
         return change + self._projection_change(h, layout) if self._fixing else change
@@ -153,7 +154,7 @@ class Steering:
         self._watch = dict(watch or {})
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
         self._changes = _changes_by_site([recipes] if isinstance(recipes, Recipe) else recipes)
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
         self._paused = False
         if self._changes or self._watch:
             architecture.refuse_compiled()
@@ -199,7 +200,8 @@ class Steering:
             # Hooks belong to one run, modules to everybody: forwards of other threads are not ours.
             return not self._paused and threading.get_ident() == thread
 
-        tracker = LayoutTracker(self._architecture.base, self._known, acts)
+        parts = self._architecture
+        tracker = LayoutTracker(parts.base, self._known, acts, parts.virtual_tokens)
         self._handles.append(tracker.attach())
         for site in sites:
             edit = self._edit(site, tracker, acts)
@@ -214,7 +216,7 @@ class Steering:
                 return None
             layout = tracker.at(stream)
             if watch is not None:
-                watch(stream, layout)
+                watch(copied(stream), layout)
             return self._changed(stream, layout, changes) if changes else None
 
         return edit

@@ -98,5 +98,7 @@ def _new_cache() -> Any:
 
 
 def _can_be_cut(lm: LoadedModel) -> bool:
+    if lm.architecture.virtual_tokens:
+        return False
     kinds = getattr(lm.architecture.config, "layer_types", None) or ()
     return set(kinds) <= _PLAIN_LAYERS and not getattr(lm.model, "_is_stateful", False)

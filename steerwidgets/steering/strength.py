@@ -48,12 +48,12 @@ def residuals_under(lm: LoadedModel, prompt: Prompt, recipe: Recipe) -> Residual
     values: dict[Site, Tensor] = {}
 
     def keep(site: Site) -> Watch:
-        return lambda stream, _layout: values.__setitem__(site, stream.detach().float().cpu())
+        return lambda stream, _layout: values.__setitem__(site, stream[:, -len(prompt) :].float().cpu())
 
     ids = torch.tensor([prompt.token_ids], device=lm.architecture.input_device)
     watch = {site: keep(site) for site in recipe.sites}
     with lm.lock, torch.no_grad(), Steering(lm.architecture, recipe, lm.known([prompt]), watch):
-        lm.architecture.base(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        lm.architecture.run(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     return Residuals(values, torch.arange(len(prompt))[None])
 
 

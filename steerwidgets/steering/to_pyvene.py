@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steerwidgets.steering.hooks import SiteChange, check_fits
-from steerwidgets.transformer.architecture import Architecture, remove_all
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.hookpoints import remove_all
 from steerwidgets.transformer.layout import Known, LayoutTracker
 from steerwidgets.transformer.loaded import LoadedModel, model_lock
 
@@ -81,7 +82,7 @@ class _Run:
                 for site in self.recipe.sites
             }
             known = Known(self._special_ids, prompt_length)
-            self.tracker = LayoutTracker(self.architecture.base, known, self.acts)
+            self.tracker = LayoutTracker(self.architecture.base, known, self.acts, self.architecture.virtual_tokens)
             try:
                 yield
             finally:

@@ -1,25 +1,32 @@
-"""Where a Hugging Face model keeps its blocks, final norm, unembed and soft cap; reading and writing block outputs."""
+"""Where a Hugging Face model keeps its blocks, final norm, unembed and soft cap, and the streams of a block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.transformer.hookpoints import Hookpoint
 from steerwidgets.transformer.norms import normaliser
+from steerwidgets.transformer.self_check import CHECKED, Findings, findings
 from steerwidgets.transformer.sites import STREAMS, Site
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
-    from torch.utils.hooks import RemovableHandle
+    from torch import nn
 
-_NORMS: Final = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
-_ATTENTIONS: Final = ("self_attn", "attn", "attention")
-_MLPS: Final = ("mlp",)
+# Names say where to look; what is found there is checked on numbers (`self_check`) before it is served.
+_NORMS: Final = (
+    *("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm", "layer_norm", "embedding_norm"),
+    *("out_norm", "ln_out", "layernorm", "output_layernorm", "LayerNorm", "ln"),
+)
+_SOFT_CAPS: Final = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+_ATTENTIONS: Final = ("self_attn", "attn", "attention", "self_attention")
+_MLPS: Final = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
 _ATTENTION_OUTPUTS: Final = ("o_proj", "c_proj", "dense")
-_MLP_OUTPUTS: Final = ("down_proj", "c_proj", "dense_4h_to_h")
-_MLP_NORMS: Final = ("post_attention_layernorm", "ln_2")
+_MLP_OUTPUTS: Final = ("down_proj", "c_proj", "dense_4h_to_h", "fc_out", "fc2", "w2")
+_MLP_NORMS: Final = ("post_attention_layernorm", "ln_2", "pre_ff_layernorm", "ffn_norm", "norm_2")
+# OPT and BART keep an MLP's two matrices, and the norm before them, in the block itself.
+_FIRST_OF_BLOCK, _LAST_OF_BLOCK, _NORM_OF_BLOCK = ("fc1",), ("fc2",), ("final_layer_norm",)
 # Gemma 2 and 3, OLMo 2 and GLM-4 norm what a sublayer gives before it joins the residual.
 _AFTER_MLP: Final = ("post_feedforward_layernorm", "post_mlp_layernorm")
 _AFTER_ATTENTION: Final = ("post_self_attn_layernorm", "post_attention_layernorm")
@@ -32,16 +39,6 @@ class UnknownArchitectureError(ValueError):
 
 class CompiledModelError(RuntimeError):
     """The model is compiled, so PyTorch would silently ignore a hook."""
-
-
-@dataclass(frozen=True)
-class Hookpoint:
-    """A module and whether the stream is its input or its output; or, read only, what `reads` makes of that."""
-
-    module: nn.Module
-    is_input: bool
-    writable: bool = True
-    reads: Callable[[Tensor], Tensor] | None = None
 
 
 class Architecture:
@@ -77,7 +74,8 @@ class Architecture:
         self.base = base if base is not None else self._find_base()
         self.final_norm = final_norm if final_norm is not None else self._find_final_norm()
         self.unembed = unembed if unembed is not None else self._find_unembed()
-        self.soft_cap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        caps = (getattr(self.config, name, None) for name in _SOFT_CAPS)
+        self.soft_cap: float | None = next((cap for cap in caps if cap is not None), None)
 
     @property
     def layers(self) -> int:
@@ -154,6 +152,30 @@ class Architecture:
         after = _child(block, _AFTER_ATTENTION) if is_attention and after_mlp is not None else after_mlp
         return [] if after is None else [after]
 
+    @property
+    def findings(self) -> Findings:
+        """What a short text said of the model: made when first asked for."""
+        return findings(self)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many tokens the model puts before every text by itself, as prompt and prefix tuning do."""
+        return self.findings.virtual
+
+    def refuse_unreadable(self) -> None:
+        """Refuse a model that is not what its parts' names say.
+
+        Raises:
+            UnknownArchitectureError: its numbers are others; the message says what was found.
+        """
+        if self.findings.refusal:
+            raise UnknownArchitectureError(self.findings.refusal)
+
+    def run(self, **inputs: Any) -> None:
+        """A forward pass for its streams alone: of the base, or of all where the model puts tokens before a text."""
+        runner: Any = self.model if self.virtual_tokens else self.base
+        runner(**inputs)
+
     def has(self, site: Site) -> bool:
         """Whether a block has such a stream."""
         if site.stream in ("resid_pre", "resid_post"):
@@ -161,20 +183,33 @@ class Architecture:
         return self._inner_hookpoint(self.blocks[site.layer], site) is not None
 
     def _inner_hookpoint(self, block: nn.Module, site: Site) -> Hookpoint | None:
+        """A stream inside a block, where its numbers were found to be what its name says."""
+        point = self.named_hookpoint(site)
+        if point is None or self.findings.refusal:
+            return point
+        if site.stream in CHECKED and site.stream not in self.findings.streams[site.layer]:
+            return None
+        return replace(point, flat_in=block) if site.stream in self.findings.flat[site.layer] else point
+
+    def named_hookpoint(self, site: Site) -> Hookpoint | None:
+        """Where a stream inside a block would be by the names of its modules."""
+        block = self.blocks[site.layer]
         attention, mlp = _child(block, _ATTENTIONS), _child(block, _MLPS)
         after_mlp = _child(block, _AFTER_MLP)
         after_attention = _child(block, _AFTER_ATTENTION) if after_mlp is not None else None
-        before_mlp = _child(block, _BEFORE_MLP if after_mlp is not None else _MLP_NORMS)
-        # Where a multiplier stands between a sublayer and the residual, its output is not what is added.
-        scaled = self.residual_multiplier != 1.0
-        parallel = bool(getattr(self.config, "use_parallel_residual", False))
+        norms: tuple[str, ...] = _MLP_NORMS
+        first, last = mlp, _child(mlp, _MLP_OUTPUTS)
+        if mlp is None and _child(block, _LAST_OF_BLOCK) is not None:
+            first, mlp, norms = _child(block, _FIRST_OF_BLOCK), _child(block, _LAST_OF_BLOCK), _NORM_OF_BLOCK
+            last = mlp
+        before_mlp = _child(block, _BEFORE_MLP if after_mlp is not None else norms)
         module, is_input = {
-            "attn_out": (None if scaled else after_attention or attention, False),
-            "mlp_out": (None if scaled else after_mlp or mlp, False),
-            "resid_mid": (None if parallel else before_mlp, True),
-            "mlp_acts": (_child(mlp, _MLP_OUTPUTS), True),
+            "attn_out": (after_attention or attention, False),
+            "mlp_out": (after_mlp or mlp, False),
+            "resid_mid": (before_mlp, True),
+            "mlp_acts": (last, True),
             "attn_z": (_child(attention, _ATTENTION_OUTPUTS), True),
-            "mlp_in": (mlp, True),
+            "mlp_in": (first, True),
             "mlp_normalized": (before_mlp, True),
         }[site.stream]
         if site.stream == "mlp_normalized":
@@ -187,6 +222,11 @@ class Architecture:
     def name(self) -> str:
         """The model's name or, where it has none, its class."""
         return str(getattr(getattr(self.model, "config", None), "_name_or_path", "") or type(self.model).__name__)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the model or a part of it went through `torch.compile`."""
+        return any(_is_compiled(module) for module in self.model.modules())
 
     def refuse_compiled(self) -> None:
         """Refuse to attach to a compiled model.
@@ -211,6 +251,10 @@ class Architecture:
             for name, module in self.model.named_modules()
             if isinstance(module, nn.ModuleList) and len(module) == expected and "vision" not in name
         ]
+        if len(found) > 1:
+            # Of several as long, as audio towers have them, the decoder's own list.
+            of_decoder = self._children_of_decoder()
+            found = [each for each in found if each[1] in of_decoder] or found
         if len(found) == 1:
             return found[0][1]
         names = ", ".join(name for name, _ in found) or "none"
@@ -219,6 +263,11 @@ class Architecture:
             f"({expected}) was looked for, and these are: {names}. Pass them, as in "
             "sw.LanguageModel(model, tokenizer, blocks=model.model.layers)."
         )
+
+    def _children_of_decoder(self) -> list[nn.Module]:
+        get = getattr(self.model, "get_decoder", None)
+        decoder = get() if callable(get) else None
+        return [] if decoder is None else list(decoder.children())
 
     def _find_base(self) -> nn.Module:
         for module in self.model.modules():
@@ -230,13 +279,26 @@ class Architecture:
 
     def _find_final_norm(self) -> nn.Module:
         norm = _child(self.base, _NORMS)
+        if norm is None and not any("norm" in type(child).__name__.lower() for child in self._unnamed()):
+            raise UnknownArchitectureError(
+                f"{type(self.model).__name__} is no model that steerwidgets reads and steers: no final norm stands "
+                f"after its blocks ({type(self.base).__name__} has {self._names_beside_blocks()}), as none does in "
+                "encoders and post-norm decoders such as BERT, BART and the first GPT."
+            )
         if norm is None:
             raise UnknownArchitectureError(
                 f"The final norm of {self.name} was not found: {type(self.base).__name__} was looked at for "
-                f"{', '.join(_NORMS)}, and has {', '.join(name for name, _ in self.base.named_children())}. "
+                f"{', '.join(_NORMS)}, and has {self._names_beside_blocks()}. "
                 "Pass it as final_norm=."
             )
         return norm
+
+    def _names_beside_blocks(self) -> str:
+        return ", ".join(name for name, _ in self.base.named_children())
+
+    def _unnamed(self) -> list[nn.Module]:
+        """What stands beside the blocks and may be a final norm, but for norms of embeddings."""
+        return [module for name, module in self.base.named_children() if "emb" not in name]
 
     def _find_unembed(self) -> nn.Module:
         get = getattr(self.model, "get_output_embeddings", None)
@@ -261,46 +323,3 @@ def _is_compiled(module: nn.Module) -> bool:
         or getattr(module, "_compiled_call_impl", None) is not None
         or hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable")
     )
-
-
-def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Call `edit` with the stream at a hookpoint; what it returns replaces the stream, None leaves it alone.
-
-    A block's output is a tensor or a tuple, by architecture and by release: what came is mirrored.
-    """
-    if (reads := point.reads) is not None:
-        seen = edit
-        edit = lambda stream: seen(reads(stream))
-    if point.is_input:
-        return point.module.register_forward_pre_hook(_input_hook(edit), with_kwargs=True)
-
-    def output_hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        stream = output[0] if isinstance(output, tuple) else output
-        edited = edit(stream)
-        if edited is None:
-            return None
-        return (edited, *output[1:]) if isinstance(output, tuple) else edited
-
-    return point.module.register_forward_hook(output_hook)
-
-
-def _input_hook(edit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            edited = edit(args[0])
-            return None if edited is None else ((edited, *args[1:]), kwargs)
-        edited = edit(kwargs["hidden_states"])
-        return None if edited is None else (args, kwargs | {"hidden_states": edited})
-
-    return hook
-
-
-def remove_all(handles: list[RemovableHandle]) -> None:
-    """Take off exactly these hooks, and forget them."""
-    for handle in _drain(handles):
-        handle.remove()
-
-
-def _drain(handles: list[RemovableHandle]) -> Iterator[RemovableHandle]:
-    while handles:
-        yield handles.pop()

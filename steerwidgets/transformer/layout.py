@@ -6,12 +6,16 @@ import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.transformer.hookpoints import Handle, Handles
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from torch.utils.hooks import RemovableHandle
+
+_CACHES: Final = ("past_key_values", "cache_params", "state", "mems", "past_key_value")
+"""What models call the cache that they take and give."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +60,45 @@ class Known:
     template: tuple[tuple[int, ...], ...] = ()
 
 
+class UnknownPositionsError(ValueError):
+    """Nothing says where the tokens of a forward pass stand."""
+
+
 class LayoutTracker:
-    """Works out the layout of each forward pass of a base model that `acts` says is ours, by a pre-hook on it.
+    """Works out the layout of each forward pass of a base model that `acts` says is ours, by hooks on it.
 
     Absolute positions count the 2-D attention mask (`cumsum - 1`), since `position_ids` give padding the position of
-    the first token, and a forward without them counts padding.
+    the first token, and a forward without them counts padding. Where a cached pass has no such mask, as those of Mamba,
+    they go on from the pass that made its cache: caches of states can't tell their length, or tell a wrong one.
+
+    Args:
+        base: the base model.
+        known: what the caller knows of the rows.
+        acts: whether a pass is ours.
+        virtual: tokens that the model puts before every text by itself; they count as padding.
     """
 
-    def __init__(self, base: nn.Module, known: Known, acts: Callable[[], bool]) -> None:
+    def __init__(self, base: nn.Module, known: Known, acts: Callable[[], bool], virtual: int = 0) -> None:
         self.layout: Layout | None = None
         self._base = base
         self._known = known
+        self._virtual = virtual
         self._placed: dict[torch.device, tuple[Tensor, list[Tensor]]] = {}
         self._signature = inspect.signature(base.forward)
         self._acts = acts
+        self._cache: Any = None
 
-    def attach(self) -> RemovableHandle:
-        """Put the pre-hook on."""
-        return self._base.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+    def attach(self) -> Handle:
+        """Put the hooks on."""
+        before = self._base.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+        return Handles([before, self._base.register_forward_hook(self._after_forward)])
 
     def at(self, stream: Tensor) -> Layout:
         """The layout of the pass that a stream [batch, position, d_model] belongs to."""
         if self.layout is None or self.layout.absolute.shape != stream.shape[:2]:
             # A block called by itself: its positions count from 0.
-            self.layout = self._without_ids(stream.shape[0], stream.shape[1], 0, stream.device)
+            absolute = _counted(0, stream.shape[1], stream)
+            self.layout = self._laid_out(absolute.expand(stream.shape[:2]), None)
         return self.layout.to(stream.device)
 
     def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -92,28 +111,39 @@ class LayoutTracker:
         if source is None:
             self.layout = None
             return
-        past = given.get("past_key_values")
-        start = int(past.get_seq_length()) if past is not None else 0
-        batch, length = source.shape[:2]
-        mask = given.get("attention_mask")
-        layout = self._without_ids(batch, length, start, source.device)
-        absolute = layout.absolute
-        if mask is not None and hasattr(mask, "ndim") and mask.ndim == 2:
-            counted = mask.long().cumsum(-1) - 1
-            absolute = counted.masked_fill(mask == 0, -1)[:, -length:].to(source.device)
-        elif mask is not None and given.get("position_ids") is not None:
-            # Static caches get a 4-D mask; padding then shares position 0, which no attention reads.
-            absolute = given["position_ids"].expand(batch, length).to(source.device)
-        self.layout = Layout(absolute, self._special(ids, absolute), layout.prompt_length)
+        absolute = self._absolute(given, source).to(source.device)
+        if self._virtual:
+            absolute = (absolute - self._virtual).clamp(min=-1)
+        self.layout = self._laid_out(absolute, ids)
 
-    def _without_ids(self, batch: int, length: int, start: int, device: torch.device) -> Layout:
+    def _after_forward(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        if self._acts():
+            self._cache = next((found for name in _CACHES if (found := getattr(output, name, None)) is not None), None)
+
+    def _absolute(self, given: dict[str, Any], source: Tensor) -> Tensor:
+        """Each token's position, virtual tokens counted: int [batch, position], -1 for padding."""
+        batch, length = source.shape[:2]
+        mask, position_ids = _of_rows(given.get("attention_mask")), _of_rows(given.get("position_ids"))
+        cache = next((given[name] for name in _CACHES if given.get(name) is not None), None)
+        goes_on = cache is not None and cache is self._cache and self.layout is not None
+        if mask is not None and not (goes_on and mask.shape[1] == length):
+            return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, -1)[:, -length:]
+        if position_ids is not None:
+            # Static caches get a 4-D mask; padding then shares position 0, which no attention reads.
+            return position_ids.expand(batch, length)
+        if goes_on and self.layout is not None:
+            start = self.layout.absolute[:, -1:] + 1 + self._virtual
+            return start.to(source.device) + _counted(0, length, source)
+        return _counted(_length_of(cache), length, source).expand(batch, length)
+
+    def _laid_out(self, absolute: Tensor, ids: Tensor | None) -> Layout:
         import torch
 
-        absolute = torch.arange(start, start + length, device=device).expand(batch, length)
         prompt: Tensor | None = None
         if self._known.prompt_length is not None:
-            prompt = torch.as_tensor(self._known.prompt_length, device=device).expand(batch)
-        return Layout(absolute, torch.zeros_like(absolute, dtype=torch.bool), prompt)
+            lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
+            prompt = _for_rows(lengths, len(absolute))
+        return Layout(absolute, self._special(ids, absolute), prompt)
 
     def _special(self, ids: Tensor | None, absolute: Tensor) -> Tensor:
         import torch
@@ -122,9 +152,12 @@ class LayoutTracker:
         special = torch.zeros_like(absolute, dtype=torch.bool)
         if ids is not None and len(special_ids):
             special = torch.isin(ids, special_ids)
-        for row, positions in enumerate(template[: len(special)]):
+        each = max(1, len(special) // max(1, len(template)))
+        for row, positions in enumerate(template):
+            # Beams and several returned sequences of a prompt are rows next to each other.
+            rows = slice(row * each, (row + 1) * each)
             if len(positions):
-                special[row] |= torch.isin(absolute[row], positions)
+                special[rows] |= torch.isin(absolute[rows], positions)
         return special
 
     def _known_on(self, device: torch.device) -> tuple[Tensor, list[Tensor]]:
@@ -141,3 +174,50 @@ class LayoutTracker:
 def in_this_thread(thread: int, edit: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
     """`edit`, but blind to forwards of other threads: hooks belong to one run, modules to everybody."""
     return lambda stream: edit(stream) if threading.get_ident() == thread else None
+
+
+def _of_rows(given: Any) -> Tensor | None:
+    """A mask or position ids [batch, position]; None where there is none, or it is of another form."""
+    found: Tensor | None = given if getattr(given, "ndim", 0) == 2 else None
+    return found
+
+
+def _counted(start: int, length: int, like: Tensor) -> Tensor:
+    import torch
+
+    return torch.arange(start, start + length, device=like.device)[None]
+
+
+def _for_rows(lengths: Tensor, rows: int) -> Tensor:
+    """Each row's prompt length, where every prompt has as many rows, as beams and several returned sequences make.
+
+    Raises:
+        ValueError: the rows are no multiple of the prompts.
+    """
+    if lengths.ndim == 0:
+        return lengths.expand(rows)
+    if rows % len(lengths):
+        raise ValueError(
+            f"prompt_length= was given for {len(lengths)} rows, but the batch has {rows}, which is no multiple of it; "
+            "give one length for each row, or for each prompt whose beams or returned sequences are rows."
+        )
+    return lengths.repeat_interleave(rows // len(lengths))
+
+
+def _length_of(cache: Any) -> int:
+    """The tokens in a cache that another run made: what its layers count, since that of the first may hold a state.
+
+    Raises:
+        UnknownPositionsError: it holds something and can't tell how much.
+    """
+    if cache is None:
+        return 0
+    layers = getattr(cache, "layers", None) or [cache]
+    length = max((int(each.get_seq_length()) for each in layers if hasattr(each, "get_seq_length")), default=0)
+    has_states = any(any(getattr(each, "has_previous_state", {}).values()) for each in layers)
+    if length == 0 and (has_states or isinstance(cache, list | tuple)):
+        raise UnknownPositionsError(
+            f"Where the tokens of this forward pass stand can't be told: its {type(cache).__name__} was filled outside "
+            "of this lm.steer(…) and doesn't count its tokens; begin the text inside, or pass position_ids=."
+        )
+    return length

@@ -47,7 +47,7 @@ class LoadedModel:
         source_code: the Python expression that makes it again, for snippets; None where there is none.
 
     Raises:
-        UnknownArchitectureError: a part was not found; the message says what was looked for.
+        UnknownArchitectureError: a part was not found, or is not what its name says on a short text that is read once.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class LoadedModel:
         self.architecture = Architecture(model, blocks=blocks, base=base, final_norm=final_norm, unembed=unembed)
         self.special_ids = prompts.special_ids(tokenizer)
         self.lock = model_lock(model)
+        with self.lock:
+            self.architecture.refuse_unreadable()
         self.source_code: str | None = None
 
     @property

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.transformer import sinks
-from steerwidgets.transformer.architecture import Architecture, on_stream, remove_all
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
 from steerwidgets.transformer.layout import in_this_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site
@@ -92,15 +92,15 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
     ids, mask = left_padded(rows, padding=0)
     absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
     values: dict[Site, Tensor] = {}
-    handles: list[RemovableHandle] = []
+    handles: list[Handle] = []
     device = architecture.input_device
     try:
         for site in sites:
-            keep = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites))))
-            handles.append(on_stream(architecture.hookpoint(site), keep))
+            keep = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites)), ids.shape[1]))
+            handles.append(read_stream(architecture.hookpoint(site), keep))
         with torch.no_grad():
             _run_until_read(
-                architecture.base,
+                architecture,
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 position_ids=absolute.clamp(min=0).to(device),
@@ -111,17 +111,18 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
     return Residuals({site: values[site] for site in sites}, absolute)
 
 
-def _keep(site: Site, values: dict[Site, Tensor], wanted: int) -> Callable[[Tensor], None]:
+def _keep(site: Site, values: dict[Site, Tensor], wanted: int, length: int) -> Callable[[Tensor], None]:
     def keep(stream: Tensor) -> None:
-        values[site] = stream.detach().float().cpu()
+        # Virtual tokens stand before the text's own.
+        values[site] = stream[:, -length:].float().cpu()
         if len(values) == wanted:
             raise _EnoughRead
 
     return keep
 
 
-def _run_until_read(base: Any, **inputs: Any) -> None:
+def _run_until_read(architecture: Architecture, **inputs: Any) -> None:
     try:
-        base(**inputs)
+        architecture.run(**inputs)
     except _EnoughRead:
         return

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.transformer.norms import LinearNorm, NotLinearError, device_of
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +23,8 @@ _SCALES: Final = ("logits_scaling", "logit_scale", "lm_head_multiplier", "output
 _UNITS: Final = 64
 """Of an unembed whose weights can't be read, so many rows of the identity are put through it at once."""
 
-_fitted: Final[weakref.WeakKeyDictionary[nn.Module, tuple[float, float | None]]] = weakref.WeakKeyDictionary()
-"""Logit scale and soft cap of each model, once they have been checked against its own logits."""
+_fitted: Final[weakref.WeakKeyDictionary[nn.Module, tuple[float, float | None, float]]] = weakref.WeakKeyDictionary()
+"""Of each model, once checked against its own logits: logit scale, soft cap, and how far the two are off with them."""
 
 
 class InexactLensWarning(UserWarning):
@@ -47,7 +50,7 @@ class Unembed:
         self.norm = architecture.final_norm
         self.module = architecture.unembed
         self._model = architecture.model
-        self.scale, self.soft_cap = _fitted.get(architecture.model, (1.0, architecture.soft_cap))
+        self.scale, self.soft_cap, self._off = _fitted.get(architecture.model, (1.0, architecture.soft_cap, 0.0))
         self._config = architecture.config
         self._name = architecture.name
         self._width = architecture.d_model
@@ -136,13 +139,26 @@ class Unembed:
         for scale, soft_cap in product(self._scales(), dict.fromkeys((self.soft_cap, None))):
             self.scale, self.soft_cap = scale, soft_cap
             off[scale, soft_cap] = float((self.logits(residual) - own).norm() / own.norm().clamp(min=1e-20))
-        self.scale, self.soft_cap = _fitted[self._model] = min(off, key=lambda each: off[each])
-        if not min(off.values()) < _tolerance(residual):
+        best = min(off, key=lambda each: off[each])
+        self.scale, self.soft_cap, self._off = _fitted[self._model] = (*best, off[best])
+        if not self._off < _tolerance(residual):
             warnings.warn(
                 f"{self._name} makes its logits in a way of its own: its final norm, unembed, logit scale and soft cap "
-                f"give logits that are {min(off.values()):.1%} away from the model's, so the lens is not exact.",
+                f"give logits that are {self._off:.1%} away from the model's, so the lens is not exact.",
                 InexactLensWarning,
                 stacklevel=2,
+            )
+
+    def refuse_inexact(self, residual: Tensor) -> None:
+        """Refuse to take logits apart that these modules do not give.
+
+        Raises:
+            ValueError: the model makes them in a way of its own.
+        """
+        if not self._off < _tolerance(residual):
+            raise ValueError(
+                f"Logits of {self._name} can't be attributed: its final norm, unembed, logit scale and soft cap give "
+                f"logits that are {self._off:.1%} away from the model's, which makes them in a way of its own."
             )
 
     def _scales(self) -> list[float]:
@@ -190,19 +206,6 @@ def _dtype_of(module: nn.Module) -> torch.dtype:
     return parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
 
 
-def device_of(module: nn.Module, otherwise: torch.device | None = None) -> torch.device:
-    """Where a module computes: of an offloaded one, where its weights are brought to."""
-    import torch
-
-    offloaded = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
-    if offloaded is not None:
-        return torch.device(offloaded)
-    parameter: Any = next(module.parameters(), None)
-    if parameter is not None:
-        return torch.device(parameter.device)
-    return otherwise if otherwise is not None else torch.device("cpu")
-
-
 def _tolerance(residual: Tensor) -> float:
     import torch
 
@@ -213,9 +216,8 @@ class FrozenNorm:
     """The final norm at some residuals, with its scale frozen: `norm(h) = s · g ⊙ h + b` for an RMSNorm.
 
     For a LayerNorm the mean of `h` is taken off first, which is linear too. So what each part of `h` adds to `norm(h)`
-    sums to it exactly (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", direct paths). Gain,
-    bias and scale are read from what the module gives, so that Gemma's `1 + w` and every library's epsilon need no
-    special case.
+    sums to it exactly (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", direct paths). The
+    scale is read from what the module gives, so that every library's epsilon needs no special case.
 
     Args:
         unembed: whose norm.
@@ -225,36 +227,23 @@ class FrozenNorm:
         bias: float32 [d_model], what the norm adds by itself; zeros for an RMSNorm.
 
     Raises:
-        ValueError: the norm is neither, so that freezing its scale does not make it linear.
+        NotLinearError: the norm is neither, so that freezing its scale does not make it linear.
     """
 
     def __init__(self, unembed: Unembed, residual: Tensor) -> None:
-        import torch
-
-        width = residual.shape[-1]
-        signs = torch.ones(width, device=residual.device)
-        signs[1::2] = -1
-        probes = torch.stack([torch.zeros_like(signs), signs, signs + 2]).to(residual.dtype)
-        zero, plain, shifted = unembed.normed(probes).float()
-        self._centres = bool((plain - shifted).norm() < 0.01 * (plain - zero).norm())
-        self.bias = zero
-        self._gain = (plain - zero) * self._centred(signs.to(zero.device))
-        out = unembed.normed(residual).float() - zero
-        self._scale = torch.ones(*residual.shape[:-1], 1, device=zero.device)
-        unscaled = self.through(residual)
+        found = LinearNorm.of(unembed.norm, residual.shape[-1])
+        given = unembed.normed(residual).float()
+        self.bias = found.bias.to(given.device)
+        self._linear = replace(found, gain=found.gain.to(given.device))
+        out, unscaled = given - self.bias, self._linear.gained(residual)
         self._scale = (out * unscaled).sum(-1, keepdim=True) / unscaled.square().sum(-1, keepdim=True).clamp(min=1e-30)
-        tolerance = 1e-3 if residual.dtype == torch.float32 else 3e-2
-        off = (out - self.through(residual)).norm(dim=-1) > tolerance * out.norm(dim=-1)
+        off = (out - self.through(residual)).norm(dim=-1) > _tolerance(residual) * out.norm(dim=-1)
         if bool(off.any()):
-            raise ValueError(
-                f"The final norm ({type(unembed.norm).__name__}) is neither an RMSNorm nor a LayerNorm, so freezing "
-                "its scale does not make it linear, and logits can't be attributed to parts of the residual."
+            raise NotLinearError(
+                f"The final norm ({type(unembed.norm).__name__}) is not linear at this residual with its scale frozen, "
+                "so logits can't be attributed to parts of it."
             )
 
     def through(self, part: Tensor) -> Tensor:
         """What a part of the residuals [..., d_model] adds to the norm's output: float32 [..., d_model]."""
-        out: Tensor = self._gain * self._centred(part.to(self._gain.device).float()) * self._scale
-        return out
-
-    def _centred(self, v: Tensor) -> Tensor:
-        return v - v.mean(-1, keepdim=True) if self._centres else v
+        return self._linear.gained(part) * self._scale

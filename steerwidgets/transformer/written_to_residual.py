@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.transformer.norms import gain
+from steerwidgets.transformer.norms import gained
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ def written(architecture: Architecture, vector: Tensor, site: Site) -> tuple[Ten
     if site.stream not in _WRITES:
         return None
     added = Site(site.layer, _WRITES[site.stream])
+    architecture.hookpoint(added)  # refuses a model whose sublayers' outputs are not what is added
     column = _through(architecture.hookpoint(site).module, vector)
-    after = architecture.hookpoint(added).module
-    return (column * gain(after, column.shape[-1]) if "norm" in type(after).__name__.lower() else column), added
+    for norm in architecture.norms_after(site):
+        column = gained(norm, column)
+    return column, added
 
 
 def _through(last: nn.Module, vector: Tensor) -> Tensor:

@@ -317,3 +317,55 @@ def test_other_ways_to_decode_in_the_users_own_generate(llama, settings):
     handle.remove()
     with llama.steer(pair.direction.add(1).at("after", count=0)):
         assert torch.equal(llama.model.generate(ids, pad_token_id=2, **common, **settings), expected)
+
+
+def test_logits_that_are_no_numbers_stop_the_run(fresh):
+    """One sentence names what steered the row, instead of `<bos>` for ever."""
+    lm = fresh()
+    with pytest.raises(ValueError, match=r"^At generated token 0 the logits .* are NaN or infinite under 'one'\.add\("):
+        lm.compare(PROMPT, D.add(1e39), max_new_tokens=3)
+    after_two = D.add(1e39).at([len(PROMPT) + 1])
+    with pytest.raises(ValueError, match=r"^At generated token 2 .* under 'one'\.add"):
+        lm.compare(PROMPT, after_two, max_new_tokens=5)
+    with pytest.raises(ValueError, match=r"NaN or infinite under"):
+        list(lm.stream(PROMPT, D.add(1e39), max_new_tokens=3))
+    with torch.no_grad():
+        lm.model.lm_head.weight[7] = float("nan")
+    with pytest.raises(ValueError, match=r"without any steering: its weights hold such numbers"):
+        lm.compare(PROMPT, D.add(1), max_new_tokens=3)
+
+
+def test_a_row_that_has_ended_stops_no_other(fresh):
+    """What an ended row's logits become is nobody's."""
+    lm = fresh()
+    free = lm.compare(PROMPT, None, max_new_tokens=6, temperature=0).baseline.token_ids
+    lm.model.generation_config.eos_token_id = [*sorted(lm.end_ids), free[0]]
+    never = D.add(1e39).at([len(PROMPT) + 1])
+    rows = lm.compare(PROMPT, never, max_new_tokens=6, temperature=0)
+    assert (rows.baseline.ended, rows.steered.ended) == ("eos", "eos")
+
+
+def test_watching_keeps_what_was_there(one_falcon):
+    """Falcon adds attention to its MLP's output in place, after the hook has seen it."""
+    lm, mlp = one_falcon
+    watch = sw.Direction(vector(1), sw.Site(1, "mlp_out"), "w")
+    row = lm.compare(PROMPT, None, watch=[watch], temperature=0, max_new_tokens=3).baseline
+    seen = []
+    hook = mlp.register_forward_hook(lambda _m, _a, out: seen.append(out[0].clone()))
+    with torch.no_grad():
+        lm.model(torch.tensor([[*PROMPT, *row.token_ids]]))
+    hook.remove()
+    expected = (seen[0][len(PROMPT) :] @ vector(1)).tolist()
+    assert [value[0] for value in row.watched] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.fixture
+def one_falcon():
+    import transformers as hf
+    from support import models, toks
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": models.VOCABULARY}
+    model = hf.FalconForCausalLM(hf.FalconConfig(**sizes, **models._IDS)).eval()
+    models._randomise(model, 0)
+    return sw.LanguageModel(model, toks.byte_level()), model.transformer.h[1].mlp

@@ -185,3 +185,5 @@ def test_a_model_with_logits_of_its_own_is_warned_of(fresh):
     lm.model.forward = twisted
     with pytest.warns(InexactLensWarning, match=r"in a way of its own"):
         lm.logit_lens(PROMPT)
+    with pytest.raises(ValueError, match=r"can't be attributed: .* away from the model's"):
+        lm.attribution(PROMPT, 7)

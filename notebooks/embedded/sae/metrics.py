@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from steerwidgets.transformer.architecture import on_stream
+from steerwidgets.transformer.hookpoints import on_stream
 from steerwidgets.transformer.layout import in_this_thread
 from steerwidgets.transformer.residuals import read_residuals
 

@@ -25,7 +25,7 @@ import einops
 
 from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.transformer import sinks
-from steerwidgets.transformer.architecture import on_stream
+from steerwidgets.transformer.hookpoints import on_stream
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import left_padded, read_residuals
 
