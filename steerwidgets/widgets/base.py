@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 from steerwidgets.transformer.plain_text import as_json, whole
 from steerwidgets.widgets import bundles, lifetime
@@ -25,6 +26,8 @@ class Widget(anywidget.AnyWidget):
     Attributes:
         places: the outputs that it stands in; see `lifetime`.
     """
+
+    _program = traitlets.Unicode().tag(sync=True)
 
     _protocol: Protocol
     _worker: Worker
@@ -46,7 +49,7 @@ class Widget(anywidget.AnyWidget):
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
         self.places = lifetime.Places()
         self.places.add(lifetime.current_run())
-        super().__init__(**traits)
+        super().__init__(_program=bundles.program_of(type(self)), **traits)
         self.on_msg(self._receive_message)
         lifetime.follow_cells()
         bundles.LIVE.add(self)
@@ -62,6 +65,11 @@ class Widget(anywidget.AnyWidget):
         with self._sync_lock:
             for name, value in traits.items():
                 setattr(self, name, value)
+
+    def publish_together(self, **traits: Any) -> None:
+        """Set traits so that the page gets them in one message."""
+        with self._sync_lock, self.hold_sync():
+            self.publish(**traits)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take in what the front-end wrote; while it lasts, `in_front_end_update` is true in this thread."""

@@ -49,7 +49,7 @@ def name_of(cell: str) -> str:
 
 
 def counted(kernel: Kernel) -> dict[str, int]:
-    return ast.literal_eval(kernel.run("counted()").splitlines()[-1])
+    return ast.literal_eval(kernel.run("print(counted())").splitlines()[-1])
 
 
 def run_again(kernel: Kernel, cell: str, times: int, *, close: bool) -> None:

@@ -55,5 +55,6 @@ def test_nbconvert_execute_keeps_what_is_shown(tmp_path):
     assert state["result"]["rows"][1]["text"] == text.removesuffix("\n")
     assert state["status"]["state"] == "done"
     assert state["prompt"] == "Tell me about your weekend."
-    assert "function" in state["_esm"]  # the program itself, so that a page can show it
+    assert "import(" in state["_esm"]
+    assert "function" in state["_program"]  # the program itself, so that a page can show it
     assert state["_css"]
