@@ -287,7 +287,7 @@ class LanguageModel(LoadedModel):
             CompiledModelError: the model is compiled.
         """
         known = Known(self.special_ids, checked_length(prompt_length))
-        with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering:
+        with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering, self.lock.steering():
             yield steering
 
     def compare(

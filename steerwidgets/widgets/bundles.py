@@ -81,6 +81,7 @@ class Program(Bundle):
     """
 
     def traits(self) -> dict[str, str]:
+        """The traits that it stands in: the module, and the program beside it."""
         return {"_program": self.text, **super().traits()}
 
     def __str__(self) -> str:

@@ -12,7 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from steerwidgets.transformer.model_lock import ModelLock
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -266,7 +269,7 @@ def described(error: BaseException) -> dict[str, str]:
 
 
 @contextmanager
-def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+def held_for(lock: ModelLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold a model's lock; while another run has it, the page is told.
 
     Args:
@@ -276,6 +279,7 @@ def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], obje
 
     Raises:
         Cancelled: the request was cancelled meanwhile.
+        RuntimeError: the lock is held by a thread that has ended.
     """
     if not lock.acquire(blocking=False):
         on_wait()
@@ -283,6 +287,7 @@ def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], obje
         while not lock.acquire(timeout=0.05):
             if request.cancelled.is_set():
                 raise Cancelled
+            lock.refuse_dead_holder()
     try:
         yield
     finally:

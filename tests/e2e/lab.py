@@ -70,7 +70,11 @@ class Server:
             "IPYTHONDIR": "ipython",
         }
         environment = os.environ | {name: str(folder / sub) for name, sub in own.items()}
-        environment |= {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        environment |= {
+            "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
         options = {
             "ServerApp.ip": "127.0.0.1",
             "ServerApp.port": port,

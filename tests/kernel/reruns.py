@@ -45,7 +45,7 @@ CELLS: Final = {
 
 
 def name_of(cell: str) -> str:
-    return cell.split(" = ")[0]
+    return cell.partition(" = ")[0]
 
 
 def counted(kernel: Kernel) -> dict[str, int]:

@@ -46,7 +46,11 @@ def test_nbconvert_execute_keeps_what_is_shown(tmp_path):
     path = tmp_path / "panel.ipynb"
     nbformat.write(notebook, path)
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--output", "done.ipynb", str(path)]
-    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     subprocess.run(command, check=True, cwd=tmp_path, env=environment, timeout=120)
     done = nbformat.read(tmp_path / "done.ipynb", as_version=4)
     text = done.cells[2].outputs[0]["text"]
