@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from e2e.conftest import PANEL, TINY
 from playwright.sync_api import expect
@@ -15,7 +13,6 @@ CELLS = {
     ".sw-picker": "picker = sw.FeaturePicker(lm, cavs)\npicker",
     ".sw-card": "card = sw.FeatureCard(lm, cavs, 0)\ncard",
 }
-SLIDER = "import ipywidgets\nslider = ipywidgets.IntSlider()\nslider"
 COUNTED = ("JSHeapUsedSize", "Nodes", "JSEventListeners")
 
 
@@ -58,9 +55,10 @@ def growth(notebook, shown: str, times: int, warm: int = 4) -> dict[str, float]:
 
 @pytest.mark.parametrize("shown", CELLS)
 def test_a_cell_that_is_run_again_leaves_hardly_anything_in_the_page(open_tiny, shown):
+    """A plain slider leaves 66 KB, 13 nodes and 5 listeners; a program of its own for each run would leave 700 KB."""
     notebook = open_tiny(TINY, CELLS[shown])
     expect(notebook.page.locator(shown)).to_be_visible()
     found = growth(notebook, shown, 8)
-    print(shown, json.dumps(found))
-    assert found["JSHeapUsedSize"] < 150_000, found
+    assert found["JSHeapUsedSize"] < 220_000, found
     assert found["Nodes"] < 30, found
+    assert found["JSEventListeners"] < 10, found
