@@ -467,7 +467,7 @@ class LanguageModel(LoadedModel):
             True
         """
         known = Known(self.special_ids, checked_length(prompt_length))
-        with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering:
+        with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering, self.lock.steering():
             yield steering
 
     def compare(

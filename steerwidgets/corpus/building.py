@@ -223,6 +223,7 @@ def build(
     pyarrow()
     checked(texts)
     _check(lm, dictionaries, max_tokens)
+    lm.architecture.refuse_training()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -86,6 +87,12 @@ class Comparison:
     def keeps_cache(self) -> bool:
         """Whether the run's keys and values were kept, so that a token's lens needs no second read of the text."""
         return self._cache is not None and self._cache.is_kept
+
+    def without_cache(self) -> Comparison:
+        """The same run without the keys and values that it kept; who has this one still has them."""
+        bare = copy.copy(self)
+        bare._cache = None  # noqa: SLF001 - its own
+        return bare
 
     def lens(
         self,

@@ -240,11 +240,8 @@ def generate_rows(
 
 
 def _check_runnable(lm: LoadedModel, plans: Sequence[Plan], sampling: Sampling, watch: Sequence[Direction]) -> None:
-    if lm.model.training:
-        raise ValueError(
-            f"{lm.architecture.name} is in training mode, where dropout makes rows differ that are the same; "
-            "call model.eval() first."
-        )
+    lm.refuse_steering()
+    lm.architecture.check_readable([plan.prompt.token_ids for plan in plans])
     for feature in watch:
         check_feature(lm.architecture, feature)
     longest, limit = max(len(plan.prompt) for plan in plans), lm.architecture.context_limit

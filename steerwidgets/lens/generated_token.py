@@ -71,6 +71,7 @@ def _step_source(
 
     def read() -> Kept:
         lm.architecture.refuse_compiled()
+        lm.architecture.check_readable([text.token_ids])
         last = Site(lm.architecture.layers - 1)
         reader = StreamReader(lm, [*request.sites, last], None)
         with lm.lock, cache.steering:

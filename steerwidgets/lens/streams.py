@@ -186,6 +186,9 @@ def read_text(
 
     architecture, last = lm.architecture, recipes[-1]
     architecture.refuse_compiled()
+    architecture.check_readable([ids])
+    if len(recipes) > 1:
+        lm.refuse_steering()
     reader = StreamReader(lm, sites, columns, last.sites if last is not None else ())
     rows = torch.tensor([list(ids)] * len(recipes), device=architecture.input_device)
     with lm.lock, Steering(architecture, list(recipes), known, reader.watch):

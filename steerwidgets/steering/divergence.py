@@ -48,6 +48,7 @@ def teacher_forced(lm: LoadedModel, prompt: Prompt, generated: Sequence[int], re
 
     if not generated:
         return Scores((), (), 0.0)
+    lm.refuse_steering()
     ids = torch.tensor([[*prompt.token_ids, *generated]]).expand(3, -1)
     known = lm.known([prompt] * 3)
     with lm.lock, torch.no_grad(), Steering(lm.architecture, [None, recipe, None], known):
@@ -89,6 +90,7 @@ def next_token_logits(lm: LoadedModel, prompt: Prompt, recipes: Sequence[Recipe 
     """
     import torch
 
+    lm.refuse_steering()
     ids = torch.tensor([list(prompt.token_ids)]).expand(len(recipes), -1)
     known = lm.known([prompt] * len(recipes))
     with lm.lock, torch.no_grad(), Steering(lm.architecture, list(recipes), known):
@@ -104,6 +106,7 @@ def _run(lm: LoadedModel, ids: Tensor, *, keep: int) -> Tensor:
     """The model's own logits of the last `keep` positions (of all, where it can't be asked for some)."""
     import torch
 
+    lm.architecture.check_readable(ids.tolist())
     device = lm.architecture.input_device
     takes_slice = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
     wanted = {"logits_to_keep": keep} if takes_slice else {}

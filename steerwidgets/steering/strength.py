@@ -50,6 +50,7 @@ def residuals_under(lm: LoadedModel, prompt: Prompt, recipe: Recipe) -> Residual
     def keep(site: Site) -> Watch:
         return lambda stream, _layout: values.__setitem__(site, stream[:, -len(prompt) :].float().cpu())
 
+    lm.architecture.check_readable([prompt.token_ids])
     ids = torch.tensor([prompt.token_ids], device=lm.architecture.input_device)
     watch = {site: keep(site) for site in recipe.sites}
     with lm.lock, torch.no_grad(), Steering(lm.architecture, recipe, lm.known([prompt]), watch):

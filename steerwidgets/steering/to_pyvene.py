@@ -13,7 +13,8 @@ from steerwidgets.steering.hooks import SiteChange, check_fits
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.hookpoints import remove_all
 from steerwidgets.transformer.layout import Known, LayoutTracker
-from steerwidgets.transformer.loaded import LoadedModel, model_lock
+from steerwidgets.transformer.loaded import LoadedModel
+from steerwidgets.transformer.model_lock import model_lock
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -241,6 +243,42 @@ class Architecture:
                     "silently ignores hooks that are added to a compiled module; steer the model as it was "
                     "before torch.compile."
                 )
+
+    def refuse_training(self) -> None:
+        """Refuse to read a model that gives noise.
+
+        Raises:
+            ValueError: it is in training mode.
+        """
+        if self.model.training:
+            raise ValueError(
+                f"{self.name} is in training mode, where dropout makes texts differ that are the same; call "
+                "model.eval() first."
+            )
+
+    def check_readable(self, rows: Iterable[Sequence[int]]) -> None:
+        """Check that texts can be read, and say the same each time.
+
+        Args:
+            rows: their token ids.
+
+        Raises:
+            ValueError: the model is in training mode, or an id has no place in its embedding.
+        """
+        self.refuse_training()
+        for row in filter(len, rows):
+            for token in (min(row), max(row)):
+                if not 0 <= token < self.embedded:
+                    raise ValueError(
+                        f"The text holds the token id {token}, but {self.name} knows the ids 0 to {self.embedded - 1}; "
+                        "is the tokenizer another model's?"
+                    )
+
+    @functools.cached_property
+    def embedded(self) -> int:
+        """How many token ids the model takes."""
+        embed: Any = self.model.get_input_embeddings()  # type: ignore[operator]  # transformers' method, not a module
+        return int(getattr(embed, "num_embeddings", None) or embed.weight.shape[0])
 
     def _find_blocks(self) -> nn.ModuleList:
         from torch import nn

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from numbers import Integral
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
+from steerwidgets.transformer.model_lock import model_lock
 from steerwidgets.transformer.prompts import Prompt, PromptLike, Token
 from steerwidgets.transformer.residuals import Residuals, read_residuals
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from steerwidgets.transformer.sites import Site
 
-_locks: Final[weakref.WeakKeyDictionary[nn.Module, threading.RLock]] = weakref.WeakKeyDictionary()
-_locks_guard: Final = threading.Lock()
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
 
@@ -178,10 +175,22 @@ class LoadedModel:
         Example:
             >>> lm.refuse_held_lock()  # nobody holds the model: nothing happens
         """
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks it
+        if self.lock.is_mine:
             raise RuntimeError(
                 "The model is held by this thread (a `with lm.steer(…)` block, or lm.lock), and streaming runs it in "
                 "another one; leave the block first, and give the recipe to lm.stream(…) instead."
+            )
+
+    def refuse_steering(self) -> None:
+        """Refuse to make a baseline while this thread steers the model: it would be steered as well.
+
+        Raises:
+            RuntimeError: this thread is inside `lm.steer(…)`.
+        """
+        if self.lock.is_steering:
+            raise RuntimeError(
+                "This thread is inside a `with lm.steer(…)` block, where the baseline would be steered as well; leave "
+                "the block first, and give the whole recipe to the call itself."
             )
 
     def known(self, rows: Iterable[prompts.Prompt]) -> Known:
@@ -204,12 +213,6 @@ class LoadedModel:
     def __repr__(self) -> str:
         parts = self.architecture
         return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
-
-
-def model_lock(model: nn.Module) -> threading.RLock:
-    """The lock of a model: whoever runs it or steers it holds it, so that runs queue and never mix."""
-    with _locks_guard:
-        return _locks.setdefault(model, threading.RLock())
 
 
 def _as_ids(value: Any) -> list[int]:

@@ -83,12 +83,13 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
         sites: what to read.
 
     Raises:
-        ValueError: a site does not exist in the model.
+        ValueError: a site does not exist in the model, which is in training mode, or a text holds an unknown id.
         CompiledModelError: the model is compiled.
     """
     import torch
 
     architecture.refuse_compiled()
+    architecture.check_readable(rows)
     ids, mask = left_padded(rows, padding=0)
     absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
     values: dict[Site, Tensor] = {}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 from steerwidgets.transformer.plain_text import as_json, whole
+from steerwidgets.widgets import bundles, lifetime
 from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
@@ -20,24 +22,37 @@ class Widget(anywidget.AnyWidget):
 
     Traits hold what has to survive a reload or an export; messages carry traffic. Handlers and the worker write
     traits under one lock, since `hold_sync` and `set_state` of ipywidgets are not made for two threads.
+
+    Attributes:
+        places: the outputs that it stands in; see `lifetime`.
     """
+
+    _program = traitlets.Unicode().tag(sync=True)
 
     _protocol: Protocol
     _worker: Worker
     bundle: ClassVar[str]
     title: ClassVar[str]
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        bundles.take_over(cls)
+
     def __init__(self, **traits: Any) -> None:
         self._sync_lock = threading.RLock()
         self.last_traceback = ""
         self._from_front_end = threading.local()
-        self._worker = Worker(f"{type(self).__name__}-worker", lambda error: self._note_error("background work", error))
+        self._worker = Worker(f"{type(self).__name__}-worker", lifetime.weakly(self._note_background_error))
         self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
         unknown = [name for name in traits if not self.has_trait(name)]
         if unknown:
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
-        super().__init__(**traits)
+        self.places = lifetime.Places()
+        self.places.add(lifetime.current_run())
+        super().__init__(_program=bundles.program_of(type(self)), **traits)
         self.on_msg(self._receive_message)
+        lifetime.follow_cells()
+        bundles.LIVE.add(self)
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {"export_html": Handler(lambda _request: self._exported())}
@@ -60,6 +75,11 @@ class Widget(anywidget.AnyWidget):
         with self._sync_lock:
             for name, value in traits.items():
                 setattr(self, name, value)
+
+    def publish_together(self, **traits: Any) -> None:
+        """Set traits so that the page gets them in one message."""
+        with self._sync_lock, self.hold_sync():
+            self.publish(**traits)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take in what the front-end wrote; while it lasts, `in_front_end_update` is true in this thread."""
@@ -87,9 +107,33 @@ class Widget(anywidget.AnyWidget):
         would wait for the cell.
         """
         super().open()
+        lifetime.hear_weakly(self)
         comm: Any = self.comm
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = lambda _data, tagged: tagged  # noqa: SLF001 - there is no public way
+
+    def _repr_mimebundle_(self, **settings: Any) -> Any:
+        self._note_shown()
+        return super()._repr_mimebundle_(**settings)
+
+    if hasattr(anywidget.AnyWidget, "_ipython_display_"):  # ipywidgets 7 shows itself
+
+        def _ipython_display_(self, **settings: Any) -> None:
+            self._note_shown()
+            super()._ipython_display_(**settings)
+
+    def _note_shown(self) -> None:
+        self.places.add(lifetime.current_run())
+        lifetime.hold(self)
+
+    def let_go(self) -> None:
+        """Stop what is running, and from now on live only as long as somebody's code has the widget."""
+        self._protocol.cancel_all()
+        lifetime.let_go(self)
+        lifetime.forget_shown(self)
+
+    def release(self) -> None:
+        """Give back memory that only makes answers faster."""
 
     def close(self) -> None:
         """Stop what is running and take the widget off the page."""
@@ -97,7 +141,13 @@ class Widget(anywidget.AnyWidget):
         if "_protocol" in self.__dict__:
             self._protocol.cancel_all()
             self._worker.close()
+            self.release()
+        lifetime.forget_shown(self)
         super().close()
+        # ipywidgets leaves the layout, a widget with a comm of its own; other widgets may have it as well.
+        layout = self._trait_values.pop("layout", None)
+        if layout is not None:
+            lifetime.let_go(layout)
 
     def to_html(self, path: str | Path) -> Path:
         """Write one offline file that shows the widget as it stands; it needs neither kernel nor network.
@@ -143,6 +193,9 @@ class Widget(anywidget.AnyWidget):
 
     def _receive_message(self, _widget: object, content: Any, _buffers: object) -> None:
         self._protocol.receive(content)
+
+    def _note_background_error(self, error: BaseException) -> None:
+        self._note_error("background work", error)
 
     def _note_error(self, name: str, error: BaseException) -> None:
         self.last_traceback = f"{name}\n" + "".join(traceback.format_exception(error))

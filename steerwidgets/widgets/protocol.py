@@ -12,9 +12,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from steerwidgets.transformer.model_lock import ModelLock
 
 Send = Callable[[dict[str, Any]], None]
+
+IDLE: Final = 5.0
+"""Seconds after its last job for which a worker's thread waits for another one."""
 
 
 class Cancelled(Exception):  # noqa: N818 - it is an outcome, not an error
@@ -70,14 +76,16 @@ class Handler:
 
 
 class Worker:
-    """One thread that does jobs in order; it starts with the first job and ends with `close`.
+    """One thread that does jobs in order; it starts with a job and ends at `close`, or when there was none for a while.
 
-    A job that fails does not end it: `on_error` is told.
+    The thread does not end at once, since a slider gives a job every few milliseconds, and each thread that sends
+    messages gets a socket from ipykernel. A job that fails does not end it: `on_error` is told.
     """
 
-    def __init__(self, name: str, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(self, name: str, on_error: Callable[[BaseException], None], idle: float = IDLE) -> None:
         self._name = name
         self._on_error = on_error
+        self._idle = idle
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -85,21 +93,39 @@ class Worker:
     def submit(self, job: Callable[[], None]) -> None:
         """Do a job after those submitted before."""
         with self._guard:
+            self._jobs.put(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
-        self._jobs.put(job)
 
     def close(self) -> None:
         """End the thread once its jobs are done."""
+        # Without the guard: a widget may be collected, and so closed, by whatever a thread does that holds it.
         self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except BaseException as error:  # noqa: BLE001 - the worker outlives its jobs
-                self._on_error(error)
+        while self._do_next():
+            pass
+
+    def _do_next(self) -> bool:
+        """One job; whether there may be more. Between jobs nothing here keeps what they were about."""
+        try:
+            job = self._jobs.get(timeout=self._idle)
+        except queue.Empty:
+            return not self._has_ended()
+        if job is None:
+            return False
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001 - the worker outlives its jobs
+            self._on_error(error)
+        return True
+
+    def _has_ended(self) -> bool:
+        with self._guard:
+            if self._jobs.empty():
+                self._thread = None
+            return self._thread is None
 
 
 @dataclass
@@ -243,7 +269,7 @@ def described(error: BaseException) -> dict[str, str]:
 
 
 @contextmanager
-def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+def held_for(lock: ModelLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold a model's lock; while another run has it, the page is told.
 
     Args:
@@ -253,6 +279,7 @@ def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], obje
 
     Raises:
         Cancelled: the request was cancelled meanwhile.
+        RuntimeError: the lock is held by a thread that has ended.
     """
     if not lock.acquire(blocking=False):
         on_wait()
@@ -260,6 +287,7 @@ def held_for(lock: threading.RLock, request: Request, on_wait: Callable[[], obje
         while not lock.acquire(timeout=0.05):
             if request.cancelled.is_set():
                 raise Cancelled
+            lock.refuse_dead_holder()
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ class Kernel:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         self.manager._kernel_spec = KernelSpec(argv=argv, display_name=name, language="python")
         folders = {key: str(folder) for key in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
-        path = os.pathsep.join([*python_path, str(TESTS)])
+        path = os.pathsep.join([*python_path, str(TESTS), str(TESTS.parent)])
         environment = os.environ | folders | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client = self.manager.blocking_client()
@@ -92,9 +92,17 @@ class Kernel:
 
     # Cells
 
-    def start_cell(self, code: str) -> str:
-        """Send a cell; its id."""
-        return self.client.execute(code, stop_on_error=False)  # an error must not make the kernel drop the next cell
+    def start_cell(self, code: str, cell_id: str | None = None) -> str:
+        """Send a cell, with the id that JupyterLab gives cells or without; the id of this run of it."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,  # an error must not make the kernel drop the next cell
+        }
+        return self.send("execute_request", content, metadata={} if cell_id is None else {"cellId": cell_id})
 
     def is_done(self, cell: str) -> bool:
         return any(m["content"]["execution_state"] == "idle" for m in self.of(cell, "status"))
@@ -129,9 +137,9 @@ class Kernel:
         self.client.control_channel.send(message)
         return self.client.get_control_msg(timeout=PATIENCE)["content"]["subshell_id"]
 
-    def send(self, kind: str, content: dict, subshell: str | None = None) -> str:
+    def send(self, kind: str, content: dict, subshell: str | None = None, metadata: dict | None = None) -> str:
         """Any shell message."""
-        message = self.client.session.msg(kind, content)
+        message = self.client.session.msg(kind, content, metadata=metadata)
         if subshell is not None:
             message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)

@@ -155,10 +155,10 @@ def test_nested_steering_adds_up(llama, users):
     assert torch.equal(forward_once(llama), plain)
 
 
-def test_compare_inside_steer_steers_both_rows(llama, users):
-    with llama.steer(STEER):
-        out = llama.compare(PROMPT, None, **GREEDY)
-    assert out.baseline.token_ids == out.steered.token_ids == llama.compare(PROMPT, STEER, **GREEDY).steered.token_ids
+def test_compare_inside_steer_is_refused_since_it_would_steer_both_rows(llama, users):
+    with llama.steer(STEER), pytest.raises(RuntimeError, match="the baseline would be steered as well"):
+        llama.compare(PROMPT, None, **GREEDY)
+    assert llama.compare(PROMPT, STEER, **GREEDY).divergence is not None
 
 
 def test_stream_inside_steer_does_not_hang(llama, users):

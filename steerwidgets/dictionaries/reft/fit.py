@@ -117,6 +117,7 @@ def fit(
     if not lm.architecture.hookpoint(site).writable:
         raise ValueError(f"{site} can be read but not steered, so no concept can be trained there; take resid_post.")
     lm.architecture.refuse_compiled()
+    lm.architecture.refuse_training()
     sides = [
         [example_row(lm, example, settings.max_tokens, positive=side is positives) for example in side]
         for side in (positives, negatives)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
@@ -12,6 +13,7 @@ import traitlets
 
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.plain_text import as_json
+from steerwidgets.widgets import lifetime
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.lens.asked import (
@@ -294,19 +296,28 @@ class LogitLens(Widget):
         if not hasattr(panel, "recipe") or not names:
             raise TypeError(f"A lens follows a widget that has a recipe, but {type(panel).__name__} has none.")
 
+        # Neither keeps the other: a panel outlives many lenses whose cell is run again, and a lens many panels.
+        wish, followed, panels = lifetime.weakly(self._wish_recipe), weakref.ref(panel), self._panels
+
         def changed(_change: object) -> None:
-            self._wish += 1
-            wish = self._wish
-            self._worker.submit(lambda: self._take_over(panel, wish))
+            wish(followed)
 
         def end() -> None:
-            panel.unobserve(changed, names=names)
-            self._panels.remove(end)
+            if end in panels:
+                panels.remove(end)
+                known = followed()
+                if known is not None:
+                    known.unobserve(changed, names=names)
 
         panel.observe(changed, names=names)
         self._panels.append(end)
         self.recipe = panel.recipe
         return end
+
+    def _wish_recipe(self, followed: weakref.ref[Any]) -> None:
+        self._wish += 1
+        wish = self._wish
+        self._worker.submit(lambda: self._take_over(followed(), wish))
 
     def attribution(self, token: int | str, minus: int | str | None = None, *, position: int = -1) -> Attribution:
         """What wrote a token's logit, or the difference of two, in the run that is shown.
@@ -485,7 +496,7 @@ class LogitLens(Widget):
 
     def _take_over(self, panel: Any, wish: int) -> None:
         """Steer as a panel does now; of many changes only the last is read."""
-        if wish != self._wish:
+        if wish != self._wish or panel is None:
             return
         try:
             recipe = panel.recipe

@@ -139,6 +139,12 @@ class SteeringPanel(RecipeWidget):
         self.publish(lens=shown.model_id)
         return shown
 
+    def release(self) -> None:
+        """Give back the run's keys and values: a token's lens reads the whole text again."""
+        super().release()
+        if "_lens" in self.__dict__ and self.comparison is not None:
+            self.comparison = self._lens.comparison = self.comparison.without_cache()
+
     def close(self) -> None:
         """Stop what is running, and take the panel and its lens off the page."""
         if "_lens" in self.__dict__:

@@ -136,6 +136,11 @@ class RecipeWidget(Widget):
         """Traits that change with a recipe that is set."""
         return {}
 
+    def release(self) -> None:
+        """Give back the prompt's residuals; they are read again where they are needed."""
+        super().release()
+        self._residuals = None
+
     def _handlers(self) -> Mapping[str, Handler]:
         return {**super()._handlers(), **self._finder.handlers()}
 

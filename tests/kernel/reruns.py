@@ -1,0 +1,93 @@
+"""A cell that makes a widget, run again and again in a real kernel, and what the kernel has more of afterwards.
+
+By hand: `python tests/kernel/reruns.py 200` prints a table; a path after it is of another version to measure.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from kernel.kernels import SETUP, Kernel, Page
+
+MORE: Final = """
+import ctypes, gc, os
+import comm, ipywidgets
+pace.remove()
+text = "The ship sailed at dawn."
+def counted():
+    for _ in range(3):
+        gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return {
+        "KB": pages * 4,
+        "threads": threading.active_count(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "comms": len(comm.get_comm_manager().comms),
+        "widgets": sum(issubclass(type(each), sw.widgets.base.Widget) for each in gc.get_objects()),
+    }
+"""
+
+CELLS: Final = {
+    "SteeringPanel": "panel = sw.SteeringPanel(lm, cavs, recipe=cavs[0].add(4), max_new_tokens=8)\npanel.generate();",
+    "LogitLens": "lens = sw.LogitLens(lm, text, cavs[0].add(4))",
+    "TokenHeatmap": "heatmap = sw.TokenHeatmap(lm, cavs, text, features=[0])",
+    "FeaturePicker": "picker = sw.FeaturePicker(lm, cavs, prompt=text)",
+    "FeatureCard": "card = sw.FeatureCard(lm, cavs, 0)",
+}
+
+
+def name_of(cell: str) -> str:
+    return cell.partition(" = ")[0]
+
+
+def counted(kernel: Kernel) -> dict[str, int]:
+    return ast.literal_eval(kernel.run("print(counted())").splitlines()[-1])
+
+
+def run_again(kernel: Kernel, cell: str, times: int, *, close: bool) -> None:
+    """Run a cell that shows a widget, as JupyterLab does; ask the page's side for something slow each time."""
+    name = name_of(cell)
+    before = f"if {name!r} in globals(): {name}.close()\n" if close else ""
+    for _ in range(times):
+        run = kernel.start_cell(f"{before}{cell}\n{name}", cell_id=f"cell of {name}")
+        kernel.finish(run)
+        [shown] = kernel.of(run, "execute_result")
+        page = Page(kernel, shown["content"]["data"]["application/vnd.jupyter.widget-view+json"]["model_id"])
+        page.end(page.ask("no such request"))
+        if name == "panel":
+            page.end(page.generate(2))
+        kernel.heard.clear()
+
+
+def growth(kernel: Kernel, cell: str, times: int, *, close: bool, warm: int = 10) -> dict[str, int]:
+    """What there is more of after some runs of a cell, the first few of which are not counted."""
+    run_again(kernel, cell, warm, close=close)
+    before = counted(kernel)
+    run_again(kernel, cell, times, close=close)
+    after = counted(kernel)
+    return {name: after[name] - before[name] for name in after}
+
+
+def main() -> None:
+    times = int(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Kernel("installed", sys.argv[2:], Path(folder))
+        try:
+            kernel.run(SETUP + MORE)
+            for name, cell in CELLS.items():
+                for close in (True, False):
+                    print(name, "with close" if close else "without", growth(kernel, cell, times, close=close))
+        finally:
+            kernel.stop()
+
+
+if __name__ == "__main__":
+    main()
