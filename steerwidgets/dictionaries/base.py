@@ -23,6 +23,7 @@ from steerwidgets.steering.recipe import YOUR_LABEL
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerwidgets.dictionaries.effects import KnownEffect
     from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.steering.recipe import Direction, Feature
@@ -47,6 +48,8 @@ class Dictionary(ABC):
         feature_data: examples, histograms, tokens and neighbours of its features, likewise.
         label_scores: how well a feature's first imported label did in a test, where it was tested: numbers by name,
             such as `detection`, the AUROC of the label's texts against others.
+        effects: what steering with some features does to the next token through the model, where that was measured
+            before; for others `lm.effect` measures it.
     """
 
     kind: ClassVar[str]
@@ -57,6 +60,7 @@ class Dictionary(ABC):
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
     label_scores: Mapping[int, Mapping[str, float]] = MappingProxyType({})
+    effects: Mapping[int, KnownEffect] = MappingProxyType({})
     _names: FeatureNames | None = None
     _statistics: FeatureStatistics | None = None
     _feature_data: FeatureEvidence | None = None
@@ -224,6 +228,8 @@ class Dictionary(ABC):
             "max_activation": self.maximum(index),
             "typical_activation": self.typical(index),
             "p995_activation": self._known_of("p995", index),
+            "zero_activation": self._known_of("zero", index),
+            "zero_of": self._statistics.zero_of if self._statistics is not None else "",
             "max_activation_of": self._statistics.source if self._statistics is not None else None,
             "made_for": self.made_for,
             "label_source": next((label.source for label in self.labels_of(index)), ""),

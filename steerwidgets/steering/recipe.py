@@ -248,6 +248,8 @@ class Feature(Direction):
         made_for: the name of the model that the dictionary was made for, where it says.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
+        zero_activation: the activation that says nothing, where it is known and is not 0: where colour scales begin.
+        zero_of: what that is, as "95th percentile of tokens of held-out texts without it".
     """
 
     dictionary: str = ""
@@ -260,6 +262,8 @@ class Feature(Direction):
     made_for: str | None = None
     label_source: str = ""
     p995_activation: float | None = None
+    zero_activation: float | None = None
+    zero_of: str = ""
 
     @property
     def key(self) -> str:

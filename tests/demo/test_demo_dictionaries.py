@@ -229,3 +229,27 @@ def test_reft_concepts_steer_at_the_suggested_strength(embedded, name, listed):
             on[kind] += is_on_concept(row.text, words)
     assert on["baseline"] == 0
     assert on["steered"] >= 2
+
+
+def test_every_concept_has_a_zero_below_the_end_of_its_scale():
+    for block in CAV_FINGERPRINTS:
+        known = sw.CAV.demo(layer=block).statistics
+        assert bool((known.zero < known.p995).all())
+        assert known.zero_of == "95th percentile of tokens of held-out texts without it"
+
+
+@pytest.mark.embedded
+def test_a_text_with_nothing_of_the_sea_stays_nearly_uncoloured(embedded):
+    """The quickstart's: "sleepy town of Ravenswood" and "phone" glowed."""
+    sea = sw.CAV.demo()["the sea and sailing"]
+
+    def shares(text):
+        read = embedded.read(text, sw.CAV.demo(), [sea])
+        values = read.values[read.mask, 0]
+        return ((values - sea.zero_activation) / (sea.p995_activation - sea.zero_activation)).clamp(0, 1)
+
+    nothing = shares("In the sleepy town of Ravenswood, a young woman named Emily picked up the phone.")
+    sailing = shares("The captain steered the ship through the storm, and the sailors sang on the waves.")
+    assert float((nothing > 0.02).float().mean()) <= 0.15
+    assert float(nothing.max()) < 0.25
+    assert float(sailing.max()) > 0.4

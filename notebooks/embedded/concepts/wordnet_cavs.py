@@ -52,9 +52,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = SHIPPED / "cavs_report.json"
 USEFUL: Final = 0.02
-NAMES: Final[Mapping[str, str]] = json.loads(
-    (Path(__file__).parent / "wordnet_names.json").read_text(encoding="utf-8")
-)
+NAMES: Final[Mapping[str, str]] = json.loads((Path(__file__).parent / "wordnet_names.json").read_text(encoding="utf-8"))
 """WordNet's files and synsets in words."""
 
 CORPUS_ROWS: Final = scaled(128, 8)

@@ -300,7 +300,7 @@ class CAV(Dictionary):
     def _of(cls, fitted: FittedDirections) -> CAV:
         site, report = fitted.site, fitted.report
         made = cls(fitted.vectors, fitted.labels, layer=site.layer, stream=site.stream, provenance=fitted.provenance)
-        made.report = report
+        made.report, made.statistics = report, fitted.statistics
         return made
 
     @classmethod
