@@ -15,6 +15,7 @@ from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
 from steerwidgets.lens.attribution import Attribution, attribution
+from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
 from steerwidgets.lens.promoting import Promoting, promoting
@@ -25,7 +26,7 @@ from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
-from steerwidgets.transformer.prompts import Prompt, PromptLike
+from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts
 from steerwidgets.transformer.residuals import counted_tokens
 
 if TYPE_CHECKING:
@@ -214,9 +215,39 @@ class LanguageModel(LoadedModel):
         return self.measured_scores.measure(features, ScoreSettings(**settings), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
-        """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed."""
+        """The tokens that a direction promotes and suppresses along the direct path: final norm's gain, then unembed.
+
+        As if no block came between; the result says where that is weak, its largest score about what random directions
+        of the same length reach. `lm.effect` gives what a feature promotes through the model.
+        """
         warn_of_other_model(self.architecture, direction)
         return top_logits(self, direction, k)
+
+    def effect(
+        self,
+        feature: Direction,
+        prompts: PromptLike | Sequence[PromptLike] | None = None,
+        k: int = 10,
+        *,
+        steer: Steer | None = None,
+        chat: bool = False,
+    ) -> Effect:
+        """The tokens that steering with a feature promotes and suppresses through the model: mean Δ logits.
+
+        The token after each prompt is read steered and unsteered. Without `steer` the feature acts everywhere with its
+        suggested strength, or else with its kind's default; the result says which.
+
+        Args:
+            feature: a feature or direction.
+            prompts: one or several; by default six neutral beginnings, `effect.NEUTRAL`.
+            k: how many tokens of either kind.
+            steer: what to steer with instead, such as `feature.add(40)`.
+            chat: whether a string goes through the chat template.
+
+        Raises:
+            ValueError: there is no prompt, or the feature can't be steered or does not fit the model.
+        """
+        return effect(self, feature, several_prompts(prompts) if prompts is not None else NEUTRAL, k, steer, chat=chat)
 
     def logit_difference(
         self,

@@ -88,6 +88,20 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
     return _from_ids(tokenizer, [int(item) for item in items])
 
 
+def several_prompts(given: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
+    """One prompt, or several, as a list: strings, lists of messages, and lists of token ids.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return [given]
+    items: list[Any] = list(given)
+    if not items:
+        raise ValueError('There is no prompt; give at least one, such as ["Tell me about your weekend."].')
+    return [items] if isinstance(items[0], Mapping | Integral) else items
+
+
 def _checked_message(message: Any) -> dict[str, str]:
     for name in ("role", "content"):
         if not isinstance(message, Mapping) or not isinstance(message.get(name), str):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.effects import KnownEffects
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
@@ -272,6 +273,8 @@ class SAE(Dictionary):
             for index, entry in of_index.items()
             if entry.get("steers")
         }
+        if (_DEMO / "sae_effects.safetensors").exists():
+            sae.effects = KnownEffects.load(_DEMO / "sae_effects.safetensors")
         sae.source_code = "sw.SAE.demo()"
         return sae
 
