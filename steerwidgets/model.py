@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from numbers import Number
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
@@ -21,11 +22,19 @@ from steerwidgets.lens.logit_lens import logit_lens
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
-from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
+from steerwidgets.steering.recipe import (
+    Direction,
+    Feature,
+    Recipe,
+    Steer,
+    checked_direction,
+    checked_directions,
+)
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
+from steerwidgets.transformer.mistakes import one_or_several, wrong
 from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts
 from steerwidgets.transformer.residuals import counted_tokens
 
@@ -96,7 +105,7 @@ class LanguageModel(LoadedModel):
         from steerwidgets.dictionaries.mfa.collect import collect
         from steerwidgets.transformer.sites import Site
 
-        return collect(self, texts, Site(layer, stream), **settings)
+        return collect(self, [texts] if isinstance(texts, str) else texts, Site(layer, stream), **settings)
 
     def read(
         self,
@@ -114,10 +123,12 @@ class LanguageModel(LoadedModel):
             features: indices, labels or features; by default all of them.
             chat: whether a string goes through the chat template.
         """
+        checked_dictionary(dictionary, "lm.read", "prompt, ", ", features=[feature]")
         warn_of_other_model(self.architecture, dictionary)
         encoded, residual, mask = self._residual_of(prompt, dictionary.site, chat=chat)
-        wanted = range(dictionary.size) if features is None else [_index(dictionary, each) for each in features]
-        values = dictionary.encode(residual) if features is None else dictionary.activations(residual, wanted)
+        several = None if features is None else one_or_several(features, _is_feature)
+        wanted = range(dictionary.size) if several is None else [_index(dictionary, each) for each in several]
+        values = dictionary.encode(residual) if several is None else dictionary.activations(residual, wanted)
         tokens = tuple(self.tokens(encoded.token_ids))
         return Activations(encoded.token_ids, tokens, mask, dictionary, tuple(wanted), values, residual)
 
@@ -151,7 +162,7 @@ class LanguageModel(LoadedModel):
             ValueError: a density or a scale is asked for, and a dictionary has no statistics; a position is not in
                 the text, or none of them counts; there is no such rank.
         """
-        several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+        several = checked_dictionaries(dictionaries, "lm.search", "prompt, ")
         for dictionary in several:
             warn_of_other_model(self.architecture, dictionary)
         positions = None if positions is None else tuple(positions)
@@ -178,6 +189,9 @@ class LanguageModel(LoadedModel):
             ValueError: the text is no single token, the id is outside the vocabulary, or the dictionary's features
                 write nothing to the residual stream.
         """
+        if isinstance(dictionary, str) and isinstance(token, Dictionary):
+            dictionary, token = token, dictionary
+        checked_dictionary(dictionary, "lm.promoting", after=", ' sea'")
         warn_of_other_model(self.architecture, dictionary)
         return promoting(self, dictionary, token, k, suppress=suppress)
 
@@ -212,6 +226,7 @@ class LanguageModel(LoadedModel):
         Raises:
             ValueError: a setting is out of range, or a feature does not fit the model or can't be added.
         """
+        features = checked_directions(features, "lm.output_scores", "[feature]")
         return self.measured_scores.measure(features, ScoreSettings(**settings), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
@@ -220,7 +235,7 @@ class LanguageModel(LoadedModel):
         As if no block came between; the result says where that is weak, its largest score about what random directions
         of the same length reach. `lm.effect` gives what a feature promotes through the model.
         """
-        warn_of_other_model(self.architecture, direction)
+        warn_of_other_model(self.architecture, checked_direction(direction, "lm.top_logits"))
         return top_logits(self, direction, k)
 
     def effect(
@@ -247,6 +262,7 @@ class LanguageModel(LoadedModel):
         Raises:
             ValueError: there is no prompt, or the feature can't be steered or does not fit the model.
         """
+        checked_direction(feature, "lm.effect")
         return effect(self, feature, several_prompts(prompts) if prompts is not None else NEUTRAL, k, steer, chat=chat)
 
     def logit_difference(
@@ -297,6 +313,8 @@ class LanguageModel(LoadedModel):
         """How much each part of the residual stream adds to the next token's logit, or to the difference of two."""
         encoded = self.encode(prompt, chat=chat)
         known, steers = self.known([encoded]), Recipe.of(recipe)
+        if dictionary is not None:
+            checked_dictionary(dictionary, "lm.attribution", "prompt, token, dictionary=")
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
 
@@ -352,6 +370,7 @@ class LanguageModel(LoadedModel):
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
         plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
         cache = RunCache(self) if keep_cache else None
         rows = generate_rows(self, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
         return Comparison(self, encoded, steers, sampling, rows, cache)
@@ -368,6 +387,7 @@ class LanguageModel(LoadedModel):
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
         encoded = self.encode(prompt, chat=chat)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
         for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
             warn_of_other_model(self.architecture, feature)
@@ -388,6 +408,15 @@ class LanguageModel(LoadedModel):
         Raises:
             ValueError: there is no recipe, or one does not fit the model, or a setting is out of range.
         """
+        if isinstance(recipes, Steer | Recipe):
+            recipes = [recipes]
+        if not isinstance(recipes, Iterable) or isinstance(recipes, str | Direction | Dictionary):
+            raise wrong("lm.sweep", "a list with a recipe for each row", recipes, _SWEEP)
+        recipes = list(recipes)
+        if strange := [each for each in recipes if isinstance(each, Number | str)]:
+            takes = "a recipe for each row"
+            raise wrong("lm.sweep", takes, recipes if len(strange) == len(recipes) else strange[0], _SWEEP)
+        watch = checked_directions(watch, "lm.sweep", "prompt, recipes, watch=[feature]")
         if not recipes:
             raise ValueError(
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
@@ -411,5 +440,16 @@ class LanguageModel(LoadedModel):
         return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
 
+_SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
+
+
+def _is_feature(given: Any) -> bool:
+    return isinstance(given, str | Direction)
+
+
 def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:
-    return feature.index if isinstance(feature, Feature) else dictionary[feature].index
+    if isinstance(feature, Feature):
+        return feature.index
+    if isinstance(feature, Direction):
+        raise wrong("lm.read", "features of the dictionary", feature, "read a direction with feature.activation(h)")
+    return dictionary[feature].index

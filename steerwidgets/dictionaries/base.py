@@ -19,6 +19,7 @@ from steerwidgets.labels.files import Label
 from steerwidgets.labels.labels import Count
 from steerwidgets.labels.own import UserLabels
 from steerwidgets.steering.recipe import YOUR_LABEL
+from steerwidgets.transformer.mistakes import is_text, one_or_several, what, wrong
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -270,6 +271,11 @@ class Dictionary(ABC):
         try:
             found = operator.index(index)
         except TypeError:
+            if isinstance(index, slice | Sequence):
+                told = "go through several: [dictionary[i] for i in (3, 17)]"
+                raise TypeError(
+                    f"A feature is found by its index or its label, but {what(index)} was given; {told}."
+                ) from None
             raise TypeError(f"A feature is found by its index or its label, but {index!r} was given.") from None
         if not -self.size <= found < self.size:
             last = self.size - 1
@@ -343,6 +349,36 @@ class Dictionary(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self)} features at {self.site}>"
+
+
+def checked_dictionary(given: Any, call: str, before: str = "", after: str = "") -> Dictionary:
+    """A dictionary.
+
+    Args:
+        given: what was given.
+        call: the call, as `lm.read`.
+        before: the call's arguments before the dictionary, as `prompt, `.
+        after: those after it, likewise; of a feature, the whole end: `, features=[feature]`.
+
+    Raises:
+        TypeError: it is none; the sentence names the call that was meant.
+    """
+    if isinstance(given, Dictionary):
+        return given
+    takes = "a dictionary, such as sw.SAE.demo()"
+    if hasattr(given, "dictionary") and hasattr(given, "vector"):
+        raise wrong(call, takes, given, f"give the dictionary that it is of: {call}({before}dictionary{after})")
+    if type(given).__module__.partition(".")[0] == "sae_lens":
+        raise wrong(call, takes, given, f"take it over first: {call}({before}sw.SAE.from_sae_lens(sae){after})")
+    if is_text(given):
+        raise wrong(call, takes, given, f"the order is {call}({before}dictionary{after})")
+    raise wrong(call, takes, given, f"give one: {call}({before}dictionary{after})")
+
+
+def checked_dictionaries(given: Any, call: str, before: str = "") -> list[Dictionary]:
+    """One dictionary or several, as a list; see `checked_dictionary`."""
+    several = one_or_several(given, lambda each: isinstance(each, Dictionary | str | Mapping) or hasattr(each, "cfg"))
+    return [checked_dictionary(each, call, before) for each in several]
 
 
 def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
+from steerwidgets.transformer.mistakes import checked_model, wrong
 from steerwidgets.transformer.prompts import Prompt, PromptLike, Token
 from steerwidgets.transformer.residuals import Residuals, read_residuals
+from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from steerwidgets.transformer.sites import Site
 
 _locks: Final[weakref.WeakKeyDictionary[nn.Module, threading.RLock]] = weakref.WeakKeyDictionary()
 _locks_guard: Final = threading.Lock()
@@ -31,7 +31,7 @@ class LoadedModel:
     Two of them around one model share one re-entrant lock.
 
     Args:
-        model: a Hugging Face causal language model, of any dtype, quantised or sharded.
+        model: a Hugging Face causal language model, of any dtype, quantised or sharded; or a pipeline with both.
         tokenizer: its tokenizer.
         blocks: its transformer blocks, where they are not found by structure.
         base: the module that runs the blocks, likewise.
@@ -48,18 +48,20 @@ class LoadedModel:
 
     Raises:
         UnknownArchitectureError: a part was not found; the message says what was looked for.
+        TypeError: it is no model and tokenizer; the message names the call that was meant.
     """
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         *,
         blocks: nn.ModuleList | None = None,
         base: nn.Module | None = None,
         final_norm: nn.Module | None = None,
         unembed: nn.Module | None = None,
     ) -> None:
+        model, tokenizer = checked_model(model, tokenizer)
         self.model = model
         self.tokenizer = tokenizer
         self.architecture = Architecture(model, blocks=blocks, base=base, final_norm=final_norm, unembed=unembed)
@@ -112,10 +114,11 @@ class LoadedModel:
         return prompts.tokens(self.tokenizer, token_ids)
 
     def residuals(self, prompt: PromptLike | Prompt, sites: Sequence[Site], *, chat: bool = False) -> Residuals:
-        """The streams of a text at some sites; a string is read raw unless `chat`."""
+        """The streams of a text at some sites, or blocks; a string is read raw unless `chat`."""
         encoded = prompt if isinstance(prompt, Prompt) else self.encode(prompt, chat=chat)
+        wanted = [_site(each) for each in ([sites] if isinstance(sites, Site | int | str) else sites)]
         with self.lock:
-            return read_residuals(self.architecture, [encoded.token_ids], sites)
+            return read_residuals(self.architecture, [encoded.token_ids], wanted)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -144,6 +147,16 @@ class LoadedModel:
     def __repr__(self) -> str:
         parts = self.architecture
         return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
+
+
+def _site(given: Any) -> Site:
+    if isinstance(given, Site):
+        return given
+    if isinstance(given, Integral) and not isinstance(given, bool):
+        return Site(int(given))
+    if isinstance(given, str) and given.startswith("blocks."):
+        return Site.from_hook_name(given)
+    raise wrong("lm.residuals", "sites", given, 'give sites, as in lm.residuals(text, [sw.Site(15, "mlp_out")])')
 
 
 def model_lock(model: nn.Module) -> threading.RLock:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Final
 
+from steerwidgets.transformer.mistakes import refuse_no_prompt
+
 Message = Mapping[str, str]
 PromptLike = str | Sequence[Message] | Sequence[int]
 
@@ -69,6 +71,7 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
         return (
             _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
         )
+    refuse_no_prompt(prompt)
     if not isinstance(prompt, Iterable):
         raise TypeError(
             "A prompt is a string, a list of messages or a list of token ids, but "

@@ -12,6 +12,7 @@ from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.dictionaries.zeros import ZERO_OF, highs, zeros
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import read_residuals
 
@@ -114,6 +115,10 @@ def fit(
         RuntimeError: it was stopped before anything was fitted.
     """
     _check_options(method, pool, skip, max_tokens, held_out)
+    refuse_no_model(lm, "CAV.fit", "texts, labels, layer=15")
+    if isinstance(texts, str | Mapping):
+        meant = "give each text and its label in two lists: CAV.fit(lm, texts, labels, layer=15)"
+        raise wrong("CAV.fit", "a list of texts", texts, meant)
     if method in DECIDE_AT_ZERO:
         _require_scikit_learn(method)
     texts = list(texts)

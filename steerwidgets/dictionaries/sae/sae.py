@@ -22,6 +22,7 @@ from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.labels.labels import Labels
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -362,7 +363,13 @@ class SAE(Dictionary):
 
     @classmethod
     def from_pretrained(
-        cls, release: str, sae_id: str, *, labels: LabelsLike | None = None, dtype: str = "float32", **settings: Any
+        cls,
+        release: str,
+        sae_id: str = "",
+        *,
+        labels: LabelsLike | None = None,
+        dtype: str = "float32",
+        **settings: Any,
     ) -> SAE:
         """A pretrained SAE by its names in sae_lens' registry, as `("gemma-scope-2b-pt-res", "layer_20/…")`.
 
@@ -377,6 +384,10 @@ class SAE(Dictionary):
             ImportError: sae_lens is missing; the message says how to install it.
             ValueError: there is no such release or id.
         """
+        if not isinstance(release, str) or not sae_id or not isinstance(sae_id, str):
+            given, names = (release, sae_id) if sae_id else release, '"gemma-scope-2b-pt-res-canonical", "layer_20/…"'
+            meant = f"give both: sw.SAE.from_pretrained({names}), or a folder with sw.SAE.load(path)"
+            raise wrong("SAE.from_pretrained", "a release and an SAE's id in it", given, meant)
         sae, found = sae_bridge.pretrained(release, sae_id, dtype)
         made = cls.from_sae_lens(sae, labels=labels, **settings)
         made.provenance = dict(made.provenance) | found

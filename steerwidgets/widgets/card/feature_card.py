@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.steering.recipe import Feature, Steer
 from steerwidgets.steering.suggested import suggested_steer
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.card.content import card_content, labels_json, measured_effect, provenance_of, verdict_of
@@ -89,8 +90,9 @@ class FeatureCard(Widget):
         panel: Holder | None = None,
         **settings: Any,
     ) -> None:
-        several = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
-        if not several or not all(isinstance(each, Dictionary) for each in several):
+        refuse_no_model(lm, "sw.FeatureCard", "dictionary, feature")
+        several = checked_dictionaries(dictionary, "sw.FeatureCard", "lm, ")
+        if not several:
             raise TypeError(
                 "A card shows a feature of a dictionary, such as sw.SAE.demo(); give one, or a list of them."
             )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import traitlets
 
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionary
+from steerwidgets.transformer.mistakes import is_text, refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.transformer.prompts import Token
 from steerwidgets.widgets.arrays import pack, unpack
@@ -22,7 +24,6 @@ from steerwidgets.widgets.tokens import pooled
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.activations import Activations, Fires
-    from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
 
@@ -95,13 +96,17 @@ class TokenHeatmap(Widget):
         self,
         lm: LanguageModel,
         dictionary: Dictionary,
-        prompt: TextLike,
+        prompt: TextLike = "",
         features: FeatureLike | Iterable[FeatureLike] = (),
         *,
         chat: bool = False,
         top: int = KEPT,
         **settings: Any,
     ) -> None:
+        refuse_no_model(lm, "sw.TokenHeatmap", "dictionary, text")
+        if is_text(dictionary) and isinstance(prompt, Dictionary):
+            dictionary, prompt = prompt, dictionary
+        checked_dictionary(dictionary, "sw.TokenHeatmap", "lm, ", ", text, features=[feature]")
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
         self._prompt: TextLike = prompt

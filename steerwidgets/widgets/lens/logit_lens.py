@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 import traitlets
 
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
@@ -123,6 +124,7 @@ class LogitLens(Widget):
         dictionary: SAE | None = None,
         **settings: Any,
     ) -> None:
+        refuse_no_model(lm, "sw.LogitLens", "text")
         if stream not in STREAMS:
             raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} was given.")
         tracked = (track,) if isinstance(track, int | str) else tuple(track)
