@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Number
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
@@ -189,8 +189,9 @@ class LanguageModel(LoadedModel):
             ValueError: the text is no single token, the id is outside the vocabulary, or the dictionary's features
                 write nothing to the residual stream.
         """
-        if isinstance(dictionary, str) and isinstance(token, Dictionary):
-            dictionary, token = token, dictionary
+        first, second = cast("tuple[Any, Any]", (dictionary, token))
+        if isinstance(first, str) and isinstance(second, Dictionary):
+            dictionary, token = second, first
         checked_dictionary(dictionary, "lm.promoting", after=", ' sea'")
         warn_of_other_model(self.architecture, dictionary)
         return promoting(self, dictionary, token, k, suppress=suppress)
@@ -447,7 +448,7 @@ def _is_feature(given: Any) -> bool:
     return isinstance(given, str | Direction)
 
 
-def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:
+def _index(dictionary: Dictionary, feature: Any) -> int:
     if isinstance(feature, Feature):
         return feature.index
     if isinstance(feature, Direction):

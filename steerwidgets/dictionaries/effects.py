@@ -101,6 +101,7 @@ class KnownEffects(Mapping[int, KnownEffect]):
         tensors, header = read_safetensors(Path(path), "effects")
         try:
             said = json.loads(header.get("effects", ""))
-            return cls(*(tensors[name] for name in _TENSORS), op=str(said["op"]), prompts=int(said["prompts"]))
+            arrays = {name: tensors[name] for name in _TENSORS}
+            return cls(**arrays, op=str(said["op"]), prompts=int(said["prompts"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{Path(path).name} is not a file of effects ({error}); make it again.") from None

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Number
+from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.steering import ops
@@ -64,8 +64,8 @@ class Direction:
         import torch
 
         site: Any = self.site
-        if isinstance(site, Integral) and not isinstance(site, bool):
-            object.__setattr__(self, "site", Site(int(site)))
+        if isinstance(site, int):
+            object.__setattr__(self, "site", Site(site))
         elif not isinstance(site, Site):
             raise wrong("A direction", "a site", site, "say where it lives: sw.Direction(vector, sw.Site(15))")
         # A copy: a direction must not change when the tensor does that it was made from.
@@ -382,8 +382,6 @@ class Steer:
         return hash(self.identity_key)
 
     def __add__(self, other: Steer | Recipe) -> Recipe:
-        if not isinstance(other, Steer | Recipe):
-            raise _no_steer(other)
         return Recipe.of(self) + other
 
     def __repr__(self) -> str:
@@ -402,7 +400,7 @@ def not_taken(feature: Direction, op: str) -> str:
     return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
 
 
-def _same_site(a: Direction, b: Direction) -> None:
+def _same_site(a: Direction, b: Any) -> None:
     if not isinstance(b, Direction):
         told = "strengths are given by an op: feature.add(40), or feature * 2"
         raise wrong("Adding, subtracting and comparing directions", "another direction", b, told)
@@ -512,7 +510,8 @@ class Recipe:
             return cls((steers,))
         if isinstance(steers, Direction | str) or not isinstance(steers, Iterable):
             raise _no_steer(steers)
-        items = tuple(part for item in steers for part in (item.steers if isinstance(item, Recipe) else (item,)))
+        given: Iterable[Any] = steers
+        items = tuple(part for item in given for part in (item.steers if isinstance(item, Recipe) else (item,)))
         for item in items:
             if not isinstance(item, Steer):
                 raise _no_steer(steers if hasattr(steers, "fingerprint") else item)

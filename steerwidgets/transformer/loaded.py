@@ -152,8 +152,8 @@ class LoadedModel:
 def _site(given: Any) -> Site:
     if isinstance(given, Site):
         return given
-    if isinstance(given, Integral) and not isinstance(given, bool):
-        return Site(int(given))
+    if isinstance(given, int):
+        return Site(given)
     if isinstance(given, str) and given.startswith("blocks."):
         return Site.from_hook_name(given)
     raise wrong("lm.residuals", "sites", given, 'give sites, as in lm.residuals(text, [sw.Site(15, "mlp_out")])')

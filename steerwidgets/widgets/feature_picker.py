@@ -65,7 +65,7 @@ class FeaturePicker(RecipeWidget):
         chat: bool = False,
         **search: Any,
     ) -> None:
-        if lm is not None and not isinstance(lm, LanguageModel):
+        if lm is not None:
             refuse_no_model(lm, "sw.FeaturePicker", "dictionaries")
         for name in search:
             if name not in _SEARCH:

@@ -74,7 +74,7 @@ def test_effects_that_come_with_a_dictionary_are_kept_small(tmp_path):
     assert again[4].suppressed == ((3, 1.0), (49151, 1.0))
     assert (again[9].op, again[9].strength, again[9].is_suggested, again[4].is_suggested) == ("clamp", 50, True, False)
     (tmp_path / "other.safetensors").write_bytes(b"no")
-    with pytest.raises(ValueError, match="other.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"other\.safetensors is not a whole safetensors file"):
         KnownEffects.load(tmp_path / "other.safetensors")
 
 

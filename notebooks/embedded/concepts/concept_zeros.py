@@ -2,7 +2,8 @@
 
 `python -m embedded.concepts.concept_zeros` reads the held-out texts of `heldout.json` (entries of WordNet, and rows of
 the corpus) and those of `demo/concepts`, and writes each concept's zero, the 95th percentile of the tokens of those
-without it, into the statistics of the files in `cavs/`, and the 99.5th percentile of all tokens above it; vectors and fingerprints stay as they are.
+without it, into the statistics of the files in `cavs/`, and the 99.5th percentile of all tokens above it; vectors and
+fingerprints stay as they are.
 
 A text is one without a steering concept where it is of another concept of `demo/concepts` or neutral, and holds no word
 of the concept's list. It is one without a category of WordNet where it is another entry of WordNet or neutral. Rows of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import numpy as np
 import traitlets
@@ -104,8 +104,9 @@ class TokenHeatmap(Widget):
         **settings: Any,
     ) -> None:
         refuse_no_model(lm, "sw.TokenHeatmap", "dictionary, text")
-        if is_text(dictionary) and isinstance(prompt, Dictionary):
-            dictionary, prompt = prompt, dictionary
+        first, second = cast("tuple[Any, Any]", (dictionary, prompt))
+        if is_text(first) and isinstance(second, Dictionary):
+            dictionary, prompt = second, first
         checked_dictionary(dictionary, "sw.TokenHeatmap", "lm, ", ", text, features=[feature]")
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
