@@ -202,6 +202,9 @@ class Architecture:
                     "before torch.compile."
                 )
 
+    def __repr__(self) -> str:
+        return f"<Architecture of {self.name}: {self.layers} blocks of {self.d_model}>"
+
     def _find_blocks(self) -> nn.ModuleList:
         from torch import nn
 

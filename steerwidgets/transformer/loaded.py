@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 _locks: Final[weakref.WeakKeyDictionary[nn.Module, threading.RLock]] = weakref.WeakKeyDictionary()
 _locks_guard: Final = threading.Lock()
+_QUANTISED: Final = (
+    "load_in_4bit",
+    "load_in_8bit",
+    "bnb_4bit_quant_type",
+    "quant_method",
+    "bits",
+    "weight_bits",
+    "num_bits",
+)
+"""What quantisation settings of transformers say of themselves."""
+
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
 
@@ -84,13 +95,12 @@ class LoadedModel:
         """Model, revision, dtype, device, quantisation and versions: what a result has to say of itself."""
         config = self.model.config
         block = next(iter(self.architecture.blocks[0].parameters()))
-        quantisation = getattr(config, "quantization_config", None)
         found = {
             "model": self.name,
             "revision": str(getattr(config, "_commit_hash", None) or "not recorded"),
             "dtype": str(block.dtype).removeprefix("torch."),
             "device": str(self.architecture.input_device),
-            "quantisation": str(getattr(quantisation, "quant_method", quantisation) or "none"),
+            "quantisation": _quantisation(getattr(config, "quantization_config", None)),
         }
         return found | {package: _version(package) for package in _PACKAGES}
 
@@ -184,6 +194,21 @@ def checked_length(given: Any) -> int | tuple[int, ...] | None:
         raise ValueError(f"prompt_length counts the prompt's tokens, 1 or more, for each row; {given!r} was given.")
     lengths = tuple(int(n) for n in several)
     return lengths if isinstance(given, Iterable) else lengths[0]
+
+
+def _quantisation(config: Any) -> str:
+    """How weights are stored, in words: `nf4`, `8-bit`, `gptq, 4-bit`; `none` where they are not quantised."""
+    if not config:
+        return "none"
+    said = config if isinstance(config, Mapping) else {name: getattr(config, name, None) for name in _QUANTISED}
+    if said.get("load_in_4bit"):
+        return str(said.get("bnb_4bit_quant_type") or "4-bit")
+    if said.get("load_in_8bit"):
+        return "8-bit"
+    method = said.get("quant_method")
+    name = str(getattr(method, "value", method) or type(config).__name__).lower()
+    bits = said.get("bits") or said.get("weight_bits") or said.get("num_bits")
+    return f"{name}, {bits}-bit" if bits else name
 
 
 def _version(package: str) -> str:

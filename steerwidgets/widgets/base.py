@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,6 +88,27 @@ class Widget(anywidget.AnyWidget):
             self._protocol.cancel_all()
             self._worker.close()
         super().close()
+
+    def __repr__(self) -> str:
+        first, *_ = [*self._said(), ""]
+        return f"<{type(self).__name__}{': ' if first else ''}{first}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """What a host shows; where it can't render widgets, what this one says in plain text."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if isinstance(data, dict):
+            data["text/plain"] = self.summary()
+        return bundle
+
+    def summary(self) -> str:
+        """The widget in plain text, for where it can't be seen."""
+        first, *rest = [*self._said(), ""]
+        return "\n".join(filter(None, (f"{self.title.capitalize()}: {first}", *rest)))
+
+    def _said(self) -> Sequence[str]:
+        """What it shows, in lines, the most important first."""
+        return ()
 
     def to_html(self, path: str | Path) -> Path:
         """Write one offline file that shows the widget as it stands; it needs neither kernel nor network."""

@@ -110,6 +110,19 @@ class FeatureCard(Widget):
         if self.own_text:
             self.try_text(self.own_text)
 
+    def _said(self) -> list[str]:
+        content = self.content
+        if not content:
+            return []
+        known = [f"{n} {content[n]:.4g}" for n in ("density", "maximum", "p995") if content.get(n) is not None]
+        through, direct = content["effect"] or {"promoted": []}, content["promoted"]
+        promotes = {"Promotes through the model": through["promoted"], "Promotes (direct path)": direct}
+        return [
+            f"{content['kind']} {content['index']}, {content['label']!r}, at {content['site']}",
+            ", ".join(known),
+            *(f"{title}: {', '.join(repr(t['text']) for t in tokens)}" for title, tokens in promotes.items() if tokens),
+        ]
+
     # What a user reads and sets
 
     @property

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
 
+_SAID: Final = 400
+"""Of the text so many characters stand in the summary."""
+
 _FOUND: Final = 20
 """How many features a search of a span gives."""
 
@@ -148,6 +151,23 @@ class TokenHeatmap(Widget):
     def _open(self, source: ModelReading | ArrayReading, settings: Mapping[str, Any]) -> None:
         self._source = source
         super().__init__(**self._shown(), **settings)
+
+    def _said(self) -> list[str]:
+        source = getattr(self, "_source", None)
+        if source is None:
+            return []
+        text = "".join(token.text for token in source.text.tokens if not token.fragment)
+        named = ", ".join(column["label"] for column in source.columns) or "no feature yet"
+        lines = [f"{len(source.text):,} tokens by {named}", f"Text: {text[:_SAID]}{'…' if len(text) > _SAID else ''}"]
+        for column, values in zip(source.columns, source.values.T, strict=True):
+            counted = [
+                (value, token.text)
+                for value, token, counts in zip(values.tolist(), source.text.tokens, source.text.counted, strict=True)
+                if counts and value > (column["zero"] or 0.0)
+            ]
+            top = ", ".join(f"{token!r} {value:.3g}" for value, token in sorted(counted, reverse=True)[:5])
+            lines.append(f"{column['label']}: {top or 'silent'}")
+        return lines
 
     # What a user reads and sets
 

@@ -41,6 +41,10 @@ _ROWS: Final = 16
 """Blocks that are shown to begin with."""
 
 
+_ROWS_SAID: Final = 40
+"""Of the lens's own table so many lines stand in the summary."""
+
+
 class LogitLens(Widget):
     """The logit lens in a notebook cell: blocks × tokens, and in each cell what that block would say next.
 
@@ -174,6 +178,12 @@ class LogitLens(Widget):
             ValueError: the run has no such row or step.
         """
         return cls(lm, GeneratedToken(comparison, step, row), **settings)
+
+    def _said(self) -> list[str]:
+        lens = getattr(self, "layer_lens", None)
+        if lens is None:
+            return [f"{self.lm.name}, no text yet"] if hasattr(self, "lm") else []
+        return [f"{self.lm.name}, {self.stream}, of {self.text[:80]!r}", *repr(lens).splitlines()[:_ROWS_SAID]]
 
     # What a user reads and sets
 

@@ -24,6 +24,14 @@ from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, Recip
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
 
 
+_LONGEST: Final = 400
+"""Of a text in plain sight so many characters are shown."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
 def _as_text(prompt: Any, chat: bool | None) -> tuple[str, bool | None]:
     """The text of a prompt, and whether it goes through the chat template: one message is its text.
 
@@ -101,6 +109,11 @@ class SteeringPanel(RecipeWidget):
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:
         first = recipe.steers[0].feature.key if len(recipe) else ""
         return {"watched": self.watched or first}
+
+    def _said(self) -> list[str]:
+        rows = self.result.get("rows", [])
+        texts = [f"{row['name'].capitalize()}: {_short(row['text'])}" for row in rows]
+        return [*super()._said(), f"Prompt: {_short(self.prompt)}", *(texts or ["Nothing was generated yet."])]
 
     # What a user reads and sets
 
