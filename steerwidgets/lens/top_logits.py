@@ -37,8 +37,8 @@ class TopLogits:
     Attributes:
         promoted: the largest values.
         suppressed: the smallest.
-        of_random: the largest value as a multiple of what random directions of the same length reach; about 1 says that
-            the tokens are there by chance.
+        of_random: the largest value as a multiple of what one in twenty random directions of the same length reaches;
+            below 1 the tokens may be there by chance.
     """
 
     promoted: TokenValues
@@ -55,34 +55,34 @@ class TopLogits:
         return "\n".join(filter(None, (beside(columns, "direct path"), self.note)))
 
 
-WEAK: Final = 1.35
-"""Of 1,000 random directions hardly one reaches this multiple of what they reach on average."""
-
-_RANDOM: Final = 32
+_RANDOM: Final = 256
+_AT_ONCE: Final = 32
+_SHARE: Final = 0.95
 _reached: Final[weakref.WeakKeyDictionary[nn.Module, float]] = weakref.WeakKeyDictionary()
-"""Of each model's unembed, what a random direction of length 1 reaches on average."""
+"""Of each model's unembed, the 95th percentile of the largest scores of random directions of length 1."""
 
 
 def weak_note(of_random: float | None) -> str:
     """A sentence where the direct path is weak; else empty."""
-    if of_random is None or of_random >= WEAK:
+    if of_random is None or of_random >= 1:
         return ""
     return (
-        f"The direct path is weak: its largest score is {of_random:.2g} times what random directions of this length "
-        "reach, so these tokens may be chance; lm.effect(feature) tells what it promotes through the model."
+        f"The direct path is weak: its largest score is {of_random:.2g} times what one in twenty random directions of "
+        "this length reaches, so these tokens may be chance; lm.effect(feature) tells what it promotes through the "
+        "model."
     )
 
 
 def of_random(lm: LoadedModel, direction: Direction, largest: float) -> float | None:
-    """The largest score of a direction as a multiple of the mean largest score of random ones of the same length."""
+    """The largest score of a direction as a multiple of what one in twenty random ones of the same length reaches."""
     import torch
 
     architecture = lm.architecture
     if architecture.unembed not in _reached:
         drawn = torch.randn(_RANDOM, architecture.d_model, generator=torch.Generator().manual_seed(0))
-        unit = drawn / drawn.norm(dim=-1, keepdim=True)
-        scores = without_bias(architecture.unembed, gained(architecture.final_norm, unit))
-        _reached[architecture.unembed] = float(scores.amax(-1).mean())
+        unit = gained(architecture.final_norm, drawn / drawn.norm(dim=-1, keepdim=True))
+        largest_of = [without_bias(architecture.unembed, some).amax(-1) for some in unit.split(_AT_ONCE)]
+        _reached[architecture.unembed] = float(torch.cat(largest_of).quantile(_SHARE))
     length = float(_as_written(architecture, direction).vector.norm())
     reached = _reached[architecture.unembed] * length
     return largest / reached if reached > 0 else None

@@ -37,7 +37,8 @@ class Residuals:
 
     def __repr__(self) -> str:
         rows, positions = self.absolute.shape
-        return f"<Residuals of {rows} text{'s' * (rows > 1)}, {positions} positions, at {', '.join(map(str, self.values))}>"
+        sites = ", ".join(map(str, self.values))
+        return f"<Residuals of {rows} text{'s' * (rows > 1)}, {positions} positions, at {sites}>"
 
     @property
     def real(self) -> Tensor:

@@ -341,10 +341,8 @@ class LayerFits(Mapping[int, CAV]):
         return len(self._fits)
 
     def __repr__(self) -> str:
-        scored = [(layer, value) for layer, value in self.auroc.items() if not math.isnan(value)]
-        best = (
-            f"; best held-out AUROC {max(v for _, v in scored):.3f} at block {self.best.site.layer}" if scored else ""
-        )
+        scored = [value for value in self.auroc.values() if not math.isnan(value)]
+        best = f"; best held-out AUROC {max(scored):.3f} at block {self.best.site.layer}" if scored else ""
         return f"<CAVs of one set of texts at the blocks {', '.join(map(str, self._fits))}{best}>"
 
     @property
