@@ -6,26 +6,36 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from numbers import Number
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
 from steerwidgets.lens.attribution import Attribution, attribution
+from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
-from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
+from steerwidgets.steering.recipe import (
+    Direction,
+    Feature,
+    Recipe,
+    Steer,
+    checked_direction,
+    checked_directions,
+)
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
-from steerwidgets.transformer.prompts import Prompt, PromptLike
+from steerwidgets.transformer.mistakes import one_or_several, wrong
+from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts
 from steerwidgets.transformer.residuals import counted_tokens
 
 if TYPE_CHECKING:
@@ -144,7 +154,7 @@ class LanguageModel(LoadedModel):
         from steerwidgets.dictionaries.mfa.collect import collect
         from steerwidgets.transformer.sites import Site
 
-        return collect(self, texts, Site(layer, stream), **settings)
+        return collect(self, [texts] if isinstance(texts, str) else texts, Site(layer, stream), **settings)
 
     def read(
         self,
@@ -176,10 +186,12 @@ class LanguageModel(LoadedModel):
             >>> [token.text for token in acts.tokens], acts.values.shape
             (['The', ' answer'], torch.Size([2, 1]))
         """
+        checked_dictionary(dictionary, "lm.read", "prompt, ", ", features=[feature]")
         warn_of_other_model(self.architecture, dictionary)
         encoded, residual, mask = self._residual_of(prompt, dictionary.site, chat=chat)
-        wanted = range(dictionary.size) if features is None else [_index(dictionary, each) for each in features]
-        values = dictionary.encode(residual) if features is None else dictionary.activations(residual, wanted)
+        several = None if features is None else one_or_several(features, _is_feature)
+        wanted = range(dictionary.size) if several is None else [_index(dictionary, each) for each in several]
+        values = dictionary.encode(residual) if several is None else dictionary.activations(residual, wanted)
         tokens = tuple(self.tokens(encoded.token_ids))
         return Activations(encoded.token_ids, tokens, mask, dictionary, tuple(wanted), values, residual)
 
@@ -222,7 +234,7 @@ class LanguageModel(LoadedModel):
             >>> [feature.kind for feature in fires.features]
             ['SAE', 'SAE', 'CAV', 'CAV']
         """
-        several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+        several = checked_dictionaries(dictionaries, "lm.search", "prompt, ")
         for dictionary in several:
             warn_of_other_model(self.architecture, dictionary)
         positions = None if positions is None else tuple(positions)
@@ -257,6 +269,10 @@ class LanguageModel(LoadedModel):
             >>> len(found.features), found.token.text
             (2, ' the')
         """
+        first, second = cast("tuple[Any, Any]", (dictionary, token))
+        if isinstance(first, str) and isinstance(second, Dictionary):
+            dictionary, token = second, first
+        checked_dictionary(dictionary, "lm.promoting", after=", ' sea'")
         warn_of_other_model(self.architecture, dictionary)
         return promoting(self, dictionary, token, k, suppress=suppress)
 
@@ -300,11 +316,15 @@ class LanguageModel(LoadedModel):
             >>> all(0 <= score <= 1 for score in scores)
             True
         """
+        features = checked_directions(features, "lm.output_scores", "[feature]")
         given: dict[str, Any] = {**settings}
         return self.measured_scores.measure(features, ScoreSettings(**given), on_progress, stop)
 
     def top_logits(self, direction: Direction, k: int = 10) -> TopLogits:
-        """The tokens that a direction promotes and suppresses through the final norm's gain and the unembed.
+        """The tokens that a direction promotes and suppresses along the direct path: final norm's gain, then unembed.
+
+        As if no block came between; the result says where that is weak, its largest score about what random directions
+        of the same length reach. `lm.effect` gives what a feature promotes through the model.
 
         `W_U (g ⊙ v)` with the final norm's gain `g`, and `v` centred first where the norm is a LayerNorm: what the
         direction adds if it reaches the end of the residual stream as it is. The norm's division is left out, so values
@@ -325,8 +345,35 @@ class LanguageModel(LoadedModel):
             >>> len(top.promoted), len(top.suppressed)
             (3, 3)
         """
-        warn_of_other_model(self.architecture, direction)
+        warn_of_other_model(self.architecture, checked_direction(direction, "lm.top_logits"))
         return top_logits(self, direction, k)
+
+    def effect(
+        self,
+        feature: Direction,
+        prompts: PromptLike | Sequence[PromptLike] | None = None,
+        k: int = 10,
+        *,
+        steer: Steer | None = None,
+        chat: bool = False,
+    ) -> Effect:
+        """The tokens that steering with a feature promotes and suppresses through the model: mean Δ logits.
+
+        The token after each prompt is read steered and unsteered. Without `steer` the feature acts everywhere with its
+        suggested strength, or else with its kind's default; the result says which.
+
+        Args:
+            feature: a feature or direction.
+            prompts: one or several; by default six neutral beginnings, `effect.NEUTRAL`.
+            k: how many tokens of either kind.
+            steer: what to steer with instead, such as `feature.add(40)`.
+            chat: whether a string goes through the chat template.
+
+        Raises:
+            ValueError: there is no prompt, or the feature can't be steered or does not fit the model.
+        """
+        checked_direction(feature, "lm.effect")
+        return effect(self, feature, several_prompts(prompts) if prompts is not None else NEUTRAL, k, steer, chat=chat)
 
     def logit_difference(
         self,
@@ -436,6 +483,8 @@ class LanguageModel(LoadedModel):
         """
         encoded = self.encode(prompt, chat=chat)
         known, steers = self.known([encoded]), Recipe.of(recipe)
+        if dictionary is not None:
+            checked_dictionary(dictionary, "lm.attribution", "prompt, token, dictionary=")
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
 
@@ -512,6 +561,7 @@ class LanguageModel(LoadedModel):
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
         plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
         cache = RunCache(self) if keep_cache else None
         rows = generate_rows(self, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
         return Comparison(self, encoded, steers, sampling, rows, cache)
@@ -548,6 +598,7 @@ class LanguageModel(LoadedModel):
         """
         encoded = self.encode(prompt, chat=chat)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
         for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
             warn_of_other_model(self.architecture, feature)
@@ -585,6 +636,15 @@ class LanguageModel(LoadedModel):
             >>> [len(row.token_ids) for row in rows]
             [3, 3]
         """
+        if isinstance(recipes, Steer | Recipe):
+            recipes = [recipes]
+        if not isinstance(recipes, Iterable) or isinstance(recipes, str | Direction | Dictionary):
+            raise wrong("lm.sweep", "a list with a recipe for each row", recipes, _SWEEP)
+        recipes = list(recipes)
+        if strange := [each for each in recipes if isinstance(each, Number | str)]:
+            takes = "a recipe for each row"
+            raise wrong("lm.sweep", takes, recipes if len(strange) == len(recipes) else strange[0], _SWEEP)
+        watch = checked_directions(watch, "lm.sweep", "prompt, recipes, watch=[feature]")
         if not recipes:
             raise ValueError(
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
@@ -628,5 +688,16 @@ class LanguageModel(LoadedModel):
         return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
 
-def _index(dictionary: Dictionary, feature: int | str | Feature) -> int:
-    return feature.index if isinstance(feature, Feature) else dictionary[feature].index
+_SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
+
+
+def _is_feature(given: Any) -> bool:
+    return isinstance(given, str | Direction)
+
+
+def _index(dictionary: Dictionary, feature: Any) -> int:
+    if isinstance(feature, Feature):
+        return feature.index
+    if isinstance(feature, Direction):
+        raise wrong("lm.read", "features of the dictionary", feature, "read a direction with feature.activation(h)")
+    return dictionary[feature].index

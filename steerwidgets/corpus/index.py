@@ -200,7 +200,7 @@ class FeatureIndex:
 
         from steerwidgets.dictionaries.statistics import FeatureStatistics
 
-        arrays = {name: torch.from_numpy(self._summary.all(name)) for name in FeatureStatistics.ARRAYS}
+        arrays: dict[str, Any] = {name: torch.from_numpy(self._summary.all(name)) for name in FeatureStatistics.ARRAYS}
         return FeatureStatistics(**arrays, corpus=self._name, tokens=self.tokens)
 
     def __len__(self) -> int:

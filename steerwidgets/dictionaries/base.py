@@ -19,10 +19,12 @@ from steerwidgets.labels.files import Label
 from steerwidgets.labels.labels import Count
 from steerwidgets.labels.own import UserLabels
 from steerwidgets.steering.recipe import YOUR_LABEL
+from steerwidgets.transformer.mistakes import is_text, one_or_several, what, wrong
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerwidgets.dictionaries.effects import KnownEffect
     from steerwidgets.dictionaries.evidence import Evidence, FeatureEvidence
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.steering.recipe import Direction, Feature
@@ -47,6 +49,8 @@ class Dictionary(ABC):
         feature_data: examples, histograms, tokens and neighbours of its features, likewise.
         label_scores: how well a feature's first imported label did in a test, where it was tested: numbers by name,
             such as `detection`, the AUROC of the label's texts against others.
+        effects: what steering with some features does to the next token through the model, where that was measured
+            before; for others `lm.effect` measures it.
     """
 
     kind: ClassVar[str]
@@ -57,6 +61,7 @@ class Dictionary(ABC):
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
     label_scores: Mapping[int, Mapping[str, float]] = MappingProxyType({})
+    effects: Mapping[int, KnownEffect] = MappingProxyType({})
     _names: FeatureNames | None = None
     _statistics: FeatureStatistics | None = None
     _feature_data: FeatureEvidence | None = None
@@ -334,6 +339,8 @@ class Dictionary(ABC):
             "max_activation": self.maximum(index),
             "typical_activation": self.typical(index),
             "p995_activation": self._known_of("p995", index),
+            "zero_activation": self._known_of("zero", index),
+            "zero_of": self._statistics.zero_of if self._statistics is not None else "",
             "max_activation_of": self._statistics.source if self._statistics is not None else None,
             "made_for": self.made_for,
             "label_source": next((label.source for label in self.labels_of(index)), ""),
@@ -385,6 +392,11 @@ class Dictionary(ABC):
         try:
             found = operator.index(index)
         except TypeError:
+            if isinstance(index, slice | Sequence):
+                told = "go through several: [dictionary[i] for i in (3, 17)]"
+                raise TypeError(
+                    f"A feature is found by its index or its label, but {what(index)} was given; {told}."
+                ) from None
             raise TypeError(f"A feature is found by its index or its label, but {index!r} was given.") from None
         if not -self.size <= found < self.size:
             last = self.size - 1
@@ -511,6 +523,36 @@ class Dictionary(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {len(self)} features at {self.site}>"
+
+
+def checked_dictionary(given: Any, call: str, before: str = "", after: str = "") -> Dictionary:
+    """A dictionary.
+
+    Args:
+        given: what was given.
+        call: the call, as `lm.read`.
+        before: the call's arguments before the dictionary, as `prompt, `.
+        after: those after it, likewise; of a feature, the whole end: `, features=[feature]`.
+
+    Raises:
+        TypeError: it is none; the sentence names the call that was meant.
+    """
+    if isinstance(given, Dictionary):
+        return given
+    takes = "a dictionary, such as sw.SAE.demo()"
+    if hasattr(given, "dictionary") and hasattr(given, "vector"):
+        raise wrong(call, takes, given, f"give the dictionary that it is of: {call}({before}dictionary{after})")
+    if type(given).__module__.partition(".")[0] == "sae_lens":
+        raise wrong(call, takes, given, f"take it over first: {call}({before}sw.SAE.from_sae_lens(sae){after})")
+    if is_text(given):
+        raise wrong(call, takes, given, f"the order is {call}({before}dictionary{after})")
+    raise wrong(call, takes, given, f"give one: {call}({before}dictionary{after})")
+
+
+def checked_dictionaries(given: Any, call: str, before: str = "") -> list[Dictionary]:
+    """One dictionary or several, as a list; see `checked_dictionary`."""
+    several = one_or_several(given, lambda each: isinstance(each, Dictionary | str | Mapping) or hasattr(each, "cfg"))
+    return [checked_dictionary(each, call, before) for each in several]
 
 
 def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:

@@ -27,6 +27,9 @@ class FeatureStatistics:
     A feature is active at a token where its activation is above 0 (Bricken et al. 2023 call the share of such tokens
     its density). Attention sinks, special and template tokens are left out.
 
+    An activation that goes below 0, such as a projection, has no zero of its own: 0 means nothing, and so does a value
+    above it. `zero` says where a feature's colour begins instead.
+
     Args:
         maximum: float32 [feature], the largest activation.
         typical: float32 [feature], the median of its activations where it is active.
@@ -34,6 +37,9 @@ class FeatureStatistics:
         density: float32 [feature], the share of tokens where it is active, 0 to 1.
         corpus: what was read.
         tokens: how many tokens that was.
+        zero: float32 [feature], the activation that says nothing, such as what texts without the feature give; NaN
+            where it is not known, or is 0.
+        zero_of: what that is, as "95th percentile of tokens of held-out texts without it".
 
     Raises:
         ValueError: arrays have different lengths, hold infinite values, or a density is no share.
@@ -52,13 +58,16 @@ class FeatureStatistics:
     density: Tensor | None = None
     corpus: str = ""
     tokens: int | None = None
+    zero: Tensor | None = None
+    zero_of: str = ""
 
     ARRAYS: ClassVar[tuple[str, ...]] = ("maximum", "typical", "p995", "density")
+    """What a corpus shows."""
 
     def __post_init__(self) -> None:
         import torch
 
-        for name in self.ARRAYS:
+        for name in _EVERY:
             if (given := getattr(self, name)) is None:
                 continue
             array = torch.as_tensor(given).detach().to("cpu", torch.float32, copy=True)
@@ -152,7 +161,8 @@ class FeatureStatistics:
             ['statistics.maximum']
         """
         tensors = {_PREFIX + name: array for name, array in self._arrays().items()}
-        return tensors, json.dumps({"corpus": self.corpus, "tokens": self.tokens}, ensure_ascii=False)
+        said = {"corpus": self.corpus, "tokens": self.tokens} | ({"zero_of": self.zero_of} if self.zero_of else {})
+        return tensors, json.dumps(said, ensure_ascii=False)
 
     @classmethod
     def from_entries(cls, tensors: Mapping[str, Tensor], header: str) -> FeatureStatistics:
@@ -172,10 +182,10 @@ class FeatureStatistics:
             >>> len(sw.FeatureStatistics.from_entries(*sw.FeatureStatistics(torch.tensor([8.0])).entries()))
             1
         """
-        arrays = {name: tensors[_PREFIX + name] for name in cls.ARRAYS if _PREFIX + name in tensors}
+        arrays = {name: tensors[_PREFIX + name] for name in _EVERY if _PREFIX + name in tensors}
         try:
             said = json.loads(header)
-            return cls(**arrays, corpus=said["corpus"], tokens=said["tokens"])
+            return cls(**arrays, corpus=said["corpus"], tokens=said["tokens"], zero_of=said.get("zero_of", ""))
         except (json.JSONDecodeError, TypeError, KeyError):
             raise ValueError("Feature statistics are a maximum for each feature, a corpus and its tokens.") from None
 
@@ -218,10 +228,13 @@ class FeatureStatistics:
         return cls.from_entries(tensors, header.get("statistics", ""))
 
     def _arrays(self) -> dict[str, Any]:
-        return {name: array for name in self.ARRAYS if (array := getattr(self, name)) is not None}
+        return {name: array for name in _EVERY if (array := getattr(self, name)) is not None}
 
     def __repr__(self) -> str:
         return f"<FeatureStatistics of {len(self)} features: {', '.join(self._arrays())} over {self.source or '?'}>"
+
+
+_EVERY: Final = (*FeatureStatistics.ARRAYS, "zero")
 
 
 def _what(array: Tensor) -> str:

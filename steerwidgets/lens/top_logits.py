@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Direction
@@ -16,7 +17,7 @@ from steerwidgets.transformer.unembed import without_bias
 from steerwidgets.transformer.written_to_residual import OF_RESIDUAL, written
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from steerwidgets.steering.recipe import Recipe
     from steerwidgets.transformer.architecture import Architecture
@@ -28,13 +29,63 @@ TokenValues = tuple[tuple[Token, float], ...]
 
 @dataclass(frozen=True, repr=False)
 class TopLogits:
-    """The tokens that something promotes and suppresses most, each with its value."""
+    """The tokens that a direction promotes and suppresses most along the direct path, each with its value.
+
+    The direct path goes from the direction straight to the unembed, as if no block came between: see `lm.effect` for
+    what steering with it does through the model.
+
+    Attributes:
+        promoted: the largest values.
+        suppressed: the smallest.
+        of_random: the largest value as a multiple of what one in twenty random directions of the same length reaches;
+            below 1 the tokens may be there by chance.
+    """
 
     promoted: TokenValues
     suppressed: TokenValues
+    of_random: float | None = None
+
+    @property
+    def note(self) -> str:
+        """A sentence where the direct path is weak; else empty."""
+        return weak_note(self.of_random)
 
     def __repr__(self) -> str:
-        return _beside({"promoted": self.promoted, "suppressed": self.suppressed})
+        columns = {"promoted": self.promoted, "suppressed": self.suppressed}
+        return "\n".join(filter(None, (beside(columns, "direct path"), self.note)))
+
+
+_RANDOM: Final = 256
+_AT_ONCE: Final = 32
+_SHARE: Final = 0.95
+_reached: Final[weakref.WeakKeyDictionary[nn.Module, float]] = weakref.WeakKeyDictionary()
+"""Of each model's unembed, the 95th percentile of the largest scores of random directions of length 1."""
+
+
+def weak_note(of_random: float | None) -> str:
+    """A sentence where the direct path is weak; else empty."""
+    if of_random is None or of_random >= 1:
+        return ""
+    return (
+        f"The direct path is weak: its largest score is {of_random:.2g} times what one in twenty random directions of "
+        "this length reaches, so these tokens may be chance; lm.effect(feature) tells what it promotes through the "
+        "model."
+    )
+
+
+def of_random(lm: LoadedModel, direction: Direction, largest: float) -> float | None:
+    """The largest score of a direction as a multiple of what one in twenty random ones of the same length reaches."""
+    import torch
+
+    architecture = lm.architecture
+    if architecture.unembed not in _reached:
+        drawn = torch.randn(_RANDOM, architecture.d_model, generator=torch.Generator().manual_seed(0))
+        unit = gained(architecture.final_norm, drawn / drawn.norm(dim=-1, keepdim=True))
+        largest_of = [without_bias(architecture.unembed, some).amax(-1) for some in torch.split(unit, _AT_ONCE)]
+        _reached[architecture.unembed] = float(torch.cat(largest_of).quantile(_SHARE))
+    length = float(_as_written(architecture, direction).vector.norm())
+    reached = _reached[architecture.unembed] * length
+    return largest / reached if reached > 0 else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,8 +112,8 @@ class LogitDifference:
 
     def __repr__(self) -> str:
         logits = {"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed}
-        likely = _beside({"likely before": self.before, "likely after": self.after}, "probability")
-        return f"{_beside(logits)}\n\n{likely}"
+        likely = beside({"likely before": self.before, "likely after": self.after}, "probability")
+        return f"{beside(logits)}\n\n{likely}"
 
 
 def top_logits(lm: LoadedModel, direction: Direction, k: int) -> TopLogits:
@@ -85,7 +136,8 @@ def top_logits(lm: LoadedModel, direction: Direction, k: int) -> TopLogits:
     """
     [scores] = token_scores(lm, [direction])
     top, bottom = scores.topk(k), (-scores).topk(k)
-    return TopLogits(_named(lm, top.indices, top.values), _named(lm, bottom.indices, -bottom.values))
+    beyond = of_random(lm, direction, float(top.values[0])) if k else None
+    return TopLogits(named(lm, top.indices, top.values), named(lm, bottom.indices, -bottom.values), beyond)
 
 
 def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
@@ -153,24 +205,26 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
     return LogitDifference(
         raw,
         centred,
-        _named(lm, up.indices, up.values),
-        _named(lm, down.indices, -down.values),
-        _named(lm, any_way.indices, centred[any_way.indices]),
+        named(lm, up.indices, up.values),
+        named(lm, down.indices, -down.values),
+        named(lm, any_way.indices, centred[any_way.indices]),
         *(_likely(lm, logits, k) for logits in (plain, steered)),
     )
 
 
 def _likely(lm: LoadedModel, logits: Tensor, k: int) -> TokenValues:
     top = logits.softmax(-1).topk(k)
-    return _named(lm, top.indices, top.values)
+    return named(lm, top.indices, top.values)
 
 
-def _named(lm: LoadedModel, indices: Tensor, values: Tensor) -> TokenValues:
+def named(lm: LoadedModel, indices: Tensor, values: Tensor) -> TokenValues:
+    """Tokens with their values."""
     named = prompts.tokens(lm.tokenizer, indices.tolist())
     return tuple(zip(named, values.tolist(), strict=True))
 
 
-def _beside(columns: dict[str, TokenValues], unit: str = "logit") -> str:
+def beside(columns: dict[str, TokenValues], unit: str = "logit") -> str:
+    """Lists of tokens as one table."""
     headers = [header for name in columns for header in (name, unit)]
     rows = [
         [cell for token, value in row for cell in (quoted(token), value)] for row in zip(*columns.values(), strict=True)

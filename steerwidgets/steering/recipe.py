@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.steering import ops
@@ -19,6 +20,7 @@ from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
+from steerwidgets.transformer.mistakes import listed, wrong
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ class Direction:
     def __post_init__(self) -> None:
         import torch
 
+        site: Any = self.site
+        if isinstance(site, int):
+            object.__setattr__(self, "site", Site(site))
+        elif not isinstance(site, Site):
+            raise wrong("A direction", "a site", site, "say where it lives: sw.Direction(vector, sw.Site(15))")
         # A copy: a direction must not change when the tensor does that it was made from.
         vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
@@ -375,6 +382,8 @@ class Feature(Direction):
         made_for: the name of the model that the dictionary was made for, where it says.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
+        zero_activation: the activation that says nothing, where it is known and is not 0: where colour scales begin.
+        zero_of: what that is, as "95th percentile of tokens of held-out texts without it".
 
     Example:
         >>> feature = cavs["music"]  # a dictionary makes them
@@ -394,6 +403,8 @@ class Feature(Direction):
     made_for: str | None = None
     label_source: str = ""
     p995_activation: float | None = None
+    zero_activation: float | None = None
+    zero_of: str = ""
 
     @property
     def key(self) -> str:
@@ -609,12 +620,69 @@ def not_taken(feature: Direction, op: str) -> str:
     return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
 
 
-def _same_site(a: Direction, b: Direction) -> None:
+def _same_site(a: Direction, b: Any) -> None:
+    if not isinstance(b, Direction):
+        told = "strengths are given by an op: feature.add(40), or feature * 2"
+        raise wrong("Adding, subtracting and comparing directions", "another direction", b, told)
     if a.site != b.site or a.vector.shape != b.vector.shape:
         raise ValueError(
             f"{a.label!r} is {len(a.vector)} numbers at {a.site} and {b.label!r} is {len(b.vector)} at {b.site}; "
             "only directions of one site go together."
         )
+
+
+def _no_steer(given: Any) -> TypeError:
+    """The error for what is no steer, with the one that was meant."""
+    takes = "steers such as feature.add(40)"
+    if isinstance(given, Direction):
+        called = [f"feature.{name}({', '.join('…' for _ in op.parameters)})" for name, op in given.ops.items()]
+        told = f"say what to do with it: {listed(called)}" if called else "it can be read but not steered"
+        return wrong("A recipe", takes, given, told)
+    if callable(given) and hasattr(given, "__self__"):
+        return wrong("A recipe", takes, given, f"give it a number: feature.{given.__name__}(40)")
+    if isinstance(given, Number):
+        return wrong("A recipe", takes, given, "say of which feature it is the strength: feature.add(40)")
+    if hasattr(given, "fingerprint") and hasattr(given, "site"):
+        return wrong("A recipe", takes, given, "choose a feature of it and say what to do: dictionary[123].add(40)")
+    if isinstance(given, str):
+        return wrong("A recipe", takes, given, f"find the feature first: dictionary[{given!r}].add(40)")
+    return wrong("A recipe", takes, given, "give a steer, several, or None for no change")
+
+
+def checked_directions(given: Any, call: str, meant: str) -> list[Direction]:
+    """One feature or direction, or several, as a list.
+
+    Args:
+        given: what was given.
+        call: the call, as `lm.output_scores`.
+        meant: its argument, as `[feature]`.
+
+    Raises:
+        TypeError: something is none; the sentence names the call that was meant.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable) or hasattr(given, "fingerprint"):
+        return [checked_direction(given, call, meant)]
+    return [checked_direction(each, call, meant) for each in given]
+
+
+def checked_direction(given: Any, call: str, meant: str = "feature") -> Direction:
+    """A feature or direction.
+
+    Raises:
+        TypeError: it is none; the sentence names the call that was meant.
+    """
+    if isinstance(given, Direction):
+        return given
+    takes = "a feature or direction"
+    if isinstance(given, Steer):
+        raise wrong(call, takes, given, f"give the feature without an op: {call}({meant})")
+    if hasattr(given, "fingerprint") and hasattr(given, "site"):
+        raise wrong(call, takes, given, f"choose one of its features: {call}(dictionary[123])")
+    if hasattr(given, "shape"):
+        raise wrong(call, takes, given, f"say where it lives: {call}(sw.Direction(vector, sw.Site(15)))")
+    if isinstance(given, str | int):
+        raise wrong(call, takes, given, f"find it in a dictionary first: {call}(dictionary[{given!r}])")
+    raise wrong(call, takes, given, f"give one, as in {call}(dictionary[123])")
 
 
 class FeatureSource(Protocol):
@@ -683,10 +751,13 @@ class Recipe:
             return steers
         if isinstance(steers, Steer):
             return cls((steers,))
-        items = tuple(steers)
+        if isinstance(steers, Direction | str) or not isinstance(steers, Iterable):
+            raise _no_steer(steers)
+        given: Iterable[Any] = steers
+        items = tuple(part for item in given for part in (item.steers if isinstance(item, Recipe) else (item,)))
         for item in items:
             if not isinstance(item, Steer):
-                raise TypeError(f"A recipe is made of steers such as feature.add(40), but {item!r} was given.")
+                raise _no_steer(steers if hasattr(steers, "fingerprint") else item)
         return cls(items)
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Recipe:
@@ -773,6 +844,8 @@ class Recipe:
             >>> sw.Recipe.from_json(text)  # written out: it needs no dictionary
             'music'.add(40)
         """
+        if not isinstance(text, str | bytes):
+            raise wrong("Recipe.from_json", "the text of a recipe", text, "give what recipe.to_json() gave")
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
@@ -811,7 +884,7 @@ class Recipe:
 
     def __add__(self, other: Recipe | Steer) -> Recipe:
         if not isinstance(other, Recipe | Steer):
-            return NotImplemented
+            raise _no_steer(other)
         return Recipe(self.steers + Recipe.of(other).steers)
 
     def __iter__(self) -> Iterator[Steer]:

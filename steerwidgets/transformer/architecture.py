@@ -280,6 +280,9 @@ class Architecture:
         embed: Any = self.model.get_input_embeddings()  # type: ignore[operator]  # transformers' method, not a module
         return int(getattr(embed, "num_embeddings", None) or embed.weight.shape[0])
 
+    def __repr__(self) -> str:
+        return f"<Architecture of {self.name}: {self.layers} blocks of {self.d_model}>"
+
     def _find_blocks(self) -> nn.ModuleList:
         from torch import nn
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
@@ -10,14 +10,25 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
+from steerwidgets.transformer.mistakes import checked_model, wrong
 from steerwidgets.transformer.model_lock import model_lock
 from steerwidgets.transformer.prompts import Prompt, PromptLike, Token
 from steerwidgets.transformer.residuals import Residuals, read_residuals
+from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from steerwidgets.transformer.sites import Site
+_QUANTISED: Final = (
+    "load_in_4bit",
+    "load_in_8bit",
+    "bnb_4bit_quant_type",
+    "quant_method",
+    "bits",
+    "weight_bits",
+    "num_bits",
+)
+"""What quantisation settings of transformers say of themselves."""
 
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
@@ -28,7 +39,7 @@ class LoadedModel:
     Two of them around one model share one re-entrant lock.
 
     Args:
-        model: a Hugging Face causal language model, of any dtype, quantised or sharded.
+        model: a Hugging Face causal language model, of any dtype, quantised or sharded; or a pipeline with both.
         tokenizer: its tokenizer.
         blocks: its transformer blocks, where they are not found by structure.
         base: the module that runs the blocks, likewise.
@@ -45,18 +56,20 @@ class LoadedModel:
 
     Raises:
         UnknownArchitectureError: a part was not found, or is not what its name says on a short text that is read once.
+        TypeError: it is no model and tokenizer; the message names the call that was meant.
     """
 
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        tokenizer: Any = None,
         *,
         blocks: nn.ModuleList | None = None,
         base: nn.Module | None = None,
         final_norm: nn.Module | None = None,
         unembed: nn.Module | None = None,
     ) -> None:
+        model, tokenizer = checked_model(model, tokenizer)
         self.model = model
         self.tokenizer = tokenizer
         self.architecture = Architecture(model, blocks=blocks, base=base, final_norm=final_norm, unembed=unembed)
@@ -81,13 +94,12 @@ class LoadedModel:
         """Model, revision, dtype, device, quantisation and versions: what a result has to say of itself."""
         config = self.model.config
         block = next(iter(self.architecture.blocks[0].parameters()))
-        quantisation = getattr(config, "quantization_config", None)
         found = {
             "model": self.name,
             "revision": str(getattr(config, "_commit_hash", None) or "not recorded"),
             "dtype": str(block.dtype).removeprefix("torch."),
             "device": str(self.architecture.input_device),
-            "quantisation": str(getattr(quantisation, "quant_method", quantisation) or "none"),
+            "quantisation": _quantisation(getattr(config, "quantization_config", None)),
         }
         return found | {package: _version(package) for package in _PACKAGES}
 
@@ -142,7 +154,7 @@ class LoadedModel:
 
         Args:
             prompt: a string, messages, token ids, or a prompt that is encoded already.
-            sites: where to read; the model runs once.
+            sites: where to read, sites or blocks; the model runs once.
             chat: whether a string goes through the chat template.
 
         Returns:
@@ -157,8 +169,9 @@ class LoadedModel:
             torch.Size([1, 2, 32])
         """
         encoded = prompt if isinstance(prompt, Prompt) else self.encode(prompt, chat=chat)
+        wanted = [_site(each) for each in ([sites] if isinstance(sites, Site | int | str) else sites)]
         with self.lock:
-            return read_residuals(self.architecture, [encoded.token_ids], sites)
+            return read_residuals(self.architecture, [encoded.token_ids], wanted)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -215,6 +228,16 @@ class LoadedModel:
         return f"<LanguageModel {self.name}: {parts.layers} blocks of {parts.d_model} on {parts.input_device}>"
 
 
+def _site(given: Any) -> Site:
+    if isinstance(given, Site):
+        return given
+    if isinstance(given, int):
+        return Site(given)
+    if isinstance(given, str) and given.startswith("blocks."):
+        return Site.from_hook_name(given)
+    raise wrong("lm.residuals", "sites", given, 'give sites, as in lm.residuals(text, [sw.Site(15, "mlp_out")])')
+
+
 def _as_ids(value: Any) -> list[int]:
     if value is None:
         return []
@@ -234,6 +257,21 @@ def checked_length(given: Any) -> int | tuple[int, ...] | None:
         raise ValueError(f"prompt_length counts the prompt's tokens, 1 or more, for each row; {given!r} was given.")
     lengths = tuple(int(n) for n in several)
     return lengths if isinstance(given, Iterable) else lengths[0]
+
+
+def _quantisation(config: Any) -> str:
+    """How weights are stored, in words: `nf4`, `8-bit`, `gptq, 4-bit`; `none` where they are not quantised."""
+    if not config:
+        return "none"
+    said = config if isinstance(config, Mapping) else {name: getattr(config, name, None) for name in _QUANTISED}
+    if said.get("load_in_4bit"):
+        return str(said.get("bnb_4bit_quant_type") or "4-bit")
+    if said.get("load_in_8bit"):
+        return "8-bit"
+    method = said.get("quant_method")
+    name = str(getattr(method, "value", method) or type(config).__name__).lower()
+    bits = said.get("bits") or said.get("weight_bits") or said.get("num_bits")
+    return f"{name}, {bits}-bit" if bits else name
 
 
 def _version(package: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Final
 
+from steerwidgets.transformer.mistakes import refuse_no_prompt
+
 Message = Mapping[str, str]
 PromptLike = str | Sequence[Message] | Sequence[int]
 
@@ -69,6 +71,7 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
         return (
             _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
         )
+    refuse_no_prompt(prompt)
     if not isinstance(prompt, Iterable):
         raise TypeError(
             "A prompt is a string, a list of messages or a list of token ids, but "
@@ -86,6 +89,20 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
             f"{type(strange[0]).__name__} was given."
         )
     return _from_ids(tokenizer, [int(item) for item in items])
+
+
+def several_prompts(given: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
+    """One prompt, or several, as a list: strings, lists of messages, and lists of token ids.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return [given]
+    items: list[Any] = list(given)
+    if not items:
+        raise ValueError('There is no prompt; give at least one, such as ["Tell me about your weekend."].')
+    return [items] if isinstance(items[0], Mapping | Integral) else items
 
 
 def _checked_message(message: Any) -> dict[str, str]:

@@ -23,7 +23,7 @@ class _EnoughRead(BaseException):
     """Ends a forward pass once the last stream that anybody asked for was read."""
 
 
-@dataclass(frozen=True)
+@dataclass(repr=False, frozen=True)
 class Residuals:
     """What was read of a batch of texts.
 
@@ -34,6 +34,11 @@ class Residuals:
 
     values: dict[Site, Tensor]
     absolute: Tensor
+
+    def __repr__(self) -> str:
+        rows, positions = self.absolute.shape
+        sites = ", ".join(map(str, self.values))
+        return f"<Residuals of {rows} text{'s' * (rows > 1)}, {positions} positions, at {sites}>"
 
     @property
     def real(self) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,10 +112,6 @@ class Widget(anywidget.AnyWidget):
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = lambda _data, tagged: tagged  # noqa: SLF001 - there is no public way
 
-    def _repr_mimebundle_(self, **settings: Any) -> Any:
-        self._note_shown()
-        return super()._repr_mimebundle_(**settings)
-
     if hasattr(anywidget.AnyWidget, "_ipython_display_"):  # ipywidgets 7 shows itself
 
         def _ipython_display_(self, **settings: Any) -> None:
@@ -148,6 +144,28 @@ class Widget(anywidget.AnyWidget):
         layout = self._trait_values.pop("layout", None)
         if layout is not None:
             lifetime.let_go(layout)
+
+    def __repr__(self) -> str:
+        first, *_ = [*self._said(), ""]
+        return f"<{type(self).__name__}{': ' if first else ''}{first}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """What a host shows; where it can't render widgets, what this one says in plain text."""
+        self._note_shown()
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if isinstance(data, dict):
+            data["text/plain"] = self.summary()
+        return bundle
+
+    def summary(self) -> str:
+        """The widget in plain text, for where it can't be seen."""
+        first, *rest = [*self._said(), ""]
+        return "\n".join(filter(None, (f"{self.title.capitalize()}: {first}", *rest)))
+
+    def _said(self) -> Sequence[str]:
+        """What it shows, in lines, the most important first."""
+        return ()
 
     def to_html(self, path: str | Path) -> Path:
         """Write one offline file that shows the widget as it stands; it needs neither kernel nor network.

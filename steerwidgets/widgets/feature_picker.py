@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.recipe_editor.query import FindQuery, Mode, Ranking, Sort
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
@@ -113,11 +114,8 @@ class FeaturePicker(RecipeWidget):
         chat: bool = False,
         **search: Unpack[SearchSettings],
     ) -> None:
-        if lm is not None and not isinstance(lm, LanguageModel):
-            raise TypeError(
-                f"A picker takes a LanguageModel (or None) and then dictionaries, but {type(lm).__name__} came first: "
-                "sw.FeaturePicker(lm, dictionaries)."
-            )
+        if lm is not None:
+            refuse_no_model(lm, "sw.FeaturePicker", "dictionaries")
         for name in search:
             if name not in _SEARCH:
                 raise TypeError(f"FeaturePicker has no setting {name!r}; a search has {', '.join(_SEARCH)}.")

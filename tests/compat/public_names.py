@@ -254,7 +254,8 @@ def _signature_changed(old: dict[str, tuple[str, str]], new: dict[str, tuple[str
     for name, (kind, default) in old.items():
         if name not in new:
             return f"lost the parameter {name!r}"
-        if new[name] != (kind, default):
+        # What had to be given and need not any more is given by every program that there is.
+        if new[name] != (kind, default) and (default or new[name][0] != kind):
             return f"has another parameter {name!r}"
     for name, (_, default) in new.items():
         if name not in old and not default:

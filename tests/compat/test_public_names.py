@@ -37,6 +37,7 @@ KEPT = "method A.read(text, k=10, *, chat=False, **options)"
         ("method A.read(text, *, chat=False, **options)", "lost the parameter 'k'"),
         ("method A.read(text, k=20, *, chat=False, **options)", "has another parameter 'k'"),
         ("method A.read(text, k, *, chat=False, **options)", "has another parameter 'k'"),
+        ("method A.read(text='', k=10, *, chat=False, **options)", ""),
         ("method A.read(text, *, k=10, chat=False, **options)", "has another parameter 'k'"),
         ("method A.read(prompt, k=10, *, chat=False, **options)", "lost the parameter 'text'"),
         ("method A.read(text, /, k=10, *, chat=False, **options)", "has another parameter 'text'"),

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from embedded.concepts.steering_cavs import is_on_concept
+from embedded.concepts.wordnet_cavs import NAMES, in_words
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.cav.directions import auroc
@@ -29,6 +31,13 @@ STEERING = {
     "medicine and health": 60,
     "religion and prayer": 28,
     "romantic love": 44,
+}
+CAV_FINGERPRINTS = {
+    9: "cav:33cb05c55971af7e",
+    12: "cav:7a7e4f827e03b1ca",
+    15: "cav:9771f8f904330eae",
+    18: "cav:3a3a8bfcb9f02d3c",
+    21: "cav:dde109f01deecf96",
 }
 FIRST_VECTORS = "8976a00315b43b6b789faeb3abf82bad23c968ab0dec32af2469b0605c6cc544"
 
@@ -106,6 +115,23 @@ def test_concepts_that_steer_come_first_and_are_those_of_before():
     assert all(feature.suggested is None for feature in list(cavs)[len(STEERING) :])
 
 
+def test_every_concept_is_called_in_words():
+    labels = sw.CAV.demo().labels
+    assert len({*labels}) == len(labels) == len(STEERING) + len(NAMES)
+    assert labels[9] == "acts and actions"
+    assert all(re.fullmatch(r"[a-z]+(,? [a-z]+)*", label) for label in labels), labels
+    detection = REPORTS["cavs"]["detection"]
+    assert {*labels} <= {*detection}
+    assert detection["thoughts, knowledge and beliefs"]["wordnet"] == "noun.cognition"
+    assert "wordnet" not in detection["the sea and sailing"]
+
+
+@pytest.mark.parametrize("block", CAV_FINGERPRINTS)
+def test_other_names_leave_the_vectors_as_they_were(block):
+    """Recipes of before find their features."""
+    assert sw.CAV.demo(layer=block).fingerprint == CAV_FINGERPRINTS[block]
+
+
 def test_concepts_at_other_blocks():
     shipped = [int(block) for block, said in REPORTS["cavs"]["blocks"].items() if said["useful"]]
     assert 15 in shipped
@@ -154,12 +180,15 @@ def test_cavs_detect_texts_that_they_were_not_made_from(read):
     means = torch.stack([words.mean(0) for words in read])
     checked = 0
     for labels in HELD_OUT["concepts"].values():
-        for label in {*labels} & {*cavs.labels[len(STEERING) :]}:
-            projected = means @ cavs[label].vector
+        for label in labels:
+            name = in_words(label)
+            if name == label or name not in cavs.labels:
+                continue
+            projected = means @ cavs[name].vector
             positive, negative = sides([label])
             if len(positive) < 10:
                 continue
-            said, _ = REPORTS["cavs"]["detection"][label]["auroc_and_accuracy"]["15"]
+            said, _ = REPORTS["cavs"]["detection"][name]["auroc_and_accuracy"]["15"]
             assert auroc(projected[positive], projected[negative]) == pytest.approx(said, abs=0.06), label
             checked += 1
     assert checked >= 4
@@ -200,3 +229,27 @@ def test_reft_concepts_steer_at_the_suggested_strength(embedded, name, listed):
             on[kind] += is_on_concept(row.text, words)
     assert on["baseline"] == 0
     assert on["steered"] >= 2
+
+
+def test_every_concept_has_a_zero_below_the_end_of_its_scale():
+    for block in CAV_FINGERPRINTS:
+        known = sw.CAV.demo(layer=block).statistics
+        assert bool((known.zero < known.p995).all())
+        assert known.zero_of == "95th percentile of tokens of held-out texts without it"
+
+
+@pytest.mark.embedded
+def test_a_text_with_nothing_of_the_sea_stays_nearly_uncoloured(embedded):
+    """The quickstart's: "sleepy town of Ravenswood" and "phone" glowed."""
+    sea = sw.CAV.demo()["the sea and sailing"]
+
+    def shares(text):
+        read = embedded.read(text, sw.CAV.demo(), [sea])
+        values = read.values[read.mask, 0]
+        return ((values - sea.zero_activation) / (sea.p995_activation - sea.zero_activation)).clamp(0, 1)
+
+    nothing = shares("In the sleepy town of Ravenswood, a young woman named Emily picked up the phone.")
+    sailing = shares("The captain steered the ship through the storm, and the sailors sang on the waves.")
+    assert float((nothing > 0.02).float().mean()) <= 0.15
+    assert float(nothing.max()) < 0.25
+    assert float(sailing.max()) > 0.4

@@ -8,6 +8,7 @@ from support.sae import make as make_sae
 from support.sae import write as write_sae
 
 import steerwidgets as sw
+from steerwidgets.dictionaries.zeros import zeros
 
 SIZE = 5
 
@@ -117,3 +118,31 @@ def test_wrong_files_and_maxima(tmp_path):
         make_sae(max_activations={99: 1.0})
     with pytest.raises(ValueError, match="one entry for each of the 40 features, but 2 were given"):
         make_sae(max_activations=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA"])
+def test_a_zero_of_its_own_is_kept_and_told(kind, llama, tmp_path):
+    dictionary = of_kind(kind, llama)
+    zero = torch.arange(float(dictionary.size)) - 1
+    zero[0] = torch.nan
+    dictionary.statistics = sw.FeatureStatistics(torch.ones(dictionary.size), zero=zero, zero_of="other texts")
+    path = tmp_path / {"SAE": "sae", "ReFT": "l1", "CAV": "cav.safetensors", "MFA": "mfa.pt"}[kind]
+    dictionary.save(path)
+    again = type(dictionary).load(path, layer=1)
+    torch.testing.assert_close(again.statistics.zero, zero, rtol=0, atol=0, equal_nan=True)
+    assert again.statistics.zero_of == "other texts"
+    assert (again[0].zero_activation, again[2].zero_activation, again[2].zero_of) == (None, 1.0, "other texts")
+
+
+def test_a_file_without_zeros_is_read_as_before(tmp_path):
+    known().save(tmp_path / "known.safetensors")
+    again = sw.FeatureStatistics.load(tmp_path / "known.safetensors")
+    assert (again.zero, again.zero_of) == (None, "")
+
+
+def test_zeros_are_of_tokens_without_the_feature():
+    values = torch.stack([torch.arange(100.0), -torch.arange(100.0)], dim=1)
+    without = torch.stack([torch.arange(100) < 40, torch.arange(100) < 10], dim=1)
+    found = zeros(values, without)
+    assert found[0] == pytest.approx(0.95 * 39, abs=1e-4)
+    assert found[1].isnan()

@@ -32,7 +32,7 @@ export interface Pointed {
 
 /** Something that the kernel is doing for this page. */
 export interface Doing {
-  what: "show" | "try" | "silent";
+  what: "show" | "try" | "silent" | "effect";
   said: string;
   done: number;
   of: number | null;
@@ -109,14 +109,17 @@ export class Card {
   readonly scale = computed<HeatScale>(() => {
     const content = this.content.value;
     const maximum = { end: content?.maximum, source: "feature maximum" };
-    const end = chooseEnd([maximum], () => this.#largestShown());
-    return { ...end, signed: content?.signed ?? false, curve: this.traits.curve.value };
+    const { zero, zero_of: zeroOf } = content ?? {};
+    const sized = typeof zero === "number" ? (value: number) => value : Math.abs;
+    const end = chooseEnd([maximum], zero, () => this.#largestShown(sized));
+    const signed = (content?.signed ?? false) && typeof zero !== "number";
+    return { ...end, signed, curve: this.traits.curve.value, zero, zeroOf };
   });
 
-  #largestShown(): End {
+  #largestShown(sized: (value: number) => number): End {
     const lines = [...this.lines.value, ...this.triedLines.value];
     const values = lines.flatMap(({ tokens }) =>
-      tokens.map(({ value, why }) => (why ? 0 : Math.abs(value))),
+      tokens.map(({ value, why }) => (why ? 0 : sized(value))),
     );
     return { end: Math.max(0, ...values), source: "largest shown here" };
   }
@@ -183,6 +186,11 @@ export class Card {
     this.#run("silent", "Looking through examples…", { words });
   }
 
+  /** Steers with the feature, for what it promotes through the model. */
+  measure(): void {
+    this.#run("effect", "Steering with the feature…", {});
+  }
+
   stop(): void {
     this.#running?.abort();
   }
@@ -245,7 +253,7 @@ export class Card {
     this.doing.value = null;
     clearTimeout(this.#slow);
     // What is quick changes nothing on the way; a long search shows its progress from the start.
-    if (what === "silent") begin();
+    if (what === "silent" || what === "effect") begin();
     else this.#slow = setTimeout(begin, SLOW);
     await this.#ask(async () => {
       await this.#rpc.request(what, args, {

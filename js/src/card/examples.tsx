@@ -1,5 +1,6 @@
-import { type HeatScale, ramp } from "../heatmap/colour";
+import { type HeatScale, isSilent, ramp } from "../heatmap/colour";
 import { formatNumber } from "../ui/format";
+import { zeroSaid } from "../ui/scale_end";
 import { Segmented } from "../ui/segmented";
 import type { Card } from "./card";
 import type { LinePaint } from "./line";
@@ -87,15 +88,17 @@ function Missing({ what }: { what: Content["missing"][Tab] }) {
 }
 
 function Scale({ paint: { scale, hue, palette } }: { paint: LinePaint }) {
-  if (!scale.end) return null;
+  if (isSilent(scale)) return null;
+  const zero = zeroSaid(scale.zero, scale.zeroOf);
   const end = formatNumber(scale.end);
   return (
     <span class="sw-card-scale sw-num">
-      <span>{scale.signed ? `−${end}` : "0"}</span>
+      <span>{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
       <span class="ramp" style={{ background: ramp(scale, hue, palette.surface) }} aria-hidden />
       <span title={CURVE[scale.curve]}>
         {scale.signed ? "+" : ""}
         {end} {source(scale)}
+        {zero && ` · ${zero}`}
       </span>
     </span>
   );
@@ -104,6 +107,6 @@ function Scale({ paint: { scale, hue, palette } }: { paint: LinePaint }) {
 const source = ({ curve, source: what }: HeatScale) => `${curve}, ${what}`;
 
 const CURVE = {
-  linear: "colour = value / end",
-  log: "colour = log10(1 + 9 · value / end)",
+  linear: "colour = (value − zero) / (end − zero)",
+  log: "colour = log10(1 + 9 · (value − zero) / (end − zero))",
 };

@@ -1,26 +1,68 @@
 import "./lists.css";
+import { Button } from "../ui/button";
 import { visible } from "../ui/format";
 import type { Card } from "./card";
 import { steady } from "./lines";
+import { Progress } from "./own";
 import type { Content, Loading, Neighbour, ValuedToken } from "./types";
 
-/** The tokens that a direction raises and lowers through the unembed. */
-export function Promotes({ content }: { content: Content }) {
+/** The tokens that steering with a feature raises and lowers: through the model, and along the direct path. */
+export function Promotes({ card, content }: { card: Card; content: Content }) {
   const { promoted, suppressed, logits_note } = content;
-  if (!promoted.length && !suppressed.length)
-    return logits_note ? <p class="sw-note">{logits_note}</p> : null;
   return (
-    <div class="sw-card-promotes">
-      <Tokens title="Promotes" tokens={promoted} />
-      <Tokens title="Suppresses" tokens={suppressed} />
-    </div>
+    <>
+      <ThroughModel card={card} content={content} />
+      {(promoted.length > 0 || suppressed.length > 0) && (
+        <div class="sw-card-promotes">
+          <Tokens title="Promotes" by="direct path" tokens={promoted} />
+          <Tokens title="Suppresses" by="direct path" tokens={suppressed} />
+        </div>
+      )}
+      {logits_note && <p class="sw-note">{logits_note}</p>}
+    </>
   );
 }
 
-function Tokens({ title, tokens }: { title: string; tokens: ValuedToken[] }) {
+function ThroughModel({ card, content: { effect, ops } }: { card: Card; content: Content }) {
+  const doing = card.doing.value;
+  if (effect)
+    return (
+      <>
+        <div class="sw-card-promotes">
+          <Tokens title="Promotes through the model" by="Δ logit" tokens={effect.promoted} />
+          <Tokens title="Suppresses through the model" by="Δ logit" tokens={effect.suppressed} />
+        </div>
+        <p class="sw-note">{effect.said}</p>
+      </>
+    );
+  if (card.frozen || !ops.length) return null;
+  return (
+    <section aria-label="Through the model" class="sw-card-through">
+      <h3>Promotes through the model</h3>
+      {doing?.what === "effect" ? (
+        <Progress card={card} doing={doing} />
+      ) : (
+        <Button kind="small" onClick={() => card.measure()}>
+          Steer and see
+        </Button>
+      )}
+    </section>
+  );
+}
+
+interface TokensProps {
+  title: string;
+  /** What the values are. */
+  by: string;
+  tokens: ValuedToken[];
+}
+
+function Tokens({ title, by, tokens }: TokensProps) {
   return (
     <section aria-label={title}>
-      <h3>{title}</h3>
+      <h3>
+        {title} <small>{by}</small>
+      </h3>
       <ul class="sw-plain">
         {tokens.map((token) => (
           <li key={token.id} title={`token ${token.id}`}>

@@ -64,6 +64,9 @@ export interface Content {
   site: string;
   reads: string;
   signed: boolean;
+  /** Where colour begins, if not at 0, and what that value is. */
+  zero?: number | null;
+  zero_of?: string;
   label: string;
   label_source: string;
   label_author: string;
@@ -82,6 +85,8 @@ export interface Content {
   promoted: ValuedToken[];
   suppressed: ValuedToken[];
   logits_note: string;
+  /** What steering with it promotes through the model; null where nobody measured it yet. */
+  effect?: { promoted: ValuedToken[]; suppressed: ValuedToken[]; said: string } | null;
   nearest: Neighbour[];
   coactive: Neighbour[];
   examples: Partial<Record<Tab, LinesWire>>;

@@ -1,6 +1,6 @@
 // From activations to colour: how far up its scale a value is, and what several features look like together.
 
-import { inkOn, type Rgb } from "../ui/colour";
+import { inkOn, type Rgb, shareOn } from "../ui/colour";
 import type { Hue } from "../ui/hues";
 import { type Lab, toLab, toRgb } from "../ui/oklab";
 import { chooseEnd, corpusEnds, type End } from "../ui/scale_end";
@@ -10,6 +10,10 @@ import type { Column, Curve, Domain } from "./types";
 export interface HeatScale extends End {
   signed: boolean;
   curve: Curve;
+  /** Where colour begins, if not at 0; then nothing below it is coloured. */
+  zero?: number | null | undefined;
+  /** What that value is. */
+  zeroOf?: string | undefined;
 }
 
 const FAINT = 0.02; // below this share of the scale a token stays bare
@@ -17,7 +21,9 @@ const OWN_INK = 0.15; // from here on the theme's ink gives way to black or whit
 
 /** The kernel chooses in the same way for JSON. */
 export function scaleOf(column: Column, domain: Domain, curve: Curve): HeatScale {
-  return { ...endOf(column, domain), signed: column.signed, curve };
+  const { zero, zero_of: zeroOf } = column;
+  const signed = column.signed && typeof zero !== "number";
+  return { ...endOf(column, domain), signed, curve, zero, zeroOf };
 }
 
 function endOf(column: Column, domain: Domain): End {
@@ -25,19 +31,27 @@ function endOf(column: Column, domain: Domain): End {
   const largest = () => ({ end: column.largest, source: "largest in this text" });
   if (domain === "text") return largest();
   const known = corpusEnds(column);
-  return chooseEnd(domain === "auto" ? Object.values(known) : [known[domain]], largest);
+  const candidates = domain === "auto" ? Object.values(known) : [known[domain]];
+  return chooseEnd(candidates, column.zero, largest);
 }
 
 /** How much colour a value has, −1 to 1; 0 for what has none. */
-export function shareOf(value: number, { end, signed, curve }: HeatScale): number {
-  if (!Number.isFinite(value) || end <= 0 || (value < 0 && !signed)) return 0;
-  const size = Math.min(Math.abs(value) / end, 1);
-  return Math.sign(value) * (curve === "log" ? Math.log10(1 + 9 * size) : size);
+export function shareOf(value: number, scale: HeatScale): number {
+  if (!Number.isFinite(value)) return 0;
+  const share = shareOn(value, { ...scale, domain: scale.end });
+  const size = Math.min(Math.abs(share), 1);
+  return Math.sign(share) * (scale.curve === "log" ? Math.log10(1 + 9 * size) : size);
 }
 
-export function isBeyond(value: number, { end, signed }: HeatScale): boolean {
-  const size = signed ? Math.abs(value) : value;
-  return end > 0 && Number.isFinite(value) && size > end * 1.0001;
+export function isBeyond(value: number, scale: HeatScale): boolean {
+  return (
+    Number.isFinite(value) && Math.abs(shareOn(value, { ...scale, domain: scale.end })) > 1.0001
+  );
+}
+
+/** Whether any value can be coloured: the scale ends above where it begins. */
+export function isSilent({ end, zero }: HeatScale): boolean {
+  return end <= (zero ?? 0);
 }
 
 /**
@@ -80,8 +94,8 @@ export function lookOf(shares: readonly number[], hues: readonly Hue[], surface:
 export function ramp(scale: HeatScale, hue: Hue, surface: Rgb): string {
   const low = scale.signed ? -1 : 0;
   const stops = Array.from({ length: 13 }, (_, i) => {
-    const value = (low + ((1 - low) * i) / 12) * (scale.end || 1);
-    const share = shareOf(value, { ...scale, end: scale.end || 1 });
+    const value = low + ((1 - low) * i) / 12;
+    const share = shareOf(value, { ...scale, end: 1, zero: null });
     return css(mixed([share], [hue], toLab(surface)));
   });
   return `linear-gradient(90deg, ${stops.join(", ")})`;

@@ -3,7 +3,7 @@ import { Button } from "../ui/button";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import type { Hue } from "../ui/hues";
 import { toRgb } from "../ui/oklab";
-import { css, isBeyond, shareOf } from "./colour";
+import { css, type HeatScale, isBeyond, isSilent, shareOf } from "./colour";
 import type { Heatmap } from "./heatmap";
 import { whyNotCounted } from "./painter";
 
@@ -59,7 +59,8 @@ function Values({ heatmap, hues, index }: Props & { index: number }) {
         const scale = heatmap.scales.value[at];
         const share = scale ? Math.abs(shareOf(value, { ...scale, curve: "linear" })) : 0;
         const hue = hues[at] as Hue;
-        const colour = css(toRgb(value < 0 ? hue.negative : hue.positive));
+        const below = scale?.signed ? value < 0 : false;
+        const colour = css(toRgb(below ? hue.negative : hue.positive));
         return (
           <li key={column.key}>
             <span class="label" title={column.label}>
@@ -69,13 +70,7 @@ function Values({ heatmap, hues, index }: Props & { index: number }) {
             <span class="bar" aria-hidden="true">
               <span style={{ width: `${share * 100}%`, background: colour }} />
             </span>
-            <span class="of sw-num">
-              {scale && isBeyond(value, scale)
-                ? "beyond"
-                : scale && scale.end > 0 && value
-                  ? formatPercent(value / scale.end)
-                  : ""}
-            </span>
+            <span class="of sw-num">{scale ? ofScale(value, scale) : ""}</span>
             {pooled && (
               <span class="unit sw-num">
                 its {unit}: {formatNumber(heatmap.painted(index, at), 4)} ({pooling.value})
@@ -86,6 +81,14 @@ function Values({ heatmap, hues, index }: Props & { index: number }) {
       })}
     </ul>
   );
+}
+
+function ofScale(value: number, scale: HeatScale): string {
+  if (isBeyond(value, scale)) return "beyond";
+  if (typeof scale.zero === "number" && value <= scale.zero) return "below its zero";
+  return isSilent(scale) || !value
+    ? ""
+    : formatPercent(shareOf(value, { ...scale, curve: "linear" }));
 }
 
 function Strongest({ heatmap, index }: { heatmap: Heatmap; index: number }) {

@@ -4,7 +4,8 @@ import type { Palette } from "../ui/colour";
 import { formatNumber, plural } from "../ui/format";
 import type { Hue } from "../ui/hues";
 import { toLab, toRgb } from "../ui/oklab";
-import { css, type HeatScale, mixed, ramp } from "./colour";
+import { zeroSaid } from "../ui/scale_end";
+import { css, type HeatScale, isSilent, mixed, ramp } from "./colour";
 import type { Heatmap } from "./heatmap";
 import type { Column } from "./types";
 
@@ -98,15 +99,20 @@ interface ScaleProps {
 }
 
 function Scale({ scale, hue, palette, beyond }: ScaleProps) {
-  if (!scale.end) return <span class="scale silent">silent in this text</span>;
+  const zero = zeroSaid(scale.zero, scale.zeroOf);
+  if (isSilent(scale))
+    return (
+      <span class="scale silent">{["silent in this text", zero].filter(Boolean).join(" · ")}</span>
+    );
   const end = formatNumber(scale.end);
   return (
     <span class="scale sw-num">
-      <span class="ends">{scale.signed ? `−${end}` : "0"}</span>
+      <span class="ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
       <span class="ramp" style={{ background: ramp(scale, hue, palette.surface) }} aria-hidden />
       <span class="ends">{scale.signed ? `+${end}` : end}</span>
       <span class="source" title={CURVES[scale.curve]}>
         {scale.curve} · {scale.source}
+        {zero && ` · ${zero}`}
       </span>
       {beyond > 0 && (
         <span class="beyond" title="stronger than the end of the scale">
@@ -118,8 +124,8 @@ function Scale({ scale, hue, palette, beyond }: ScaleProps) {
 }
 
 const CURVES = {
-  linear: "colour = value / end",
-  log: "colour = log10(1 + 9 · value / end)",
+  linear: "colour = (value − zero) / (end − zero)",
+  log: "colour = log10(1 + 9 · (value − zero) / (end − zero))",
 };
 
 const UNITS = { words: "word", sentences: "sentence", lines: "line" } as const;

@@ -20,6 +20,9 @@ export interface Column {
   stream: string;
   index: number | null;
   signed: boolean;
+  /** Where colour begins, if not at 0, and what that value is. */
+  zero?: number | null;
+  zero_of?: string;
   p995: number | null;
   maximum: number | null;
   corpus: string | null;

@@ -3,7 +3,7 @@ import type { Ref } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { same } from "../host/store";
 import { Button } from "../ui/button";
-import type { Palette } from "../ui/colour";
+import { type Palette, shareOn } from "../ui/colour";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import { TokenText } from "../ui/token_text";
 import { differenceText, KlBars } from "./kl_bars";
@@ -161,6 +161,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
 }
 
 function valueText(value: number, { label, scale }: Colouring): string {
-  const share = scale.domain > 0 ? ` (${formatPercent(value / scale.domain)} of the scale)` : "";
-  return `${label} ${formatNumber(value)}${share}`;
+  const share = shareOn(value, scale);
+  const said = scale.domain > (scale.zero ?? 0) ? ` (${formatPercent(share)} of the scale)` : "";
+  return `${label} ${formatNumber(value)}${said}`;
 }

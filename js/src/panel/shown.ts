@@ -20,6 +20,8 @@ export interface Colouring {
   scale: Scale;
   /** Where the end of the scale comes from. */
   source: string;
+  /** What its zero is, where it has one of its own. */
+  zeroOf?: string | undefined;
 }
 
 export interface Shown {
@@ -53,8 +55,13 @@ export function shownResult(
     colouring: watched && {
       key: watched.key,
       label: watched.label,
-      scale: { domain: watched.domain, signed: isSigned(feature(watched.key), rows) },
+      scale: {
+        domain: watched.domain,
+        signed: isSigned(feature(watched.key), rows, watched.zero),
+        zero: watched.zero,
+      },
       source: watched.domain_source,
+      zeroOf: watched.zero_of,
     },
     sampled: result.settings.temperature > 0,
   };
@@ -90,14 +97,23 @@ function runColouring(feature: Feature, rows: ShownRow[]): Colouring {
     maximum: max_activation,
     corpus: max_activation_of,
   });
-  const { end, source } = chooseEnd(Object.values(known), () => ({
-    end: Math.max(0, ...numbers(rows).map(Math.abs)),
+  const zero = feature.signed ? feature.zero_activation : null;
+  const has = typeof zero === "number";
+  const { end, source } = chooseEnd(Object.values(known), zero, () => ({
+    end: has ? Math.max(...numbers(rows), zero) : Math.max(0, ...numbers(rows).map(Math.abs)),
     source: "largest in these texts so far",
   }));
-  return { key, label, scale: { domain: end, signed: isSigned(feature, rows) }, source };
+  const scale = { domain: end, signed: isSigned(feature, rows, zero), zero };
+  return { key, label, scale, source, zeroOf: feature.zero_of };
 }
 
-function isSigned(feature: Feature | undefined, rows: ShownRow[]): boolean {
+/** A scale with a zero of its own has one end. */
+function isSigned(
+  feature: Feature | undefined,
+  rows: ShownRow[],
+  zero: number | null | undefined,
+): boolean {
+  if (typeof zero === "number") return false;
   return feature?.signed || numbers(rows).some((value) => value < 0);
 }
 

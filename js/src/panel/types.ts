@@ -38,6 +38,9 @@ export interface Watched {
   key: string;
   label: string;
   domain: number;
+  /** Where colour begins, if not at 0, and what that value is. */
+  zero?: number | null;
+  zero_of?: string;
   domain_source: string;
 }
 

@@ -2,6 +2,7 @@ import "./watching.css";
 import type { Feature } from "../recipe_editor/types";
 import { isClipped } from "../ui/colour";
 import { formatNumber } from "../ui/format";
+import { zeroSaid } from "../ui/scale_end";
 import type { Panel } from "./panel";
 import type { Colouring, Shown } from "./shown";
 
@@ -68,14 +69,15 @@ function Group({ name, features }: { name: string; features: Feature[] }) {
 
 /** The colour scale in words and colours: both ends, the curve, where the end comes from. */
 function Legend({ colouring, clipped }: { colouring: Colouring; clipped: boolean }) {
-  const { scale, source } = colouring;
+  const { scale, source, zeroOf } = colouring;
+  const zero = zeroSaid(scale.zero, zeroOf);
   const end = formatNumber(scale.domain);
   return (
     <span class="sw-legend sw-num">
-      <span class="ends">{scale.signed ? `−${end}` : "0"}</span>
+      <span class="ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
       <span class={scale.signed ? "ramp signed" : "ramp"} aria-hidden="true" />
       <span class="ends">{scale.signed ? `+${end}` : end}</span>
-      <span>{source ? `linear · ${source}` : "linear"}</span>
+      <span>{["linear", source, zero].filter(Boolean).join(" · ")}</span>
       {clipped && <span class="sw-word clipped">beyond</span>}
     </span>
   );

@@ -27,6 +27,9 @@ export interface Feature {
   max_activation_of: string | null;
   /** The 99.5th percentile there of its activations where it is active: where colour scales end. */
   p995_activation?: number | null;
+  /** The activation that says nothing, if not 0, and what it is. */
+  zero_activation?: number | null;
+  zero_of?: string;
   /** Its activation goes below zero, so that a scale of it has two ends whatever a text happens to hold. */
   signed: boolean;
   /** Its activation is read along its direction, where it is above zero. */

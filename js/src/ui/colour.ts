@@ -24,6 +24,8 @@ export interface Scale {
   /** The value at full colour; both ends when signed. */
   domain: number;
   signed: boolean;
+  /** Where colour begins, if not at 0: what says nothing. Below it nothing is coloured. */
+  zero?: number | null | undefined;
 }
 
 export interface Paint {
@@ -54,18 +56,24 @@ export function inkOn(background: Rgb): "#000" | "#fff" {
   return luminance(background) > 0.179 ? "#000" : "#fff";
 }
 
-export function isClipped(value: number | null, { domain, signed }: Scale): boolean {
-  const size = signed ? Math.abs(value ?? 0) : (value ?? 0);
-  return domain > 0 && size > domain * 1.0001;
+export function isClipped(value: number | null, scale: Scale): boolean {
+  return value !== null && Math.abs(shareOn(value, scale)) > 1.0001;
+}
+
+/** How far from its zero to its end a value is, 1 at full colour; below a zero of its own, and where nothing can be coloured, 0. */
+export function shareOn(value: number, { domain, signed, zero }: Scale): number {
+  const low = zero ?? 0;
+  const share = domain > low ? (value - low) / (domain - low) : 0;
+  return share < 0 && (!signed || typeof zero === "number") ? 0 : share;
 }
 
 /** How a token with this value looks, or null when it stays bare. */
 export function paint(value: number | null, scale: Scale, palette: Palette): Paint | null {
-  if (value === null || !Number.isFinite(value) || scale.domain <= 0) return null;
-  const share = (scale.signed ? Math.abs(value) : Math.max(value, 0)) / scale.domain;
-  if (share < FAINT) return null;
-  const alpha = Math.min(share, 1);
-  const hue = value < 0 ? palette.negative : palette.positive;
+  if (value === null || !Number.isFinite(value)) return null;
+  const share = shareOn(value, scale);
+  if (Math.abs(share) < FAINT) return null;
+  const alpha = Math.min(Math.abs(share), 1);
+  const hue = share < 0 ? palette.negative : palette.positive;
   const mixed = blend(hue, palette.surface, alpha);
   return {
     background: `rgb(${mixed.map(Math.round).join(" ")})`,

@@ -1,4 +1,5 @@
-// Where a colour scale ends.
+// Where a colour scale ends, and where it begins.
+import { formatNumber } from "./format";
 
 /** A value that it may end at, where that is known, and what the value is. */
 export interface Candidate {
@@ -17,6 +18,11 @@ interface Known {
   corpus: string | null;
 }
 
+/** A scale's zero in words, where it has one of its own. */
+export function zeroSaid(zero: number | null | undefined, of: string | undefined): string {
+  return typeof zero === "number" ? `zero at ${formatNumber(zero)}: ${of || "set for it"}` : "";
+}
+
 /** What a corpus has shown of a feature, by the names that a user chooses from; the first known one is the best. */
 export function corpusEnds({ p995, maximum, corpus }: Known) {
   const over = corpus ?? "its corpus";
@@ -26,8 +32,12 @@ export function corpusEnds({ p995, maximum, corpus }: Known) {
   } satisfies Record<string, Candidate>;
 }
 
-/** The first candidate that is known and not 0, or else what the text itself holds, which is to be counted only then. */
-export function chooseEnd(candidates: readonly Candidate[], otherwise: () => End): End {
-  for (const { end, source } of candidates) if (end) return { end, source };
+/** The first candidate that is known and above the scale's zero, or else what the text itself holds, which is to be counted only then. */
+export function chooseEnd(
+  candidates: readonly Candidate[],
+  zero: number | null | undefined,
+  otherwise: () => End,
+): End {
+  for (const { end, source } of candidates) if (end && end > (zero ?? 0)) return { end, source };
   return otherwise();
 }

@@ -15,6 +15,8 @@ interface Props {
   /** The value at full colour; null where nothing colours the text. */
   domain: number | null;
   signed: boolean;
+  /** Where colour begins, if not at 0. */
+  zero: number | null;
   palette: Palette;
   fork: boolean;
   active: boolean;
@@ -25,11 +27,11 @@ interface Props {
 
 /** One token: exact text, so that copying gives what the model wrote; marks are drawn by the sheet. */
 export class Token extends Memo<Props> {
-  override render({ index, token, value, domain, signed, palette, ...state }: Props) {
+  override render({ index, token, value, domain, signed, zero, palette, ...state }: Props) {
     const { fork, active, pinned, stop } = state;
     const { fragment } = token;
     const { lead, body } = fragment ? { lead: "", body: token.text } : splitLead(token.text);
-    const look = domain === null ? null : paint(value, { domain, signed }, palette);
+    const look = domain === null ? null : paint(value, { domain, signed, zero }, palette);
     const classes = flags({ fragment, fork, active, pinned, clipped: look?.clipped });
     return (
       <span

@@ -37,6 +37,7 @@ export function TokenText(props: Props) {
           valueName={valueName}
           domain={scale?.domain ?? null}
           signed={scale?.signed ?? false}
+          zero={scale?.zero ?? null}
           palette={palette}
           fork={index === fork}
           active={index === active}

@@ -44,7 +44,7 @@ function View({ state: card, theme, root }: Mounted<Card>) {
         <CardHeader card={card} content={content} />
         <div class="sw-side">
           <CardNumbers card={card} content={content} />
-          <Promotes content={content} />
+          <Promotes card={card} content={content} />
           {content.mixture && <Loadings card={card} loadings={content.mixture.loadings} />}
           <Nearest card={card} content={content} />
           <CardVerdict card={card} />

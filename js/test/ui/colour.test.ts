@@ -42,6 +42,15 @@ describe("token colours", () => {
     expect(paint(-5, { domain: 10, signed: false }, LIGHT)).toBeNull();
   });
 
+  it("leave what is below a zero of its own bare", () => {
+    const scale = { domain: 20, signed: true, zero: 10 };
+    expect(paint(9, scale, LIGHT)).toBeNull();
+    expect(paint(-30, scale, LIGHT)).toBeNull();
+    const half = paint(15, scale, LIGHT)?.background;
+    expect(half).toBe(paint(5, { domain: 10, signed: false }, LIGHT)?.background);
+    expect(paint(20, scale, LIGHT)?.clipped).toBe(false);
+  });
+
   it("mark what lies beyond the scale", () => {
     expect(paint(10, { domain: 10, signed: false }, LIGHT)?.clipped).toBe(false);
     expect(paint(11, { domain: 10, signed: false }, LIGHT)?.clipped).toBe(true);

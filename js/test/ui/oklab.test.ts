@@ -11,6 +11,7 @@ import {
 import { contrast, DARK, LIGHT, parseRgb, type Rgb } from "../../src/ui/colour";
 import { featureHues } from "../../src/ui/hues";
 import { opposite, toLab, toRgb } from "../../src/ui/oklab";
+import { zeroSaid } from "../../src/ui/scale_end";
 import { column } from "../heatmap/examples";
 
 const close = (a: readonly number[], b: readonly number[], digits = 3) =>
@@ -120,6 +121,28 @@ describe("a scale", () => {
     expect(shareOf(-2, scale({ signed: true }))).toBe(-0.5);
     expect(shareOf(-2, scale({ signed: true, curve: "log" }))).toBeCloseTo(-Math.log10(5.5), 10);
     expect(shareOf(-2, scale())).toBe(0);
+  });
+
+  it("begins at a zero of its own, below which nothing is coloured", () => {
+    const own = scale({ zero: 2, end: 6 });
+    expect([1, 2, 3, 6, 9].map((value) => shareOf(value, own))).toEqual([0, 0, 0.25, 1, 1]);
+    expect(shareOf(-4, scale({ zero: -2, end: 6 }))).toBe(0);
+    expect(shareOf(0, scale({ zero: -2, end: 6 }))).toBe(0.25);
+    expect([isBeyond(6, own), isBeyond(7, own)]).toEqual([false, true]);
+    expect(shareOf(3, scale({ zero: 4, end: 4 }))).toBe(0);
+  });
+
+  it("has one end where it has a zero of its own, whatever is signed", () => {
+    const signed = column({ signed: true, zero: 12, p995: 10, maximum: 50, largest: 20 });
+    const made = scaleOf(signed, "auto", "linear");
+    expect([made.signed, made.zero, made.end, made.source]).toEqual([
+      false,
+      12,
+      50,
+      "maximum over its corpus",
+    ]);
+    expect(zeroSaid(12.34, "what others give")).toBe("zero at 12.3: what others give");
+    expect(zeroSaid(null, "")).toBe("");
   });
 
   it("ends where it ends, and says what lies beyond", () => {

@@ -89,7 +89,7 @@ def load_texts(path: Path = LABELLED) -> list[Text]:
         Text(text, frozenset(labels[text]), WORDNET, entries[text]["heldout"] or _is_test(text))
         for text in sorted(_chosen(labels))
     ]
-    return [*chosen, *_written()]
+    return [*chosen, *written()]
 
 
 def wordnet_labels(texts: Iterable[Text], least: int = EACH) -> list[str]:
@@ -149,7 +149,8 @@ def _chosen(labels: Mapping[str, set[str]]) -> set[str]:
     return chosen
 
 
-def _written() -> Iterator[Text]:
+def written() -> Iterator[Text]:
+    """The texts of `demo/concepts`."""
     held = json.loads((CONCEPTS / "texts.json").read_text(encoding="utf-8"))
     groups = {label: concept["texts"] for label, concept in held["concepts"].items()} | {NEUTRAL: held["neutral"]}
     for label, texts in groups.items():

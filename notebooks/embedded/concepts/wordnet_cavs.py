@@ -9,6 +9,9 @@ of texts that were held out, against WordNet's other held-out texts. A steering 
 texts, with the neutral texts as the other side, as at block 15; its AUROC is of the same vector made without the
 held-out texts, against the other concepts' and the neutral held-out texts.
 
+Categories are called by what they are (`wordnet_names.json`), "acts and actions" for `noun.act`, and so are they in the
+report, which keeps WordNet's own names beside.
+
 Needs `python -m embedded.concepts.steering_cavs` and `python -m embedded.concepts.concept_texts` first. Writes
 `cavs/` and `cavs_report.json`.
 """
@@ -19,7 +22,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 
 REPORT: Final = SHIPPED / "cavs_report.json"
 USEFUL: Final = 0.02
+NAMES: Final[Mapping[str, str]] = json.loads((Path(__file__).parent / "wordnet_names.json").read_text(encoding="utf-8"))
+"""WordNet's files and synsets in words."""
+
 CORPUS_ROWS: Final = scaled(128, 8)
 
 
@@ -79,7 +85,7 @@ def main() -> None:
     report = {
         "steering": json.loads(STEERING_REPORT.read_text(encoding="utf-8")),
         "blocks": {str(block): {"mean_auroc": means[block], "useful": block in useful} for block in BLOCKS},
-        "detection": {label: _lines(fits, label) for label in fits[BLOCK]},
+        "detection": {in_words(label): _lines(fits, label) for label in fits[BLOCK]},
     }
     write_report(REPORT, report, CAV_FOLDER / f"{BLOCK}.safetensors")
     size = sum(file.stat().st_size for file in CAV_FOLDER.iterdir())
@@ -100,6 +106,11 @@ def write(cavs: Sequence[CAV], folder: Path = CAV_FOLDER) -> None:
         path = folder / f"{each.site.layer}.safetensors"
         each.save(path, dtype=torch.float32 if each.site.layer == BLOCK else torch.float16)
         path.chmod(0o644)  # safetensors are written for their owner alone
+
+
+def in_words(label: str) -> str:
+    """What a label of WordNet means; every other label as it is."""
+    return NAMES.get(label, label)
 
 
 def _fit_block(
@@ -149,7 +160,7 @@ def _dictionary(block: int, fits: dict[str, _Fit], steering: CAV, texts: Sequenc
     suggested = [feature.suggested for feature in steering] if chosen else [None] * len(steering)
     return CAV(
         torch.stack([fit.vector for fit in fits.values()]),
-        list(fits),
+        [*map(in_words, fits)],
         layer=block,
         suggested=[*suggested, *[None] * (len(fits) - len(steering))],
         provenance={
@@ -188,7 +199,8 @@ def _lines(fits: dict[int, dict[str, _Fit]], label: str) -> dict[str, Any]:
         for block, found in fits.items()
     }
     score = fits[BLOCK][label].score
-    return {"held_out": [score.positives, score.negatives], "auroc_and_accuracy": by_block}
+    named = {"wordnet": label} if label in NAMES else {}
+    return {**named, "held_out": [score.positives, score.negatives], "auroc_and_accuracy": by_block}
 
 
 if __name__ == "__main__":

@@ -422,7 +422,7 @@ class CAV(Dictionary):
     def _of(cls, fitted: FittedDirections) -> CAV:
         site, report = fitted.site, fitted.report
         made = cls(fitted.vectors, fitted.labels, layer=site.layer, stream=site.stream, provenance=fitted.provenance)
-        made.report = report
+        made.report, made.statistics = report, fitted.statistics
         return made
 
     @classmethod
@@ -471,6 +471,11 @@ class LayerFits(Mapping[int, CAV]):
 
     def __len__(self) -> int:
         return len(self._fits)
+
+    def __repr__(self) -> str:
+        scored = [value for value in self.auroc.values() if not math.isnan(value)]
+        best = f"; best held-out AUROC {max(scored):.3f} at block {self.best.site.layer}" if scored else ""
+        return f"<CAVs of one set of texts at the blocks {', '.join(map(str, self._fits))}{best}>"
 
     @property
     def auroc(self) -> dict[int, float]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
 
 from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
 from steerwidgets.dictionaries.pooling import BATCH, cut, own_words
 from steerwidgets.dictionaries.reports import CAVReport
+from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.dictionaries.zeros import ZERO_OF, highs, zeros
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import read_residuals
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 
 Pool = Literal["mean", "last", "max"]
+
+_MOST_TESTS: Final = 256
+"""Held-out texts whose every token is read: more would not move a percentile."""
 
 
 class FitOptions(TypedDict, total=False):
@@ -68,6 +74,7 @@ class FittedDirections:
         site: where they were fitted.
         provenance: from what and how.
         report: how well they separate.
+        statistics: where the scale of each begins, and what its held-out texts give; None where none was held out.
     """
 
     vectors: Tensor
@@ -75,6 +82,7 @@ class FittedDirections:
     site: Site
     provenance: dict[str, str]
     report: CAVReport
+    statistics: FeatureStatistics | None = None
 
 
 def fit(
@@ -107,6 +115,10 @@ def fit(
         RuntimeError: it was stopped before anything was fitted.
     """
     _check_options(method, pool, skip, max_tokens, held_out)
+    refuse_no_model(lm, "CAV.fit", "texts, labels, layer=15")
+    if isinstance(texts, str | Mapping):
+        meant = "give each text and its label in two lists: CAV.fit(lm, texts, labels, layer=15)"
+        raise wrong("CAV.fit", "a list of texts", texts, meant)
     if method in DECIDE_AT_ZERO:
         _require_scikit_learn(method)
     texts = list(texts)
@@ -117,6 +129,7 @@ def fit(
     encoded = [cut(_encoded(lm, text), max_tokens) for text in texts]
     vectors = _read(lm, encoded, sites, pool, skip, batch_size, on_progress, stop)
     is_test = _split(targets, len(concepts), held_out, seed)
+    tests = [(encoded[i], int(targets[i])) for i in is_test.nonzero()[:_MOST_TESTS, 0].tolist()]
     made: list[FittedDirections] = []
     for site in sites:
         if stop is not None and stop.is_set():
@@ -131,6 +144,9 @@ def fit(
             "dtype": lm.provenance["dtype"],
         }
         made.append(FittedDirections(rows, concepts, site, provenance, report))
+    if made and tests:
+        known = _statistics(lm, tests, {each.site: each.vectors for each in made}, skip, batch_size)
+        made = [replace(each, statistics=known[each.site]) for each in made]
     if not made:
         raise RuntimeError("The fit was stopped before anything was learned.")
     return made
@@ -223,6 +239,57 @@ def _read(
             on_progress(start + len(batch), len(texts))
     back = torch.tensor(order).argsort()
     return {site: torch.cat(parts)[back] for site, parts in found.items()}
+
+
+def _statistics(
+    lm: LoadedModel,
+    tests: Sequence[tuple[Prompt, int]],
+    vectors: Mapping[Site, Tensor],
+    skip: int | None,
+    batch_size: int,
+) -> dict[Site, FeatureStatistics]:
+    """What held-out texts give at every token: the zero of each direction, and how far it goes.
+
+    Their maxima are left out: strengths are derived from a feature's maximum, and a few texts have not shown it.
+
+    Args:
+        lm: the model.
+        tests: the held-out texts, each with the place of its label.
+        vectors: the directions at each site, float32 [concept, d_model].
+        skip: as for `fit`.
+        batch_size: likewise.
+    """
+    import torch
+
+    values: dict[Site, list[Tensor]] = {site: [] for site in vectors}
+    without: dict[Site, list[Tensor]] = {site: [] for site in vectors}
+    tests = sorted(tests, key=lambda each: len(each[0]))
+    for start in range(0, len(tests), batch_size):
+        batch = tests[start : start + batch_size]
+        texts = [text for text, _ in batch]
+        with lm.lock:
+            residuals = read_residuals(lm.architecture, [text.token_ids for text in texts], list(vectors))
+        own = torch.tensor([label for _, label in batch])
+        for site, rows in vectors.items():
+            kept = own_words(residuals, site, texts) if skip is None else residuals.absolute >= skip
+            values[site].append(residuals.values[site][kept].float() @ rows.T)
+            labels = own[:, None].expand(kept.shape)[kept]
+            without[site].append(labels[:, None] != torch.arange(len(rows)))
+    return {site: _known(torch.cat(values[site]), torch.cat(without[site])) for site in vectors}
+
+
+def _known(values: Tensor, without: Tensor) -> FeatureStatistics:
+    import torch
+
+    zero = zeros(values, without)
+    return FeatureStatistics(
+        torch.full_like(zero, torch.nan),
+        p995=highs(values, zero),
+        corpus="the fit's held-out texts",
+        tokens=len(values),
+        zero=zero,
+        zero_of=ZERO_OF,
+    )
 
 
 def _pool(h: Tensor, kept: Tensor, pool: Pool) -> Tensor:

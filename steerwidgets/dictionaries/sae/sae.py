@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.effects import KnownEffects
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
@@ -21,6 +22,7 @@ from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.labels.labels import Labels
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -427,6 +429,8 @@ class SAE(Dictionary):
             for index, entry in of_index.items()
             if entry.get("steers")
         }
+        if (_DEMO / "sae_effects.safetensors").exists():
+            sae.effects = KnownEffects.load(_DEMO / "sae_effects.safetensors")
         sae.source_code = "sw.SAE.demo()"
         return sae
 
@@ -547,7 +551,7 @@ class SAE(Dictionary):
     def from_pretrained(
         cls,
         release: str,
-        sae_id: str,
+        sae_id: str = "",
         *,
         labels: LabelsLike | None = None,
         dtype: str = "float32",
@@ -575,6 +579,10 @@ class SAE(Dictionary):
             ...     "gemma-scope-2b-pt-res", "layer_20/width_16k/average_l0_71"
             ... )  # doctest: +SKIP
         """
+        if not isinstance(release, str) or not sae_id or not isinstance(sae_id, str):
+            given, names = (release, sae_id) if sae_id else release, '"gemma-scope-2b-pt-res-canonical", "layer_20/…"'
+            meant = f"give both: sw.SAE.from_pretrained({names}), or a folder with sw.SAE.load(path)"
+            raise wrong("SAE.from_pretrained", "a release and an SAE's id in it", given, meant)
         sae, found = sae_bridge.pretrained(release, sae_id, dtype)
         made = cls.from_sae_lens(sae, labels=labels, **settings)
         made.provenance = dict(made.provenance) | found

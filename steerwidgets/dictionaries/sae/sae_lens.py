@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, normalised
 from steerwidgets.dictionaries.sae.files import metadata_of, named_tensors
+from steerwidgets.transformer.mistakes import wrong
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,8 @@ def cfg_of(sae: Any) -> dict[str, Any]:
         TypeError: it is no SAE of sae_lens.
     """
     if not hasattr(sae, "cfg") or not hasattr(sae, "state_dict") or not hasattr(sae.cfg, "to_dict"):
-        raise TypeError(f"SAE.from_sae_lens takes an SAE of sae_lens, but a {type(sae).__name__} was given.")
+        meant = "load one by name with sw.SAE.from_pretrained(release, sae_id), or a folder with sw.SAE.load(path)"
+        raise wrong("SAE.from_sae_lens", "an SAE of sae_lens", sae, meant)
     for_inference = getattr(sae.cfg, "get_inference_sae_cfg_dict", None)
     cfg = dict(for_inference() if for_inference is not None else sae.cfg.to_dict())
     metadata: Any = cfg.get("metadata")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from steerwidgets.labels.own import UserLabels
-from steerwidgets.lens.top_logits import top_logits
+from steerwidgets.lens.effect import effect_said
+from steerwidgets.lens.top_logits import of_random, top_logits, weak_note
 from steerwidgets.steering.recipe import YOUR_LABEL, Direction, Feature
 from steerwidgets.widgets.card.lines import Line, lines_json
+from steerwidgets.widgets.heatmap.columns import zero_of_scale
 from steerwidgets.widgets.recipe_editor.describe import feature_json, finite
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def card_content(lm: LanguageModel, dictionary: Dictionary, index: int) -> dict[
         "promoted": promoted,
         "suppressed": suppressed,
         "logits_note": why,
+        "effect": shipped_effect(lm, dictionary, index),
         "nearest": _nearest(dictionary, feature, evidence),
         "coactive": _features(dictionary, evidence.coactive) if evidence is not None else [],
         "examples": _examples(lm, evidence),
@@ -87,6 +90,7 @@ def _named(dictionary: Dictionary, feature: Feature) -> dict[str, Any]:
         "size": dictionary.size,
         "reads": feature.reads,
         "signed": feature.signed,
+        **zero_of_scale(feature),
     }
 
 
@@ -113,12 +117,32 @@ def _known(dictionary: Dictionary, index: int, evidence: Evidence | None) -> dic
 
 def _logits(lm: LanguageModel, feature: Feature, evidence: Evidence | None) -> tuple[list[Any], list[Any], str]:
     if evidence is not None and evidence.promoted:
-        return _valued(lm, evidence.promoted), _valued(lm, evidence.suppressed), ""
+        beyond = of_random(lm, feature, evidence.promoted[0][1])
+        return _valued(lm, evidence.promoted), _valued(lm, evidence.suppressed), weak_note(beyond)
     try:
         found = top_logits(lm, feature, _LISTED)
     except ValueError as error:
         return [], [], str(error)
-    return _tokens(found.promoted), _tokens(found.suppressed), ""
+    return _tokens(found.promoted), _tokens(found.suppressed), found.note
+
+
+def shipped_effect(lm: LanguageModel, dictionary: Dictionary, index: int) -> dict[str, Any] | None:
+    """What steering with a feature promotes through the model, where that comes with the dictionary."""
+    known = dictionary.effects.get(index)
+    if known is None or any(token >= len(lm.tokenizer) for token, _ in (*known.promoted, *known.suppressed)):
+        return None
+    said = effect_said(known.op, {"": known.strength}, known.prompts, suggested=known.is_suggested)
+    return {"promoted": _valued(lm, known.promoted), "suppressed": _valued(lm, known.suppressed), "said": said}
+
+
+def measured_effect(lm: LanguageModel, feature: Feature) -> dict[str, Any]:
+    """The same, measured now.
+
+    Raises:
+        ValueError: the feature can be read but not steered.
+    """
+    found = lm.effect(feature, k=_LISTED)
+    return {"promoted": _tokens(found.promoted), "suppressed": _tokens(found.suppressed), "said": found.said}
 
 
 def _valued(lm: LanguageModel, values: Iterable[tuple[int, float]]) -> list[dict[str, Any]]:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 import traitlets
 
-from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.steering.recipe import Feature, Steer
+from steerwidgets.steering.suggested import suggested_steer
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.base import Widget
-from steerwidgets.widgets.card.content import card_content, labels_json, provenance_of, verdict_of
+from steerwidgets.widgets.card.content import card_content, labels_json, measured_effect, provenance_of, verdict_of
 from steerwidgets.widgets.card.lines import plain_lines
 from steerwidgets.widgets.card.reading import OwnText, silence_json
-from steerwidgets.widgets.card.steering import Holder, add_to, checked_holder, suggested_steer
+from steerwidgets.widgets.card.steering import Holder, add_to, checked_holder
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 
@@ -108,8 +110,9 @@ class FeatureCard(Widget):
         panel: Holder | None = None,
         **settings: Unpack[CardSettings],
     ) -> None:
-        several = [dictionary] if isinstance(dictionary, Dictionary) else list(dictionary)
-        if not several or not all(isinstance(each, Dictionary) for each in several):
+        refuse_no_model(lm, "sw.FeatureCard", "dictionary, feature")
+        several = checked_dictionaries(dictionary, "sw.FeatureCard", "lm, ")
+        if not several:
             raise TypeError(
                 "A card shows a feature of a dictionary, such as sw.SAE.demo(); give one, or a list of them."
             )
@@ -117,6 +120,7 @@ class FeatureCard(Widget):
         self._dictionaries = several
         self._panel = checked_holder(panel)
         self._own: OwnText | None = None
+        self._effects: dict[str, dict[str, Any]] = {}
         for each in several:
             warn_of_other_model(lm.architecture, each)
         home, index = self._find(feature)
@@ -125,6 +129,19 @@ class FeatureCard(Widget):
         self.observe(self._follow, names=["feature", "key"])
         if self.own_text:
             self.try_text(self.own_text)
+
+    def _said(self) -> list[str]:
+        content = self.content
+        if not content:
+            return []
+        known = [f"{n} {content[n]:.4g}" for n in ("density", "maximum", "p995") if content.get(n) is not None]
+        through, direct = content["effect"] or {"promoted": []}, content["promoted"]
+        promotes = {"Promotes through the model": through["promoted"], "Promotes (direct path)": direct}
+        return [
+            f"{content['kind']} {content['index']}, {content['label']!r}, at {content['site']}",
+            ", ".join(known),
+            *(f"{title}: {', '.join(repr(t['text']) for t in tokens)}" for title, tokens in promotes.items() if tokens),
+        ]
 
     # What a user reads and sets
 
@@ -344,6 +361,7 @@ class FeatureCard(Widget):
             "show": Handler(self._serve_show, slow=True),
             "try": Handler(self._serve_try, slow=True),
             "silent": Handler(self._serve_silent, slow=True),
+            "effect": Handler(self._serve_effect, slow=True),
             "verdict": Handler(self._serve_verdict),
             "export_verdicts": Handler(lambda _request: self._verdicts()),
             "steer": Handler(lambda _request: self._serve_steer()),
@@ -386,6 +404,18 @@ class FeatureCard(Widget):
         self.silent_texts(words=words, on_progress=tell, stop=request.cancelled)
         return {}
 
+    def _serve_effect(self, request: Request) -> dict[str, Any]:
+        home, index = self._dictionary, self.index
+        with held_for(self._lm.lock, request):
+            found = measured_effect(self._lm, home[index])
+        if request.cancelled.is_set():
+            raise Cancelled
+        self._effects[home[index].key] = found
+        with self._sync_lock:
+            if (self._dictionary, self.index) == (home, index):
+                self.publish(content={**self.content, "effect": found})
+        return {}
+
     def _serve_verdict(self, request: Request) -> dict[str, Any]:
         given = {name: request.args[name] for name in ("rating", "label", "note") if name in request.args}
         if request.args.get("key") != self.key:
@@ -424,11 +454,15 @@ class FeatureCard(Widget):
         return {
             "feature": home[index].key if isinstance(self.feature, str) else index,
             "key": home[index].key,
-            "content": card_content(self._lm, home, index),
+            "content": self._content(home, index),
             "verdict": verdict_of(home, index),
             "facts": self._facts(home),
             "provenance": provenance_of(self._lm, home),
         }
+
+    def _content(self, home: Dictionary, index: int) -> dict[str, Any]:
+        found = card_content(self._lm, home, index)
+        return found | {"effect": found["effect"] or self._effects.get(found["key"])}
 
     def _facts(self, home: Dictionary) -> dict[str, Any]:
         said = {"model": self._lm.name, "dictionary": home.kind, "site": str(home.site)}
@@ -490,7 +524,7 @@ class FeatureCard(Widget):
 
     def _held_page(self, home: Dictionary, index: int) -> dict[str, Any]:
         tried = self._own.json(self._lm, home, index) if self._own is not None and home is self._dictionary else {}
-        return {"content": card_content(self._lm, home, index), "verdict": verdict_of(home, index), "tried": tried}
+        return {"content": self._content(home, index), "verdict": verdict_of(home, index), "tried": tried}
 
     # Checks of what is set
 

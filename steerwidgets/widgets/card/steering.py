@@ -1,19 +1,11 @@
-"""From a feature card to a recipe: the steer that a feature suggests, and the panel that takes it."""
+"""From a feature card to a recipe: the panel that takes a steer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from steerwidgets.steering.recipe import Feature, Steer
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from steerwidgets.steering.recipe import Recipe
-
-_PULL: Final = 0.6
-"""The share of the way to a component's centroid, as in the reference's own examples."""
-
-_SHARE: Final = 0.3
-"""Of ‖h‖, where nothing is known of a direction's own units."""
+    from steerwidgets.steering.recipe import Recipe, Steer
 
 
 class Holder(Protocol):
@@ -27,30 +19,6 @@ class Holder(Protocol):
     def add(self, steer: Steer) -> None:
         """Put one more steer into the recipe."""
         ...
-
-
-def suggested_steer(feature: Feature) -> Steer:
-    """The op and strength that were seen to work, or else the kind's own.
-
-    Without a suggestion: clamp to the largest activation known, add what moves the activation by that much, pull a
-    component's share of the way, or add a share of ‖h‖.
-
-    Raises:
-        ValueError: the feature can be read but not steered.
-    """
-    if feature.suggested is not None:
-        op, parameters = feature.suggested
-        return Steer(feature, op, parameters)
-    top = feature.max_activation
-    if "clamp" in feature.ops and top:
-        return Steer(feature, "clamp", {feature.ops["clamp"].parameters[0].name: top})
-    if "pull" in feature.ops:
-        return Steer(feature, "pull", {"a": _PULL})
-    if "set" in feature.ops and top:
-        return Steer(feature, "set", {"c": top})
-    if "add" in feature.ops and feature.full_strength:
-        return Steer(feature, "add", {"alpha": feature.full_strength})
-    return Steer(feature, "add_relative", {"alpha": _SHARE})
 
 
 def add_to(panel: Holder, steer: Steer) -> bool:

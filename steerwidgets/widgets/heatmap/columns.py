@@ -45,7 +45,11 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
         "maximum": _positive(feature.max_activation),
         "corpus": feature.max_activation_of,
         "label_source": feature.label_source,
+        **zero_of_scale(feature),
     }
+    if column["zero"] is not None:
+        finite = values[np.isfinite(values)]
+        column["largest"] = exact(finite.max()) if finite.size else 0.0
     if feature.dictionary == dictionary.fingerprint:
         authors = [label.author for label in dictionary.labels_of(feature.index)[:1]]
         column["label_author"] = authors[0] if authors else "unknown"
@@ -67,19 +71,31 @@ def array_column(key: str, label: str, values: NDArray[np.float32]) -> dict[str,
         "signed": bool((finite < 0).any()),
         "p995": None,
         "maximum": None,
+        "zero": None,
+        "zero_of": "",
         "corpus": None,
         "largest": exact(np.abs(finite).max()) if finite.size else 0.0,
     }
 
 
+def zero_of_scale(feature: Direction) -> dict[str, Any]:
+    """Where a feature's colour scale begins, and what that value is; None where it begins at 0.
+
+    Below that value nothing is coloured: a scale that begins at what texts without the feature give has one end.
+    """
+    zero = feature.zero_activation if isinstance(feature, Feature) and feature.signed else None
+    known = isinstance(feature, Feature) and zero is not None and math.isfinite(zero)
+    return {"zero": zero, "zero_of": feature.zero_of} if known else {"zero": None, "zero_of": ""}
+
+
 def end_of_scale(column: Mapping[str, Any], domain: str | float) -> tuple[float, str]:
-    """The value at full colour and what it is, as the front-end shows it; 0 where nothing fires."""
+    """The value at full colour and what it is, as the front-end shows it; not above its zero where nothing fires."""
     if not isinstance(domain, str):
         return domain, "fixed"
-    corpus = column["corpus"] or "its corpus"
-    if domain in ("auto", "p99.5") and column["p995"]:
+    corpus, zero = column["corpus"] or "its corpus", column["zero"] or 0.0
+    if domain in ("auto", "p99.5") and column["p995"] and column["p995"] > zero:
         return column["p995"], f"99.5th percentile over {corpus}"
-    if domain in ("auto", "maximum") and column["maximum"]:
+    if domain in ("auto", "maximum") and column["maximum"] and column["maximum"] > zero:
         return column["maximum"], f"maximum over {corpus}"
     return column["largest"], "largest in this text"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypedDict, Unpack, cast
 
 import numpy as np
 import traitlets
 
+from steerwidgets.dictionaries.base import Dictionary, checked_dictionary
+from steerwidgets.transformer.mistakes import is_text, refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.transformer.prompts import Token
 from steerwidgets.widgets.arrays import exact, pack, unpack
@@ -22,9 +24,11 @@ from steerwidgets.widgets.tokens import pooled
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.activations import Activations, Fires
-    from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
+
+_SAID: Final = 400
+"""Of the text so many characters stand in the summary."""
 
 _FOUND: Final = 20
 """How many features a search of a span gives."""
@@ -125,13 +129,18 @@ class TokenHeatmap(Widget):
         self,
         lm: LanguageModel,
         dictionary: Dictionary,
-        prompt: TextLike,
+        prompt: TextLike = "",
         features: FeatureLike | Iterable[FeatureLike] = (),
         *,
         chat: bool = False,
         top: int = KEPT,
         **settings: Unpack[HeatmapSettings],
     ) -> None:
+        refuse_no_model(lm, "sw.TokenHeatmap", "dictionary, text")
+        first, second = cast("tuple[Any, Any]", (dictionary, prompt))
+        if is_text(first) and isinstance(second, Dictionary):
+            dictionary, prompt = second, first
+        checked_dictionary(dictionary, "sw.TokenHeatmap", "lm, ", ", text, features=[feature]")
         if isinstance(top, bool) or top not in range(KEPT + 1):
             raise ValueError(f"top is how many features to keep for each token, 0 to {KEPT}, but {top!r} was given.")
         self._prompt: TextLike = prompt
@@ -179,6 +188,23 @@ class TokenHeatmap(Widget):
     def _open(self, source: ModelReading | ArrayReading, settings: Mapping[str, Any]) -> None:
         self._source = source
         super().__init__(**self._shown(), **settings)
+
+    def _said(self) -> list[str]:
+        source = getattr(self, "_source", None)
+        if source is None:
+            return []
+        text = "".join(token.text for token in source.text.tokens if not token.fragment)
+        named = ", ".join(column["label"] for column in source.columns) or "no feature yet"
+        lines = [f"{len(source.text):,} tokens by {named}", f"Text: {text[:_SAID]}{'…' if len(text) > _SAID else ''}"]
+        for column, values in zip(source.columns, source.values.T, strict=True):
+            counted = [
+                (value, token.text)
+                for value, token, counts in zip(values.tolist(), source.text.tokens, source.text.counted, strict=True)
+                if counts and value > (column["zero"] or 0.0)
+            ]
+            top = ", ".join(f"{token!r} {value:.3g}" for value, token in sorted(counted, reverse=True)[:5])
+            lines.append(f"{column['label']}: {top or 'silent'}")
+        return lines
 
     # What a user reads and sets
 

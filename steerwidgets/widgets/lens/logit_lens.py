@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict
 import traitlets
 
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets import lifetime
 from steerwidgets.widgets.base import Widget
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 16
 """Blocks that are shown to begin with."""
+
+
+_ROWS_SAID: Final = 40
+"""Of the lens's own table so many lines stand in the summary."""
 
 
 class ViewSettings(TypedDict, total=False):
@@ -181,6 +186,7 @@ class LogitLens(Widget):
         dictionary: AddsUp | None = None,
         **settings: Unpack[ViewSettings],
     ) -> None:
+        refuse_no_model(lm, "sw.LogitLens", "text")
         if stream not in STREAMS:
             raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} was given.")
         tracked = (track,) if isinstance(track, int | str) else tuple(track)
@@ -240,6 +246,12 @@ class LogitLens(Widget):
             1
         """
         return cls(lm, GeneratedToken(comparison, step, row), **settings)
+
+    def _said(self) -> list[str]:
+        lens = getattr(self, "layer_lens", None)
+        if lens is None:
+            return [f"{self.lm.name}, no text yet"] if hasattr(self, "lm") else []
+        return [f"{self.lm.name}, {self.stream}, of {self.text[:80]!r}", *repr(lens).splitlines()[:_ROWS_SAID]]
 
     # What a user reads and sets
 

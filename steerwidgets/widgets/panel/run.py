@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.generation.comparison import first_difference
 from steerwidgets.steering.recipe import Feature, Recipe
+from steerwidgets.widgets.heatmap.columns import zero_of_scale
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
 
@@ -130,14 +131,16 @@ def _domain(feature: Direction | None, rows: Sequence[Mapping[str, Any]]) -> dic
     """
     if feature is None:
         return None
-    own = {"key": feature.key, "label": feature.label}
+    own = {"key": feature.key, "label": feature.label} | zero_of_scale(feature)
+    zero = own["zero"]
     if isinstance(feature, Feature):
         corpus = feature.max_activation_of or "its corpus"
         for end, name in ((feature.p995_activation, "99.5th percentile"), (feature.max_activation, "maximum")):
-            if end and end > 0:
+            if end and end > (zero or 0):
                 return own | {"domain": end, "domain_source": f"{name} over {corpus}"}
-    values = [abs(value) for row in rows for value in row["watched"] if value is not None]
-    return own | {"domain": max(values, default=1.0) or 1.0, "domain_source": "largest in these texts"}
+    values = [value for row in rows for value in row["watched"] if value is not None]
+    largest = max((abs(value) for value in values) if zero is None else values, default=1.0)
+    return own | {"domain": largest or 1.0, "domain_source": "largest in these texts"}
 
 
 def _whole(values: Sequence[float]) -> list[float] | None:

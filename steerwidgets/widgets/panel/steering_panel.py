@@ -12,6 +12,7 @@ from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
+from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
 from steerwidgets.widgets.panel.run import PanelRun
@@ -24,6 +25,29 @@ if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
 
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
+
+
+_LONGEST: Final = 400
+"""Of a text in plain sight so many characters are shown."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _as_text(prompt: Any, chat: bool | None) -> tuple[str, bool | None]:
+    """The text of a prompt, and whether it goes through the chat template: one message is its text.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if isinstance(prompt, str):
+        return prompt, chat
+    messages = [prompt] if isinstance(prompt, Mapping) else list(prompt) if isinstance(prompt, Iterable) else []
+    if len(messages) == 1 and isinstance(messages[0], Mapping) and isinstance(messages[0].get("content"), str):
+        return messages[0]["content"], True if chat is None else chat
+    meant = "give the last message's text, and compare whole conversations with lm.compare(messages, recipe)"
+    raise wrong("A panel's prompt", "one text", prompt, meant)
 
 
 class SteeringPanel(RecipeWidget):
@@ -78,6 +102,8 @@ class SteeringPanel(RecipeWidget):
         watch: Direction | None = None,
         **settings: Unpack[SamplingSettings],
     ) -> None:
+        refuse_no_model(lm, "sw.SteeringPanel", "dictionaries")
+        prompt, chat = _as_text(prompt, chat)
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
         self._lens = PanelLens(lm)
@@ -92,6 +118,11 @@ class SteeringPanel(RecipeWidget):
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:
         first = recipe.steers[0].feature.key if len(recipe) else ""
         return {"watched": self.watched or first}
+
+    def _said(self) -> list[str]:
+        rows = self.result.get("rows", [])
+        texts = [f"{row['name'].capitalize()}: {_short(row['text'])}" for row in rows]
+        return [*super()._said(), f"Prompt: {_short(self.prompt)}", *(texts or ["Nothing was generated yet."])]
 
     # What a user reads and sets
 

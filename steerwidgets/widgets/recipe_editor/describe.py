@@ -48,6 +48,8 @@ def feature_json(feature: Direction, median_norm: float | None = None) -> dict[s
         "max_activation": None,
         "max_activation_of": None,
         "p995_activation": None,
+        "zero_activation": None,
+        "zero_of": "",
         "label_source": "",
         "full": feature.full_strength,
         "reach": finite(slider_reach(feature, median_norm)),
@@ -60,6 +62,8 @@ def feature_json(feature: Direction, median_norm: float | None = None) -> dict[s
             "max_activation": feature.max_activation,
             "max_activation_of": feature.max_activation_of,
             "p995_activation": feature.p995_activation,
+            "zero_activation": feature.zero_activation,
+            "zero_of": feature.zero_of,
             "label_source": feature.label_source,
             "suggested": suggested and {"op": suggested[0], "params": dict(suggested[1])},
         }

@@ -161,7 +161,7 @@ class FeatureFinder:
         if query.words:
             indices = [np.fromiter(sources[which].matches(query.query), np.int64) for which in chosen]
             return Matches(Hits.of(list(zip(chosen, indices, strict=True))))
-        return Matches(all_of(sources, chosen))
+        return Matches(all_of(sources, chosen, self._scores()))
 
     def _filtered(self, query: FindQuery, sources: Sequence[Source], hits: Hits) -> Hits:
         if query.labelled:

@@ -30,7 +30,8 @@ class FindQuery:
         normalise: whether activations are divided by the feature's own 99.5th percentile or maximum.
         promotes: of a token, whether features that promote it are looked for, or those that suppress it.
         key: the feature that others are compared with.
-        sort: `match` is the search's own order, the best first; the others are numbers of the features.
+        sort: `match` is the search's own order, the best first, and without a query the labelled features first; the
+            others are numbers of the features.
         descending: the largest first; of no matter to `match`.
         density: the lowest and the highest density, either one open; None for all, the unknown ones too.
         labelled: only features that have a label.

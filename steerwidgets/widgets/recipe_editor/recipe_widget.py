@@ -144,6 +144,17 @@ class RecipeWidget(Widget):
     def _handlers(self) -> Mapping[str, Handler]:
         return {**super()._handlers(), **self._finder.handlers()}
 
+    def _said(self) -> list[str]:
+        of = ", ".join(
+            f"{each['labelled']:,} of {each['size']:,} labelled in {each['name']}" for each in self.dictionaries
+        )
+        name = self.model_info.get("name", "no model")
+        try:
+            recipe = f"recipe: {self.recipe!r}" if self.steers else "no recipe yet"
+        except ValueError as error:
+            recipe = f"recipe: {error}"
+        return [f"{name}, {recipe}", of]
+
     # From traits to a recipe, and what is told of it
 
     def _recipe_of(self, steers: Any) -> Recipe:

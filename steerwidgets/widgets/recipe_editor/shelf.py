@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.steering.ops import OPS
-from steerwidgets.steering.recipe import Direction, Feature
+from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
+from steerwidgets.transformer.mistakes import is_text, what
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.recipe_editor import describe
+
+
+def _meant(item: Any) -> str:
+    if type(item).__module__.partition(".")[0] == "sae_lens":
+        return "take it over first: sw.SAE.from_sae_lens(sae)"
+    if isinstance(item, Steer | Recipe):
+        return "give its dictionary, and the steer as recipe=: sw.SteeringPanel(lm, dictionary, recipe=steer)"
+    if is_text(item):
+        return "give its dictionary, and a text as prompt=: sw.SteeringPanel(lm, dictionary, prompt=text)"
+    return "make one of it, as in sw.CAV(vectors, labels, layer=15)"
 
 
 class FeatureShelf:
@@ -23,12 +34,12 @@ class FeatureShelf:
     """
 
     def __init__(self, features: Dictionary | Direction | Sequence[Dictionary | Direction]) -> None:
-        items = [features] if isinstance(features, Dictionary | Direction) else list(features)
+        one = isinstance(features, Dictionary | Direction | str) or not isinstance(features, Iterable)
+        items = [features] if one or hasattr(features, "cfg") else list(features)
         for item in items:
             if not isinstance(item, Dictionary | Direction):
                 raise TypeError(
-                    f"A panel steers with dictionaries and directions, but {type(item).__name__} was given; "
-                    "make one of it, as in sw.CAV(vectors, labels, layer=15)."
+                    f"A panel steers with dictionaries and directions, but {what(item)} was given; {_meant(item)}."
                 )
         self.op_names = OpNames()
         self.norms: dict[Site, float] = {}

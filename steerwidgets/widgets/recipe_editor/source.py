@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,14 +86,30 @@ class Hits:
         return self.take(np.argsort(np.where(np.isnan(keys), np.inf, keys), kind="stable"))
 
 
-def all_of(sources: Sequence[Source], chosen: Sequence[int]) -> Hits:
-    """Every feature of some dictionaries, in order."""
-    return Hits.of([(which, np.arange(len(sources[which]))) for which in chosen])
+def all_of(sources: Sequence[Source], chosen: Sequence[int], output_scores: Mapping[str, float]) -> Hits:
+    """Every feature of some dictionaries, what is worth looking at first.
+
+    The labelled ones of all dictionaries, those that did best in a test before the others; then the unlabelled.
+
+    Args:
+        sources: the dictionaries.
+        chosen: which of them.
+        output_scores: those that were measured, by key.
+    """
+    ordered = [(which, *sources[which].ordered(output_scores)) for which in chosen]
+    labelled = [(which, order[:number]) for which, order, number in ordered]
+    return Hits.of([*labelled, *((which, order[number:]) for which, order, number in ordered)])
 
 
 def _joined(arrays: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     return np.concatenate([*arrays, np.empty(0, dtype)]).astype(dtype, copy=False)
 
+
+TESTED: Final = "detection"
+"""The score that orders labels: of the names in `Dictionary.label_scores` the one every test has."""
+
+_MadeOf = tuple[tuple[str, ...], Mapping[int, Mapping[str, float]], tuple[int, ...]]
+"""Labels, their scores, and which features the user labelled."""
 
 _BARS: Final = 12
 _TALLEST: Final = 64
@@ -111,6 +127,7 @@ class DictionarySource:
         self.dictionary = dictionary
         self.fingerprint = dictionary.fingerprint
         self._labelled: tuple[tuple[str, ...], NDArray[np.bool_]] | None = None
+        self._ordered: tuple[_MadeOf, NDArray[np.int64], int] | None = None
         self._bars: dict[int, list[int] | None] = {}
         self._bars_of: FeatureEvidence | None = None
 
@@ -136,7 +153,7 @@ class DictionarySource:
     @property
     def state(self) -> tuple[object, ...]:
         """What its arrays are made from: as long as these are the same objects, so are the arrays."""
-        return self.dictionary.statistics, self.dictionary.labels, self.own_labels
+        return self.dictionary.statistics, self.dictionary.labels, self.dictionary.label_scores, self.own_labels
 
     @property
     def own_labels(self) -> tuple[int, ...]:
@@ -161,6 +178,27 @@ class DictionarySource:
         found = self._labelled[1].copy()
         found[list(own)] = True
         return found
+
+    def ordered(self, output_scores: Mapping[str, float]) -> tuple[NDArray[np.int64], int]:
+        """Every feature, what is worth looking at first, and how many of them have a label.
+
+        Of the labelled the user's own come first, then the others by how well the label did in a test, or, where it was
+        not tested, by output score. The order is made once for the labels that there are: a list shall not change under
+        the eyes of whoever measures scores of its rows.
+        """
+        made_of = self.dictionary.labels, self.dictionary.label_scores, self.own_labels
+        kept = self._ordered
+        if kept is None or not (kept[0][0] is made_of[0] and kept[0][1] is made_of[1] and kept[0][2] == made_of[2]):
+            flags = self.labelled()
+            found = np.flatnonzero(flags)
+            measured = {index: s for key, s in output_scores.items() if (index := self.index_of(key)) is not None}
+            tested = measured | {index: said[TESTED] for index, said in made_of[1].items() if TESTED in said}
+            rank = np.zeros(len(self), np.float32)
+            rank[list(tested)] = list(tested.values())
+            rank[list(made_of[2])] = np.inf
+            order = np.concatenate([found[np.argsort(-rank[found], kind="stable")], np.flatnonzero(~flags)])
+            kept = self._ordered = made_of, order, len(found)
+        return kept[1], kept[2]
 
     def bars(self, index: int) -> list[int] | None:
         """A feature's histogram in twelve bars of log counts, 0 to 64; None where nothing is known."""
@@ -227,6 +265,10 @@ class LooseSource:
     def known(self, name: str) -> None:  # noqa: ARG002
         """Nothing."""
         return
+
+    def ordered(self, output_scores: Mapping[str, float]) -> tuple[NDArray[np.int64], int]:  # noqa: ARG002
+        """All of them, labelled as they are."""
+        return np.arange(len(self)), len(self)
 
     def labelled(self) -> NDArray[np.bool_]:
         """All of them: a direction has the label that its maker gave it."""

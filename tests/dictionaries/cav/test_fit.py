@@ -15,6 +15,7 @@ from support.models import D_MODEL
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.cav.directions import fit_directions
+from steerwidgets.dictionaries.cav.fit import _split
 
 LAYER = 1
 KINDS = {"sea": range(40, 80), "code": range(100, 140), "maths": range(200, 240)}
@@ -166,9 +167,10 @@ def test_every_block_in_one_pass(llama, monkeypatch):
     handle = llama.model.model.embed_tokens.register_forward_hook(lambda *_: passes.append(1))
     try:
         fits = sw.CAV.fit(llama, texts, labels, layers="all", batch_size=12)
+        fitted = len(passes)
     finally:
         handle.remove()
-    assert len(passes) == len(texts) / 12
+    assert fitted == len(texts) / 12 + 1, "every text once, and the held-out ones once more for the zeros"
     assert list(fits) == [0, 1, 2, 3]
     assert all(fits[k].site == sw.Site(k) for k in fits)
     assert fits.best.report.auroc == max(fits.auroc.values())
@@ -356,3 +358,34 @@ def test_a_residual_of_another_width(llama):
     cavs = sw.CAV(torch.ones(1, D_MODEL // 2), ["x"], layer=1)
     with pytest.raises(ValueError, match="CAV dictionary at block 1 resid_post reads 16 numbers, but the activations"):
         llama.read([40, 41, 42], cavs)
+
+
+def test_zeros_are_what_tokens_of_held_out_texts_without_the_label_give(llama):
+    texts, labels = corpus(count=30)
+    cavs = sw.CAV.fit(llama, texts, labels, layer=LAYER, method="mean_difference", held_out=0.4, seed=3)
+    concepts = sorted({*labels})
+    is_test = _split(torch.tensor([concepts.index(label) for label in labels]), len(concepts), 0.4, 3).tolist()
+    for place, label in enumerate(concepts):
+        without, every = [], []
+        for text, own, held in zip(texts, labels, is_test, strict=True):
+            if not held:
+                continue
+            residuals = llama.residuals(text, [cavs.site])
+            found = residuals.values[cavs.site][0][residuals.counted(cavs.site)[0]] @ cavs.vectors[place]
+            every.append(found)
+            if own != label:
+                without.append(found)
+        assert cavs[label].zero_activation == pytest.approx(float(torch.cat(without).quantile(0.95)), abs=1e-4)
+        above = torch.cat(every)[torch.cat(every) > cavs[label].zero_activation]
+        assert cavs[label].p995_activation == pytest.approx(float(above.quantile(0.995)), abs=1e-4)
+        assert cavs[label].zero_of == "95th percentile of tokens of held-out texts without it"
+        assert cavs[label].max_activation is None
+
+
+def test_several_blocks_have_zeros_each_and_a_fit_on_all_has_none(llama):
+    texts, labels = corpus(count=20)
+    fits = sw.CAV.fit(llama, texts, labels, layers=[0, 1], method="mean_difference")
+    alone = sw.CAV.fit(llama, texts, labels, layer=1, method="mean_difference")
+    torch.testing.assert_close(fits[1].statistics.zero, alone.statistics.zero, rtol=0, atol=1e-4)
+    assert not torch.equal(fits[0].statistics.zero, fits[1].statistics.zero)
+    assert sw.CAV.fit(llama, texts, labels, layer=1, method="mean_difference", held_out=0).statistics is None

@@ -209,6 +209,30 @@ def test_scales_come_from_the_dictionarys_statistics(make, dictionary):
     assert json.loads(make().to_json())["features"][0]["scale_end"] == 3.5
 
 
+def test_a_projections_scale_begins_at_its_zero(lm, make, dictionary):
+    cavs = sw.CAV(dictionary.tensors()["W_dec"][:3], ["a", "b", "c"], layer=1)
+    heatmap = make(dictionary=cavs, features=[0, 1])
+    plain = json.loads(heatmap.to_json())
+    low, high = (min(t["values"][0] for t in plain["tokens"]), max(t["values"][0] for t in plain["tokens"]))
+    middle = (low + high) / 2
+    cavs.statistics = sw.FeatureStatistics(
+        torch.full((3,), torch.nan), zero=torch.tensor([middle, torch.nan, 0.0]), zero_of="other texts"
+    )
+    heatmap = make(dictionary=cavs, features=[0, 1])
+    first, second = heatmap.reading["features"]
+    assert (first["zero"], first["zero_of"]) == (pytest.approx(middle), "other texts")
+    assert first["largest"] <= high + 1e-5
+    assert (second["zero"], second["signed"]) == (None, True)
+    assert [t["values"] for t in json.loads(heatmap.to_json())["tokens"]] == [t["values"] for t in plain["tokens"]]
+
+
+def test_an_end_below_the_zero_is_no_end(make, dictionary):
+    cavs = sw.CAV(dictionary.tensors()["W_dec"][:1], ["a"], layer=1)
+    cavs.statistics = sw.FeatureStatistics(torch.tensor([9.0]), p995=torch.tensor([1.0]), zero=torch.tensor([2.0]))
+    [column] = json.loads(make(dictionary=cavs, features=[0]).to_json())["features"]
+    assert (column["scale_end"], column["scale_end_is"]) == (9.0, "maximum over its corpus")
+
+
 # The plain call behind the span's question, and the question itself
 
 

@@ -189,6 +189,8 @@ def test_generate_shows_what_compare_gives(panel, lm, cavs):
         "label": LABELS[0],
         "domain": 9.0,
         "domain_source": "maximum over ten tokens",
+        "zero": None,
+        "zero_of": "",
     }
     assert panel.status["state"] == "done"
     assert panel.comparison is shown
