@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from steerwidgets.dictionaries.tensor_files import load_plain
+from steerwidgets.files.containers import load_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
