@@ -19,6 +19,8 @@ _PYTORCH: Final = (b"PK", b"\x80")
 """How a file of `torch.save` begins: a zip archive, or a bare pickle."""
 
 _START: Final = 200
+_LARGE: Final = 2**28
+"""A smaller file that asks for more memory than there is says something of itself that is not so."""
 
 _ELSE: Final = (
     (b"version https://git-lfs", "it is a pointer of git-lfs, and git lfs pull fetches the file itself"),
@@ -53,7 +55,9 @@ def reading(path: Path, kind: str, *, todo: str = "download or make it again") -
     try:
         yield
     except MemoryError:
-        raise
+        if path.stat().st_size > _LARGE:
+            raise
+        raise _not_whole(path, kind, f"it announces more than it holds: {todo}") from None
     except OSError as error:
         if error.errno is None:
             raise _not_whole(path, kind, todo) from None

@@ -18,7 +18,11 @@ from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
-from steerwidgets.transformer.sites import Site
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import dense
+from steerwidgets.transformer.sites import STREAMS, Site
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +56,9 @@ class Direction:
     signed: ClassVar[bool] = True
     """Whether its activation goes below zero, so that a scale of it has two ends."""
 
+    may_be_zero: ClassVar[bool] = False
+    """Whether its vector may be all zeros: of what is read by something else, and then can't steer."""
+
     reads: ClassVar[str] = "h·v"
     """What its activation is, in a formula or a word."""
 
@@ -62,12 +69,12 @@ class Direction:
         import torch
 
         # A copy: a direction must not change when the tensor does that it was made from.
-        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32, copy=True)
+        vector = dense(self.vector, f"The direction {shown(self.label)}").to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
             raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
         if not bool(torch.isfinite(vector).all()):
             raise ValueError(f"The direction {self.label!r} holds NaN or infinite values, so it can't steer or read.")
-        if not bool(vector.any()):
+        if not self.may_be_zero and not bool(vector.any()):
             raise ValueError(f"The direction {self.label!r} is all zeros, so it points nowhere.")
         object.__setattr__(self, "vector", vector)
 
@@ -189,9 +196,10 @@ class Direction:
         return placed[device]
 
     def cosine(self, other: Direction) -> float:
-        """The cosine between the two vectors."""
+        """The cosine between the two vectors; 0 where one is all zeros and points nowhere."""
         _same_site(self, other)
-        return float(self.vector @ other.vector) / (self.norm * other.norm)
+        both = self.norm * other.norm
+        return float(self.vector @ other.vector) / both if both else 0.0
 
     def add(self, alpha: float) -> Steer:
         """Add `alpha` times the stored vector: `h + α·v`."""

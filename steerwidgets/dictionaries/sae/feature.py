@@ -22,6 +22,10 @@ _ACTIVATIONS: Final = ("relu", "jumprelu")
 """Activation functions of a latent that look at no other one."""
 
 
+DEAD: Final = "it is dead, for its row of W_dec is all zeros and writes nothing"
+"""Why a feature without a direction is read-only."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SAEFeature(Feature):
     """One latent of an SAE: its vector is `W_dec[i]`, its activation is what the SAE encodes.
@@ -33,12 +37,18 @@ class SAEFeature(Feature):
     """
 
     signed: ClassVar[bool] = False
+    may_be_zero: ClassVar[bool] = True
     reads: ClassVar[str] = "activation"
     reads_projection: ClassVar[bool] = False
 
     codec: Codec = field(kw_only=True)
     read_only: str = field(default="", kw_only=True)
     output_site: Site | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.read_only and not bool(self.vector.any()):
+            object.__setattr__(self, "read_only", DEAD)
 
     @property
     def ops(self) -> Mapping[str, Op]:
