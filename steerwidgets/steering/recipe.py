@@ -18,11 +18,11 @@ from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
-from steerwidgets.files.fields import Fields
+from steerwidgets.files.fields import NEEDED, Fields, is_whole
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.files.tensors import dense
-from steerwidgets.transformer.sites import STREAMS, Site
+from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.loaded import LoadedModel
 
 FORMAT: Final = "steerwidgets.recipe/1"
+
+_DAMAGED: Final = "This recipe is damaged:"
+_AGAIN: Final = "write it again with Recipe.to_json"
+_MOST: Final = 2**31
+"""No dictionary has so many features."""
 
 YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
@@ -71,11 +76,11 @@ class Direction:
         # A copy: a direction must not change when the tensor does that it was made from.
         vector = dense(self.vector, f"The direction {shown(self.label)}").to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
-            raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
+            raise ValueError(f"A direction is one vector [d_model], but {shown(self.label)} has shape {list(vector.shape)}.")
         if not bool(torch.isfinite(vector).all()):
-            raise ValueError(f"The direction {self.label!r} holds NaN or infinite values, so it can't steer or read.")
+            raise ValueError(f"The direction {shown(self.label)} holds NaN or infinite values, so it can't steer or read.")
         if not self.may_be_zero and not bool(vector.any()):
-            raise ValueError(f"The direction {self.label!r} is all zeros, so it points nowhere.")
+            raise ValueError(f"The direction {shown(self.label)} is all zeros, so it points nowhere.")
         object.__setattr__(self, "vector", vector)
 
     @property
@@ -178,7 +183,7 @@ class Direction:
     def _refuse_other_width(self, h: Tensor) -> None:
         if h.shape[-1] != len(self.vector):
             raise ValueError(
-                f"{self.label!r} reads {len(self.vector)} numbers at {self.site}, but the activations have "
+                f"{shown(self.label)} reads {len(self.vector)} numbers at {self.site}, but the activations have "
                 f"{h.shape[-1]}; it was made for another model or site."
             )
 
@@ -394,7 +399,7 @@ class Steer:
 def not_taken(feature: Direction, op: str) -> str:
     """The sentence for an op that a feature does not take."""
     taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
-    return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
+    return f"The {shown(feature.kind)[1:-1]} feature {shown(feature.label)} does not take the op {shown(op)}; {taken}."
 
 
 def _same_site(a: Direction, b: Direction) -> None:
@@ -435,7 +440,7 @@ class Recipe:
             for second in setters[i + 1 :]:
                 if first.feature.key == second.feature.key and first.positions.overlaps(second.positions):
                     raise ValueError(
-                        f"{first!r} and {second!r} both set {first.feature.label!r} at positions that overlap; "
+                        f"{first!r:.120} and {second!r:.120} both set {shown(first.feature.label)} at positions that overlap; "
                         "keep one of them, or give them positions apart."
                     )
 
@@ -490,17 +495,12 @@ class Recipe:
         Raises:
             ValueError: the text is not a recipe, or a dictionary that it names is not among `dictionaries`.
         """
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"This is not a recipe: the text is not JSON ({error}).") from None
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            found = value.get("format") if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"This is not a recipe: its format should be {FORMAT!r}, but it is {found!r}.")
-        try:
-            return cls(tuple(_steer_from_json(steer, dictionaries) for steer in value["steers"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
+        value = parse_json(text, "This is not a recipe: the text", todo=_AGAIN)
+        found = value.get("format") if isinstance(value, dict) else value
+        if found != FORMAT:
+            raise ValueError(f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}.")
+        steers = Fields(value, f"{_DAMAGED} in it", todo=_AGAIN).items("steers", of="steers")
+        return cls(tuple(_steer_from_json(steer, number, dictionaries) for number, steer in enumerate(steers)))
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
         """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`."""
@@ -569,47 +569,70 @@ def _written(steer: Steer, feature: Feature) -> dict[str, Any]:
     return feature.inline()
 
 
-def _steer_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Steer:
-    feature = _feature_from_json(value["feature"], dictionaries)
-    positions, control = (
-        Positions.from_json(value.get("positions", {})),
-        RandomDirection.from_json(value.get("control")),
-    )
-    return Steer(feature, value["op"], value.get("parameters", {}), positions, control)
+def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSource]) -> Steer:
+    said = Fields(value, f"{_DAMAGED} in steer {number}", todo=_AGAIN)
+    op, parameters = said.text("op"), said.inner("parameters")
+    if said.table.get("parameters", parameters) is None:
+        raise said.wrong("parameters", "a table of numbers")
+    try:
+        feature = _feature_from_json(said.inner("feature", NEEDED), dictionaries)
+        positions = Positions.from_json(said.inner("positions"))
+        return Steer(feature, op, parameters.table, positions, RandomDirection.from_json(said.value("control")))
+    except ValueError as error:
+        if str(error).startswith((_DAMAGED, "The recipe")):
+            raise
+        raise ValueError(f"Steer {number} of this recipe can't be made: {error}") from None
 
 
-def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Direction:
-    if "vector" in value:
-        return Direction(tensor_from_json(value["vector"]), Site(**value["site"]), value["label"])
+def _feature_from_json(said: Fields, dictionaries: Sequence[FeatureSource]) -> Direction:
+    if "vector" in said.table:
+        return Direction(tensor_from_json(said, "vector"), _site(said), said.text("label"))
+    fingerprint, index = said.text("dictionary"), _index(said)
     for dictionary in dictionaries:
-        if dictionary.fingerprint == value["dictionary"]:
+        if dictionary.fingerprint == fingerprint:
             try:
-                index: Any = value["index"]
-                # JSON has no tuples: several indices name a feature made of several.
-                index = tuple(index) if isinstance(index, list) else index
                 return dictionary[index]
             except IndexError as error:
-                raise ValueError(f"This recipe is damaged: {error}") from None
-    if "inline" in value:
-        return _inline_feature(value)
+                raise ValueError(f"{_DAMAGED} its index is none: {error}") from None
+            except TypeError:
+                raise said.wrong("index", "the number of a feature of that dictionary") from None
+    if "inline" in said.table:
+        return _inline_feature(said, index)
     raise ValueError(
-        f"The recipe uses feature {value['index']} ({value['label']!r}) of the {value['kind']} dictionary "
-        f"{value['dictionary']}, which is not among the {len(dictionaries)} dictionaries given; "
+        f"The recipe uses feature {shown(index)} ({shown(said.text('label', ''))}) of the {said.text('kind', '')} dictionary "
+        f"{shown(fingerprint)}, which is not among the {len(dictionaries)} dictionaries given; "
         "pass it in dictionaries=[…]."
     )
 
 
-def _inline_feature(value: Mapping[str, Any]) -> Direction:
-    parts = value["inline"]
-    form = parts["form"]
-    if form not in FORMS:
-        raise ValueError(f"This recipe is damaged: a feature is written out as {form!r}, which is none of the forms.")
+def _index(said: Fields) -> Any:
+    """A feature's number; several name a feature made of several (JSON has no tuples), null names all at once."""
+    value = said.value("index")
+    several = value if isinstance(value, list) else [value]
+    if "index" not in said.table or (value is not None and not (several and all(map(is_whole, several)))):
+        raise said.wrong("index", "a whole number, a list of them, or null for all at once")
+    return tuple(several) if isinstance(value, list) else value
+
+
+def _site(said: Fields) -> Site:
+    place = said.inner("site", NEEDED)
+    place.only("layer", "stream")
+    stream: Any = place.text("stream")
+    layer: Any = place.value("layer")
+    return Site(layer, stream)
+
+
+def _inline_feature(said: Fields, index: Any) -> Direction:
+    parts = said.inner("inline", NEEDED)
+    form = parts.text("form", choices=tuple(FORMS))
+    if not is_whole(index) or abs(index) >= _MOST:
+        raise said.wrong("index", "a whole number")
     entry = {
-        "site": Site(**value["site"]),
-        "label": value["label"],
-        "dictionary": value["dictionary"],
-        "dictionary_kind": value["kind"],
-        "index": value["index"],
+        "site": _site(said),
+        "label": said.text("label"),
+        "dictionary": said.text("dictionary"),
+        "dictionary_kind": said.text("kind"),
+        "index": index,
     }
     found: Direction = FORMS[form](parts, entry)
     return found

@@ -72,7 +72,7 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     function = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
     if function not in ("relu", "topk"):
         raise ValueError(
-            f"This SAE's activation function {shown(function)} (activation_fn) is unknown; relu, jumprelu and topk are known."
+            f"This SAE's activation function {shown(function)} is unknown (in {CFG}); relu, jumprelu and topk are known."
         )
     normalisation = cfg.get("normalize_activations") or "none"
     settings = {
