@@ -25,8 +25,8 @@ Pairs = list[tuple[str, Any]]
 """A JSON object with all of its pairs, in order."""
 
 
-def read_json(path: Path, **how: Any) -> Any:
-    """The value in a JSON file; `how` is as for `parse_json`.
+def read_json(path: Path, *, what: str = "", **how: Any) -> Any:
+    """The value in a JSON file, by default called by its name; `how` is as for `parse_json`.
 
     Raises:
         ValueError: it is not whole JSON, nested too deep, too long, or says a key twice.
@@ -36,7 +36,7 @@ def read_json(path: Path, **how: Any) -> Any:
         data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
     if data is None:
         raise ValueError(f"{path.name} is longer than {MOST_BYTES >> 20} MB, too long for JSON of this kind.")
-    return parse_json(data, path.name, **how)
+    return parse_json(data, what or path.name, **how)
 
 
 def parse_json(
