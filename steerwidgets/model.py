@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
@@ -25,7 +25,7 @@ from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
-from steerwidgets.transformer.prompts import Prompt, PromptLike
+from steerwidgets.transformer.prompts import Prompt, PromptLike, template_settings
 from steerwidgets.transformer.residuals import counted_tokens
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class LanguageModel(LoadedModel):
         several = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
         for dictionary in several:
             warn_of_other_model(self.architecture, dictionary)
-        positions = None if positions is None else tuple(positions)
+        positions = positions if positions is None or isinstance(positions, range) else tuple(positions)
         encoded = self.encode(prompt, chat=chat)
         residuals = self.residuals(encoded, sorted({dictionary.site for dictionary in several}))
         tokens = self.tokens(encoded.token_ids)
@@ -312,13 +312,14 @@ class LanguageModel(LoadedModel):
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
-            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`;
+                and what the tokenizer's chat template knows, such as `enable_thinking`.
 
         Raises:
             ValueError: a setting is out of range, or the recipe does not fit the model.
         """
-        sampling = Sampling.of(settings)
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         steers = Recipe.of(recipe)
         plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
         cache = RunCache(self) if keep_cache else None
@@ -335,12 +336,13 @@ class LanguageModel(LoadedModel):
         **settings: Any,
     ) -> Iterator[Step]:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run."""
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
         # The run itself lives in a thread, whose warnings name no line of the user's.
         for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
             warn_of_other_model(self.architecture, feature)
-        return stream_rows(self, plans, Sampling.of(settings), watch=watch)
+        return stream_rows(self, plans, sampling, watch=watch)
 
     def sweep(
         self,
@@ -361,9 +363,10 @@ class LanguageModel(LoadedModel):
             raise ValueError(
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
             )
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
-        return generate_rows(self, plans, Sampling.of(settings), watch=watch, stop=stop)
+        return generate_rows(self, plans, sampling, watch=watch, stop=stop)
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -373,6 +376,12 @@ class LanguageModel(LoadedModel):
         steers = Recipe.of(recipe)
         check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
+
+    def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
+        """How to sample, and the settings of the chat template's own."""
+        known = template_settings(self.tokenizer) - {field.name for field in fields(Sampling)}
+        template = {name: value for name, value in settings.items() if name in known}
+        return Sampling.of({name: value for name, value in settings.items() if name not in known}), template
 
     def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
         encoded = self.encode(prompt, chat=chat)

@@ -152,7 +152,9 @@ def _manifest(said: Fields) -> Manifest:
         Settings.from_json(said.inner("settings", NEEDED)),
         tuple(_entry(Fields(each, said.where, todo=_AGAIN, within="dictionaries.")) for each in entries),
         tuple(runs),
-        Read(*(read.whole(name, low=0) for name in ("texts", "empty", "tokens")), read.text("digest", "")),
+        Read(
+            read.whole("texts", low=0), read.whole("empty", low=0), read.whole("tokens", low=0), read.text("digest", "")
+        ),
         tuple(parts),
         finished,
         said.flag("complete"),
@@ -162,5 +164,10 @@ def _manifest(said: Fields) -> Manifest:
 
 def _entry(said: Fields) -> Entry:
     said.only("fingerprint", "kind", "site", "size", "above")
-    texts = (said.text(name) for name in ("fingerprint", "kind", "site"))
-    return Entry(*texts, size=said.whole("size", low=1, high=2**31), above=said.number("above"))
+    return Entry(
+        said.text("fingerprint"),
+        said.text("kind"),
+        said.text("site"),
+        said.whole("size", low=1, high=2**31),
+        said.number("above"),
+    )

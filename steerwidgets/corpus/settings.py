@@ -88,4 +88,4 @@ class Settings:
         said.only(*(each.name for each in fields(cls)))
         numbers = {name: said.whole(name, low=low, high=high) for name, (low, high) in _LIMITS.items()}
         context = said.items("context", of="two whole numbers")
-        return cls(**numbers, context=tuple(context), chat=said.flag("chat"), column=said.text("column", None))  # type: ignore[arg-type]  # it is checked there
+        return cls(**numbers, context=tuple(context), chat=said.flag("chat"), column=said.text("column", None))

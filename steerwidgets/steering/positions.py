@@ -50,7 +50,7 @@ class Positions:
         if self.where not in _WHERE:
             raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {shown(self.where)} was given.")
         counted = () if self.count is None else (self.count,)
-        if any(isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= i < _MOST for i in (*self.indices, *counted)):
+        if any(isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= int(i) < _MOST for i in (*self.indices, *counted)):
             raise ValueError(
                 f"Positions count a row's tokens from 0, but indices={shown(list(self.indices))}, "
                 f"count={shown(self.count)} was given; for the last token of the prompt use \"last_prompt\"."

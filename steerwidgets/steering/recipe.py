@@ -259,6 +259,7 @@ class Feature(Direction):
         typical_activation: the median of its activations there where it is active, where known.
         p995_activation: their 99.5th percentile, where known: where colour scales end.
         made_for: the name of the model that the dictionary was made for, where it says.
+        made_for_type: the type of that model, `qwen2`, where no more is known.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
     """
@@ -273,6 +274,7 @@ class Feature(Direction):
     made_for: str | None = None
     label_source: str = ""
     p995_activation: float | None = None
+    made_for_type: str | None = None
 
     @property
     def key(self) -> str:

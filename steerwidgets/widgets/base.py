@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import anywidget
 
+from steerwidgets.files.atomic import write_text
+from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.transformer.plain_text import as_json, whole
 from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
@@ -53,6 +55,13 @@ class Widget(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take in what the front-end wrote; while it lasts, `in_front_end_update` is true in this thread."""
+        try:
+            refuse_deep(sync_data, "What the page wrote")
+        except ValueError as error:
+            # Nothing of it is taken in: the page gets back what stands, and hears why.
+            self.send_state([name for name in sync_data if name in self.keys])
+            self._protocol.refuse(error)
+            return
         with self._sync_lock:
             self._from_front_end.now = True
             try:
@@ -91,9 +100,8 @@ class Widget(anywidget.AnyWidget):
 
     def to_html(self, path: str | Path) -> Path:
         """Write one offline file that shows the widget as it stands; it needs neither kernel nor network."""
-        path = Path(path)
-        path.write_text(self._page(), encoding="utf-8")
-        return path
+        write_text(path, self._page())
+        return Path(path)
 
     def to_json(self) -> str:
         """The widget as it stands, as JSON: exactly what is shown, with its provenance."""

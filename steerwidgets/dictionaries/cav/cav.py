@@ -84,8 +84,8 @@ class CAV(Dictionary):
         self.site = Site(layer, stream)
         self.provenance = dict(provenance or {})
         nothing = (None,) * self.size
-        named = lambda row: self.labels[row] if self.labels else self.unlabelled(row)
-        self._suggested = suggestions(nothing if suggested is None else suggested, self.size, OPS, named)
+        called = lambda row: self.labels[row] if self.labels else self.unlabelled(row)
+        self._suggested = suggestions(nothing if suggested is None else suggested, self.size, OPS, called)
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.report: CAVReport | None = None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
+from steerwidgets.files.atomic import write_text
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steering.hooks import warn_of_other_model
@@ -208,9 +209,8 @@ class FeatureCard(Widget):
             features: other features that the file shall hold as well: their cards open by "previous", "next" and from
                 the lists of neighbours.
         """
-        path = Path(path)
-        path.write_text(self._page(features), encoding="utf-8")
-        return path
+        write_text(path, self._page(features))
+        return Path(path)
 
     def to_json(self) -> str:
         """The card as it stands, as plain JSON: what is known of the feature, lines with tokens and values."""

@@ -83,9 +83,10 @@ def end_of_scale(column: Mapping[str, Any], domain: str | float) -> tuple[float,
     return column["largest"], "largest in this text"
 
 
-def exact(value: np.float32 | float) -> float:
-    """The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055."""
-    return float(str(np.float32(value)))
+def exact(value: np.float32 | float) -> float | None:
+    """The shortest number that float32 can't tell from it: 42.3, not 42.29999923706055; None for NaN and infinity."""
+    number = float(str(np.float32(value)))
+    return number if math.isfinite(number) else None
 
 
 def _positive(value: float | None) -> float | None:
