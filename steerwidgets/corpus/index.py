@@ -135,14 +135,12 @@ class FeatureIndex:
         self._reader = DictionaryReader(folder / manifest.parts[0] / str(number), size)
         self._summary = Arrays(self._reader.folder / SUMMARY)
         numbers = (*FeatureStatistics.ARRAYS, "lowest")
-        self._summary.expect({name: (size,) for name in numbers}, real=numbers)
+        self._summary.expect(dict.fromkeys(numbers, (size,)), real=numbers)
         directions = directions_file(folder, number)
         self._directions = Arrays(directions) if directions.is_file() else None
         for arrays in filter(None, (self._summary, self._directions)):
             lists = {name for name in arrays.names if name.endswith((".ids", ".values"))}
-            arrays.expect(
-                {name: (size, None) for name in lists}, real=[name for name in lists if name.endswith(".values")]
-            )
+            arrays.expect(dict.fromkeys(lists, (size, None)), real=[name for name in lists if name.endswith(".values")])
         self._files: dict[Path, Any] = {}
         self._lock = threading.Lock()
 

@@ -106,7 +106,8 @@ class Manifest:
             raise ValueError(f"{where}, or not of a corpus index (its format and version say so); {_AGAIN}.")
         if table["version"] != VERSION:
             raise ValueError(
-                f"The corpus index at {str(folder)!r} has version {shown(table['version'])}, and this steerwidgets reads "
+                f"The corpus index at {str(folder)!r} has version {shown(table['version'])}, and this "
+                "steerwidgets reads "
                 f"version {VERSION}; build it again, or update steerwidgets."
             )
         return _manifest(Fields(table, f"{where}: in it", todo=_AGAIN))

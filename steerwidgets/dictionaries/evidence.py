@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
@@ -152,16 +152,22 @@ class FeatureData:
                 raise ValueError(f"Feature data has some arrays of {group[:-1]}, but lacks {', '.join(missing)}.")
             needed += also
         needed += [f"{_COACTIVE}.{part}" for part in ("ids", "values") if f"{_COACTIVE}.ids" in self.arrays]
-        sizes = {name: len(self.arrays[name]) if self.arrays[name].ndim else 0 for name in needed if name in self.arrays}
+        sizes = {
+            name: len(self.arrays[name]) if self.arrays[name].ndim else 0 for name in needed if name in self.arrays
+        }
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{size} of {name}" for name, size in sizes.items())
             raise ValueError(f"Feature data has one row for each feature, but there are {found}.")
         for name in needed:
             if name in self.arrays:
                 _refuse_strange(name, self.arrays[name])
-        most = max((int(self.arrays[name].max()) for name in needed if name.endswith("sources") and sizes[name]), default=0)
+        most = max(
+            (int(self.arrays[name].max()) for name in needed if name.endswith("sources") and sizes[name]), default=0
+        )
         if most >= len(self.sources) and any(bool(self.arrays[f"{group}lengths"].any()) for group in self._groups()):
-            raise ValueError(f"Feature data counts through {len(self.sources)} sources, but an example is of number {most}.")
+            raise ValueError(
+                f"Feature data counts through {len(self.sources)} sources, but an example is of number {most}."
+            )
 
     def __len__(self) -> int:
         return len(self.arrays["counts"])
@@ -265,9 +271,15 @@ def _refuse_strange(name: str, array: Tensor) -> None:
     in_list = group in (*_LISTS, _COACTIVE)
     axes = 2 if in_list else 3 if part == "bounds" else _AXES[part] + (f"{group}." == _QUANTILES)
     is_real = part in _REAL or (in_list and part == "values")
-    if array.ndim != axes or array.is_complex() or array.is_floating_point() != is_real or str(array.dtype) == "torch.bool":
+    if (
+        array.ndim != axes
+        or array.is_complex()
+        or array.is_floating_point() != is_real
+        or str(array.dtype) == "torch.bool"
+    ):
         raise ValueError(
-            f"{name} of feature data has {axes} axes of {'real' if is_real else 'whole'} numbers, but {shown(array)} was "
+            f"{name} of feature data has {axes} axes of {'real' if is_real else 'whole'} numbers, but "
+            f"{shown(array)} was "
             "given; make it again."
         )
     if is_real:

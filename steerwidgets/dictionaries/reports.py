@@ -110,9 +110,7 @@ class MFAReport:
         nll = said.items("nll", of="numbers")
         if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in nll):
             raise said.wrong("nll", "a list of numbers")
-        return cls(
-            tuple(map(float, nll)), said.whole("best", low=0), said.flag("stopped"), said.whole("points", low=0)
-        )
+        return cls(tuple(map(float, nll)), said.whole("best", low=0), said.flag("stopped"), said.whole("points", low=0))
 
 
 def _score(said: Fields) -> ConceptScore:

@@ -33,7 +33,9 @@ def suggestions(
             f"suggested has one entry for each of the {size} concepts, an op with its numbers or None, but {found} "
             "were given; give None where nothing is known."
         )
-    return tuple(None if each is None else suggestion(each, ops, f"suggested of {named(i)!r}") for i, each in enumerate(given))
+    return tuple(
+        None if each is None else suggestion(each, ops, f"suggested of {named(i)!r}") for i, each in enumerate(given)
+    )
 
 
 def suggestion(given: Any, ops: Mapping[str, Op], what: str) -> Suggestion:

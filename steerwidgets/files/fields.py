@@ -59,7 +59,8 @@ class Fields:
         """
         if unknown := [name for name in self.table if name not in names]:
             raise ValueError(
-                f"{self.where}, {self._within}{named(unknown)} is not known (there are {', '.join(names)}); {self.todo}."
+                f"{self.where}, {self._within}{named(unknown)} is not known (there are {', '.join(names)}); "
+                f"{self.todo}."
             )
 
     def value(self, name: str) -> Any:
@@ -93,9 +94,7 @@ class Fields:
     @overload
     def whole(self, name: str, default: _Needed = ..., *, low: int | None = ..., high: int | None = ...) -> int: ...
     @overload
-    def whole(
-        self, name: str, default: Default, *, low: int | None = ..., high: int | None = ...
-    ) -> int | Default: ...
+    def whole(self, name: str, default: Default, *, low: int | None = ..., high: int | None = ...) -> int | Default: ...
     def whole(self, name: str, default: Any = NEEDED, *, low: int | None = None, high: int | None = None) -> Any:
         """A whole number, from `low` to `high`."""
         if (value := self._given(name, default)) is None:
@@ -142,9 +141,7 @@ class Fields:
     def inner(self, name: str, default: Any = None) -> Fields:
         """A table in the table; an empty one where it is left out, unless it is `NEEDED`."""
         value = self._given(name, default)
-        return Fields(
-            {} if value is None else value, self.where, todo=self.todo, within=f"{self._within}{name}."
-        )
+        return Fields({} if value is None else value, self.where, todo=self.todo, within=f"{self._within}{name}.")
 
     def wrong(self, name: str, expected: str) -> ValueError:
         """The sentence of a field that is not what it should be."""

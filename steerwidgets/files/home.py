@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def own_folder(variable: str, xdg: str, *, mac: str, windows: str, linux: str) -> Path:
-    """A folder of the user's own for this package.
+    r"""A folder of the user's own for this package.
 
     Args:
         variable: the environment variable that names it.
         xdg: the variable of the XDG base directories whose `steerwidgets` it is otherwise.
         mac: the folder in `~/Library` that it stands in on macOS.
-        windows: what it is called in `%LOCALAPPDATA%\\steerwidgets`.
+        windows: what it is called in `%LOCALAPPDATA%\steerwidgets`.
         linux: the folder in the home folder that it stands in elsewhere.
 
     Raises:

@@ -81,7 +81,9 @@ def as_text(data: str | bytes, what: str, *, todo: str = _AGAIN) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{what} is not UTF-8 text (byte {error.start} is none); save it as UTF-8, or {todo}.") from None
+        raise ValueError(
+            f"{what} is not UTF-8 text (byte {error.start} is none); save it as UTF-8, or {todo}."
+        ) from None
 
 
 def refuse_deep(value: Any, what: str) -> None:

@@ -37,7 +37,9 @@ def dense(value: Any, name: str) -> Tensor:
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{name} should be a tensor of floating-point numbers, but {shown(value)} was given; {_TODO}.")
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        how = "without numbers (on the meta device)" if value.is_meta else "quantised" if value.is_quantized else "sparse"
+        how = (
+            "without numbers (on the meta device)" if value.is_meta else "quantised" if value.is_quantized else "sparse"
+        )
         raise ValueError(f"{name} should be a dense tensor, but one that is {how} was given; {_TODO}.")
     if not value.is_floating_point():
         raise ValueError(

@@ -54,7 +54,9 @@ def checked_author(author: str) -> Author:
     for known in get_args(Author):
         if author == known:
             return author  # type: ignore[return-value]
-    raise ValueError(f"The author of a label is one of {', '.join(map(repr, get_args(Author)))}, but is {shown(author)}.")
+    raise ValueError(
+        f"The author of a label is one of {', '.join(map(repr, get_args(Author)))}, but is {shown(author)}."
+    )
 
 
 def labels_of(
@@ -295,7 +297,8 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[Mapping[str, Any], str]
             yield {name.strip().lower(): value for name, value in row.items()}, where
     except csv.Error:
         raise ValueError(
-            f"Line {reader.line_num} of {path.name} is not whole CSV: a quote is open or out of place, or a cell has more "
+            f"Line {reader.line_num} of {path.name} is not whole CSV: a quote is open or out of place, or a cell "
+            "has more "
             f"than {csv.field_size_limit():,} letters; mend that line, or save the table again."
         ) from None
 

@@ -273,7 +273,8 @@ def _number(op: Op, parameter: Parameter, given: Mapping[str, Any], label: str) 
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _holds(value):
         raise ValueError(
-            f"{shown(label)}.{op.name}: {parameter.name} has to be a finite number (up to {LARGEST:.1e}, the largest of "
+            f"{shown(label)}.{op.name}: {parameter.name} has to be a finite number (up to {LARGEST:.1e}, the "
+            "largest of "
             f"float32), but {shown(value)} was given."
         )
     return float(value) + 0.0  # -0.0 is 0.0

@@ -50,10 +50,13 @@ class Positions:
         if self.where not in _WHERE:
             raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {shown(self.where)} was given.")
         counted = () if self.count is None else (self.count,)
-        if any(isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= int(i) < _MOST for i in (*self.indices, *counted)):
+        if any(
+            isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= int(i) < _MOST
+            for i in (*self.indices, *counted)
+        ):
             raise ValueError(
                 f"Positions count a row's tokens from 0, but indices={shown(list(self.indices))}, "
-                f"count={shown(self.count)} was given; for the last token of the prompt use \"last_prompt\"."
+                f'count={shown(self.count)} was given; for the last token of the prompt use "last_prompt".'
             )
         if self.where in _COUNTED and self.count is None:
             raise ValueError(f'Positions "{self.where}" need to know how many: give count=, as in count=5.')
@@ -133,7 +136,7 @@ class Positions:
             (low, high), (other_low, other_high) = self._interval(), other._interval()
             return max(low, other_low) < min(high, other_high)
         single, counted = (self, other) if self.where == "indices" else (other, self)
-        low, high = counted._interval()
+        low, high = counted._interval()  # noqa: SLF001 - of this class
         return any(low <= position < high for position in single.indices)
 
     def _interval(self) -> tuple[float, float]:

@@ -85,5 +85,7 @@ class RandomDirection:
             return None
         seed = value.get("seed") if isinstance(value, Mapping) else None
         if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f'A steer\'s control is {{"seed": a whole number}}, or null, but {shown(value)} was given.')
+            raise ValueError(
+                f'A steer\'s control is {{"seed": a whole number}}, or null, but {shown(value)} was given.'
+            )
         return cls(seed)

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from steerwidgets.files.fields import NEEDED, Fields, is_whole
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import dense
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
-from steerwidgets.files.fields import NEEDED, Fields, is_whole
-from steerwidgets.files.json_text import parse_json
-from steerwidgets.files.shown import shown
-from steerwidgets.files.tensors import dense
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
@@ -76,9 +76,13 @@ class Direction:
         # A copy: a direction must not change when the tensor does that it was made from.
         vector = dense(self.vector, f"The direction {shown(self.label)}").to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
-            raise ValueError(f"A direction is one vector [d_model], but {shown(self.label)} has shape {list(vector.shape)}.")
+            raise ValueError(
+                f"A direction is one vector [d_model], but {shown(self.label)} has shape {list(vector.shape)}."
+            )
         if not bool(torch.isfinite(vector).all()):
-            raise ValueError(f"The direction {shown(self.label)} holds NaN or infinite values, so it can't steer or read.")
+            raise ValueError(
+                f"The direction {shown(self.label)} holds NaN or infinite values, so it can't steer or read."
+            )
         if not self.may_be_zero and not bool(vector.any()):
             raise ValueError(f"The direction {shown(self.label)} is all zeros, so it points nowhere.")
         object.__setattr__(self, "vector", vector)
@@ -442,7 +446,8 @@ class Recipe:
             for second in setters[i + 1 :]:
                 if first.feature.key == second.feature.key and first.positions.overlaps(second.positions):
                     raise ValueError(
-                        f"{first!r:.120} and {second!r:.120} both set {shown(first.feature.label)} at positions that overlap; "
+                        f"{first!r:.120} and {second!r:.120} both set {shown(first.feature.label)} at positions "
+                        "that overlap; "
                         "keep one of them, or give them positions apart."
                     )
 
@@ -500,7 +505,9 @@ class Recipe:
         value = parse_json(text, "This is not a recipe: the text", todo=_AGAIN)
         found = value.get("format") if isinstance(value, dict) else value
         if found != FORMAT:
-            raise ValueError(f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}.")
+            raise ValueError(
+                f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}."
+            )
         steers = Fields(value, f"{_DAMAGED} in it", todo=_AGAIN).items("steers", of="steers")
         return cls(tuple(_steer_from_json(steer, number, dictionaries) for number, steer in enumerate(steers)))
 
@@ -601,7 +608,8 @@ def _feature_from_json(said: Fields, dictionaries: Sequence[FeatureSource]) -> D
     if "inline" in said.table:
         return _inline_feature(said, index)
     raise ValueError(
-        f"The recipe uses feature {shown(index)} ({shown(said.text('label', ''))}) of the {said.text('kind', '')} dictionary "
+        f"The recipe uses feature {shown(index)} ({shown(said.text('label', ''))}) of the {said.text('kind', '')} "
+        "dictionary "
         f"{shown(fingerprint)}, which is not among the {len(dictionaries)} dictionaries given; "
         "pass it in dictionaries=[…]."
     )

@@ -65,7 +65,7 @@ def is_other_model(made_for: str | None, used: str) -> bool:
 
 
 def is_other_type(made_for: str | None, used: str | None) -> bool:
-    """Whether two types of models, as their configs or GGUF's headers call them, are plainly others: qwen2 and llama."""
+    """Whether two types of models, as configs or GGUF's headers call them, are plainly others: qwen2 and llama."""
     if not made_for or not used:
         return False
     first, second = (_TYPES.get(each, each) for each in (_bare(made_for), _bare(used)))

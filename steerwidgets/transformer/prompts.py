@@ -162,9 +162,12 @@ def _with_text_parts(message: Any) -> Any:
     if not isinstance(parts, list | tuple) or not parts:
         return message
     if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
-        other = next((part.get("type") for part in parts if isinstance(part, Mapping) and part.get("type") != "text"), "?")
+        other = next(
+            (part.get("type") for part in parts if isinstance(part, Mapping) and part.get("type") != "text"), "?"
+        )
         raise ValueError(
-            f'The parts of a message are texts, {{"type": "text", "text": …}}, but one of type {shown(other)} was given; '
+            f'The parts of a message are texts, {{"type": "text", "text": …}}, but one of type {shown(other)} was '
+            "given; "
             "steerwidgets reads text only."
         )
     return {**message, "content": "".join(part["text"] for part in parts)}
@@ -175,7 +178,8 @@ def _checked_message(message: Any) -> dict[str, str]:
     for name in ("role", "content"):
         if not isinstance(message, Mapping) or not isinstance(message.get(name), str):
             raise ValueError(
-                f'A message is {{"role": …, "content": …}}, both strings, but {shown(message)} has no {name} that is one.'
+                f'A message is {{"role": …, "content": …}}, both strings, but {shown(message)} has no {name} that '
+                "is one."
             )
     _refuse_half_characters(message["content"])
     return dict(message)

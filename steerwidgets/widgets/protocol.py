@@ -190,7 +190,9 @@ class Protocol:
         """Take a request in; whether others are running."""
         with self._guard:
             if request.id in self.running:
-                raise _MalformedError(f"The request {shown(request.id)} is running already; every request needs its own id.")
+                raise _MalformedError(
+                    f"The request {shown(request.id)} is running already; every request needs its own id."
+                )
             has_company = bool(self.running)
             self.running[request.id] = request
         return has_company

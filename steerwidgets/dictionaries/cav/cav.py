@@ -364,4 +364,3 @@ class LayerFits(Mapping[int, CAV]):
         if not found:
             raise ValueError("No text was held out, so no block is known to be the best; fit with held_out=0.2.")
         return self._fits[max(found, key=lambda layer: found[layer])]
-

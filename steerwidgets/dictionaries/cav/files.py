@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.cav.gguf import read_control_vector
+from steerwidgets.dictionaries.names import labels_in
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.names import labels_in
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import load_plain, read_safetensors, reading
 from steerwidgets.files.fields import Fields

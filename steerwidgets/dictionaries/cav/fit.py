@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-from steerwidgets.files.shown import shown
 from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
 from steerwidgets.dictionaries.pooling import BATCH, cut, own_words
 from steerwidgets.dictionaries.reports import CAVReport
+from steerwidgets.files.shown import shown
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import read_residuals
@@ -172,7 +172,8 @@ def _numbered(labels: Sequence[str | int], texts: int) -> tuple[list[str | int],
         if is_hole or not isinstance(label, str | int | float):
             hole = "a hole in a table's column, perhaps: " if is_hole else ""
             raise ValueError(
-                f"CAV.fit takes a text or a number as the label of each text, but labels[{at}] is {shown(label)} ({hole}"
+                f"CAV.fit takes a text or a number as the label of each text, but labels[{at}] is {shown(label)} "
+                f"({hole}"
                 "give it a label, or leave its text out)."
             )
     is_number = all(isinstance(label, int) for label in labels)

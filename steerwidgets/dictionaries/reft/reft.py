@@ -339,7 +339,8 @@ class ReFT(Dictionary):
         folder = made_folder(folder)
         lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
         about = {"layer": self.site.layer, "stream": self.site.stream, "provenance": dict(self.provenance)}
-        # All of them are written before one takes its place, so that no folder has the rows of one and labels of another.
+        # All of them are written before one takes its place, so that no folder has the rows of one and labels of
+        # another.
         with atomically(folder / "weight.pt") as weight, atomically(folder / "metadata.jsonl") as metadata:
             torch.save(self.weight.clone(), weight)
             metadata.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

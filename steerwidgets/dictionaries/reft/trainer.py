@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import einops
 
+from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
-from steerwidgets.dictionaries.pooling import mean_difference
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import on_stream
 from steerwidgets.transformer.prompts import Prompt

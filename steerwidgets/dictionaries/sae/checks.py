@@ -93,7 +93,9 @@ def _check_activation(activation: str, threshold: Tensor | None, k: int | None, 
         found = "none was given" if k is None else f"the activation is {activation!r}"
         raise ValueError(f"k= belongs to the activation 'topk' and is needed there, but {found}.")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= size):
-        raise ValueError(f"k is how many of the {size} features are active, from 1 to {size}, but k={shown(k)} was given.")
+        raise ValueError(
+            f"k is how many of the {size} features are active, from 1 to {size}, but k={shown(k)} was given."
+        )
 
 
 def _tensor(name: str, value: Any) -> Tensor:

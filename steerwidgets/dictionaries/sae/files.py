@@ -34,7 +34,7 @@ _FORMAT_VERSION: Final = "6.0.0"
 _ACTIVATION_OF: Final = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk"}
 """sae_lens' names of the architectures that are computed here."""
 _IN_TRAINING: Final = ("batchtopk", "matryoshka_batchtopk")
-"""What is saved for use as jumprelu; a training run's checkpoints have the names, and one threshold for all features."""
+"""What is saved for use as jumprelu; a training run's checkpoints say so, with one threshold for all features."""
 _OTHER_ARCHITECTURES: Final = ("gated", "abstopk", "matching_pursuit", "temporal")
 _HF_STREAMS: Final[dict[str, Stream]] = {
     "": "resid_post",
@@ -72,7 +72,8 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     function = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
     if function not in ("relu", "topk"):
         raise ValueError(
-            f"This SAE's activation function {shown(function)} is unknown (in {CFG}); relu, jumprelu and topk are known."
+            f"This SAE's activation function {shown(function)} is unknown (in {CFG}); relu, jumprelu and topk are "
+            "known."
         )
     normalisation = cfg.get("normalize_activations") or "none"
     settings = {
@@ -125,7 +126,8 @@ def _site_named(metadata: Mapping[str, Any], which: str) -> Site:
     if not hook_name and not hf_name:
         raise ValueError("This SAE does not say where it reads; pass layer= (and stream=) or site=.")
     raise ValueError(
-        f"This SAE reads {shown(hook_name or hf_name)}, which is none of the streams that steerwidgets knows; if one of "
+        f"This SAE reads {shown(hook_name or hf_name)}, which is none of the streams that steerwidgets knows; if "
+        "one of "
         "them carries the same activations, pass it as site=, or correct hook_name."
     )
 
@@ -218,7 +220,8 @@ def _refuse_transcoder(cfg: Mapping[str, Any], source: str) -> None:
     out = said.get("hook_name_out") or said.get("hf_hook_name_out")
     if (out and out != (said.get("hook_name") or said.get("hf_hook_name"))) or said.get("is_transcoder") is True:
         raise ValueError(
-            f"{source} is of a transcoder, which reads {shown(said.get('hook_name'))} and writes at {shown(out)}, so it is "
+            f"{source} is of a transcoder, which reads {shown(said.get('hook_name'))} and writes at {shown(out)}, "
+            "so it is "
             "no SAE; load it with sae_lens and pass the object to sw.SAE.from_sae_lens(…)."
         )
 
@@ -234,7 +237,8 @@ def read_npz(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     tensors = load_npz(path)
     if _TRANSCODERS.search(str(path.resolve().parent)):
         raise ValueError(
-            f"{path.name} in {path.parent.name!r} is of a Gemma Scope transcoder, which reads mlp_in and writes at mlp_out, "
+            f"{path.name} in {path.parent.name!r} is of a Gemma Scope transcoder, which reads mlp_in and writes "
+            "at mlp_out, "
             "so it is no SAE; load it with sae_lens.SAE.from_pretrained and pass the object to sw.SAE.from_sae_lens(…)."
         )
     cfg: dict[str, Any] = {"architecture": "jumprelu", "apply_b_dec_to_input": False}
@@ -267,7 +271,8 @@ def named_tensors(tensors: Mapping[str, Tensor], source: str, cfg: Mapping[str, 
     factor = renamed.get("scaling_factor", renamed.get("finetuning_scaling_factor"))
     if factor is not None and not bool((dense(factor, f"The fine-tuning scale in {source}").float() == 1).all()):
         raise ValueError(
-            f"{source} has a fine-tuning scale for each feature, which steerwidgets does not compute; load it with sae_lens "
+            f"{source} has a fine-tuning scale for each feature, which steerwidgets does not compute; load it "
+            "with sae_lens "
             "and pass the object to sw.SAE.from_sae_lens(…)."
         )
     return {name: renamed[name] for name in wanted}
@@ -326,7 +331,8 @@ def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: st
         "reshape_activations": "hook_z" if site.stream == "attn_z" else "none",
         "metadata": metadata,
     }
-    # All of them are written before one takes its place, so that no folder has the settings of one and weights of another.
+    # All of them are written before one takes its place, so that no folder has the settings of one and weights of
+    # another.
     with atomically(folder / WEIGHTS) as weights, atomically(folder / CFG) as settings_file:
         save_file(tensors, weights)
         settings_file.write_text(json.dumps(cfg, indent=2), encoding="utf-8")

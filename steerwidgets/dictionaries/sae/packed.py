@@ -59,7 +59,8 @@ def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
     fits = encoder.ndim == 2 and encoder.shape == decoder.shape and scale.shape == encoder.shape[:1]
     if not (in_8_bits and fits and scale.is_floating_point()):
         raise ValueError(
-            f"W_enc.int8, W_dec.int8 and W_enc.scale of {path.name} are two matrices of int8 of one shape and a scale for "
+            f"W_enc.int8, W_dec.int8 and W_enc.scale of {path.name} are two matrices of int8 of one shape and a "
+            "scale for "
             f"each row, but {shown(encoder)}, {shown(decoder)} and {shown(scale)} were given; make it again."
         )
 

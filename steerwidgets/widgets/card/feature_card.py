@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from steerwidgets.files.atomic import write_text
 from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.files.atomic import write_text
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.steering.recipe import Feature, Steer
