@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
@@ -35,7 +35,7 @@ from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
 from steerwidgets.transformer.mistakes import one_or_several, wrong
-from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts
+from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts, template_settings
 from steerwidgets.transformer.residuals import counted_tokens
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class LanguageModel(LoadedModel):
         several = checked_dictionaries(dictionaries, "lm.search", "prompt, ")
         for dictionary in several:
             warn_of_other_model(self.architecture, dictionary)
-        positions = None if positions is None else tuple(positions)
+        positions = positions if positions is None or isinstance(positions, range) else tuple(positions)
         encoded = self.encode(prompt, chat=chat)
         residuals = self.residuals(encoded, sorted({dictionary.site for dictionary in several}))
         tokens = self.tokens(encoded.token_ids)
@@ -544,7 +544,8 @@ class LanguageModel(LoadedModel):
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
-                as `SamplingSettings` explains them.
+                as `SamplingSettings` explains them; and what the tokenizer's chat template knows, such as
+                `enable_thinking`.
 
         Returns:
             `.baseline` and `.steered`, and how far apart they are.
@@ -557,8 +558,8 @@ class LanguageModel(LoadedModel):
             >>> out.baseline.text == out.steered.text  # a strength of 0 changes nothing
             True
         """
-        sampling = Sampling.of(settings)
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         steers = Recipe.of(recipe)
         plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
         watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
@@ -596,13 +597,14 @@ class LanguageModel(LoadedModel):
             >>> [step.index for step in lm.stream("Name a city.", cavs["music"].add(4), max_new_tokens=3)]
             [0, 1, 2]
         """
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
         watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
         for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
             warn_of_other_model(self.architecture, feature)
-        return stream_rows(self, plans, Sampling.of(settings), watch=watch)
+        return stream_rows(self, plans, sampling, watch=watch)
 
     def sweep(
         self,
@@ -649,9 +651,10 @@ class LanguageModel(LoadedModel):
             raise ValueError(
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
             )
-        encoded = self.encode(prompt, chat=chat)
+        sampling, template = self._split(settings)
+        encoded = self.encode(prompt, chat=chat, **template)
         plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
-        return generate_rows(self, plans, Sampling.of(settings), watch=watch, stop=stop)
+        return generate_rows(self, plans, sampling, watch=watch, stop=stop)
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -681,6 +684,12 @@ class LanguageModel(LoadedModel):
         steers = Recipe.of(recipe)
         check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
+
+    def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
+        """How to sample, and the settings of the chat template's own."""
+        known = template_settings(self.tokenizer) - {field.name for field in fields(Sampling)}
+        template = {name: value for name, value in settings.items() if name in known}
+        return Sampling.of({name: value for name, value in settings.items() if name not in known}), template
 
     def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
         encoded = self.encode(prompt, chat=chat)

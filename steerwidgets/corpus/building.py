@@ -22,6 +22,7 @@ from steerwidgets.corpus.part_files import pyarrow
 from steerwidgets.corpus.parts import merge_parts, sweep, write_gathered
 from steerwidgets.corpus.progress import OnProgress, Pace, Progress
 from steerwidgets.corpus.texts import Piece, Window, checked, windows
+from steerwidgets.files.atomic import made_folder
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.transformer.residuals import read_residuals
 
@@ -224,7 +225,7 @@ def build(
     checked(texts)
     _check(lm, dictionaries, max_tokens)
     lm.architecture.refuse_training()
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0):
             manifest = _manifest(lm, dictionaries, folder, settings, name)
@@ -243,9 +244,7 @@ def _manifest(
     entries = tuple(Entry.of(dictionary) for dictionary in dictionaries)
     wanted = Manifest(name, _model(lm), settings, entries, (secrets.token_hex(8),))
     if not (folder / FILE).is_file():
-        if strange := [
-            path.name for path in folder.iterdir() if not path.name.startswith((".", "part-", "unfinished-"))
-        ]:
+        if strange := [path.name for path in folder.iterdir() if not _is_own(path.name)]:
             raise ValueError(
                 f"A corpus index needs a folder of its own, but {str(folder)!r} holds {strange[0]}; give another path."
             )
@@ -262,6 +261,11 @@ def _manifest(
         )
     sweep(folder, found.parts)
     return found
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is of what a run leaves that was ended by Ctrl-C, a kill or a full disk."""
+    return name.startswith((".", "part-", "unfinished-")) or name.endswith(".new")
 
 
 def _check(lm: LoadedModel, dictionaries: Sequence[Dictionary], max_tokens: int | None) -> None:

@@ -77,9 +77,7 @@ def write_directions(
         done += len(ids)
         on_done(done, 2 * size)
     found = {name: torch.cat(of_features).numpy() for name, of_features in parts.items()}
-    fresh = path.with_name(f"{path.name}.new")
-    write_arrays(fresh, found)
-    fresh.replace(path)
+    write_arrays(path, found)
 
 
 def top_tokens(lm: LoadedModel, written: Tensor, k: int) -> Iterator[tuple[str, Tensor]]:

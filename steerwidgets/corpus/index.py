@@ -14,11 +14,11 @@ from steerwidgets.corpus.manifest import Entry, Manifest
 from steerwidgets.corpus.part_files import SUMMARY, Arrays, DictionaryReader
 from steerwidgets.corpus.places import SAMPLE, STRONGEST, Columns
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile, Valued
+from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.places import Keeping
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 
 def bands(maximum: float, keeping: Keeping) -> list[tuple[float, float]]:
@@ -171,10 +171,16 @@ class FeatureIndex:
         self._entry = manifest.dictionaries[number]
         self._settings = manifest.settings
         self._name = manifest.name
-        self._reader = DictionaryReader(folder / manifest.parts[0] / str(number))
+        size = self._entry.size
+        self._reader = DictionaryReader(folder / manifest.parts[0] / str(number), size)
         self._summary = Arrays(self._reader.folder / SUMMARY)
+        numbers = (*FeatureStatistics.ARRAYS, "lowest")
+        self._summary.expect(dict.fromkeys(numbers, (size,)), real=numbers)
         directions = directions_file(folder, number)
         self._directions = Arrays(directions) if directions.is_file() else None
+        for arrays in filter(None, (self._summary, self._directions)):
+            lists = {name for name in arrays.names if name.endswith((".ids", ".values"))}
+            arrays.expect(dict.fromkeys(lists, (size, None)), real=[name for name in lists if name.endswith(".values")])
         self._files: dict[Path, Any] = {}
         self._lock = threading.Lock()
 
@@ -239,12 +245,9 @@ class FeatureIndex:
         )
 
     def _histogram(self, index: int) -> tuple[list[int], float, float]:
-        counts = self._reader.counts
-        begin, end = (int(start) for start in counts.some("starts", index, index + 2))
-        bins, of_bins = (counts.some(name, begin, end) for name in ("bins", "counts"))
-        below, maximum = (counts.some(name, index, index + 1)[0] for name in ("below", "maximum"))
-        bars, top = histogram.equal_bins(bins, of_bins, int(below), float(maximum), self._settings.bins)
-        return bars, top, float(maximum)
+        bins, of_bins, below, maximum = self._reader.histogram(index)
+        bars, top = histogram.equal_bins(bins, of_bins, below, maximum, self._settings.bins)
+        return bars, top, maximum
 
     def _examples(
         self, places: Columns, sources: list[str], maximum: float

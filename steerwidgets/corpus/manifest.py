@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.corpus.part_files import to_disk
 from steerwidgets.corpus.settings import Settings
 from steerwidgets.corpus.texts import Read
+from steerwidgets.files.atomic import to_disk, write_text
+from steerwidgets.files.fields import NEEDED, Fields, is_whole
+from steerwidgets.files.json_text import read_json
+from steerwidgets.files.shown import shown
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 FILE: Final = "index.json"
 FORMAT: Final = "steerwidgets corpus index"
 VERSION: Final = 1
+_AGAIN: Final = "build it again"
+_PART: Final = re.compile(r"part-[0-9]+")
+"""What its folders are called: nothing else is looked into, or outside of it."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,7 @@ class Manifest:
         """Replace the file of an index in one step, on the disk when this returns."""
         said = {"format": FORMAT, "version": VERSION} | dataclasses.asdict(self)
         said["settings"] = self.settings.to_json()
-        fresh = folder / f"{FILE}.new"
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(said, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(folder / FILE)
+        write_text(folder / FILE, json.dumps(said, indent=1, ensure_ascii=False))
         to_disk(folder)
 
     @classmethod
@@ -99,31 +100,17 @@ class Manifest:
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(f"There is no corpus index at {str(folder)!r}; sw.corpus.build makes one.")
-        try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            version = said.pop("version") if said.pop("format") == FORMAT else None
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):
-            version = None
-        if version is None:
-            raise ValueError(f"{FILE} in {str(folder)!r} is damaged, or not of a corpus index; build it again.")
-        if version != VERSION:
+        where = f"{FILE} in {str(folder)!r} is damaged"
+        table = read_json(path, what=f"{where}, or not of a corpus index: it", todo=_AGAIN)
+        if not isinstance(table, dict) or table.get("format") != FORMAT or not is_whole(table.get("version")):
+            raise ValueError(f"{where}, or not of a corpus index (its format and version say so); {_AGAIN}.")
+        if table["version"] != VERSION:
             raise ValueError(
-                f"The corpus index at {str(folder)!r} has version {version}, and this steerwidgets reads version "
-                f"{VERSION}; build it again, or update steerwidgets."
+                f"The corpus index at {str(folder)!r} has version {shown(table['version'])}, and this "
+                "steerwidgets reads "
+                f"version {VERSION}; build it again, or update steerwidgets."
             )
-        try:
-            return cls(
-                **{
-                    **said,
-                    "settings": Settings.from_json(said["settings"]),
-                    "dictionaries": tuple(Entry(**entry) for entry in said["dictionaries"]),
-                    "runs": tuple(said["runs"]),
-                    "read": Read(**said["read"]),
-                    "parts": tuple(_plain_name(name) for name in said["parts"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{FILE} in {str(folder)!r} is damaged ({error}); build it again.") from None
+        return _manifest(Fields(table, f"{where}: in it", todo=_AGAIN))
 
     def difference(self, other: Manifest) -> str | None:
         """What makes another index no part of the same one; None where nothing does."""
@@ -147,7 +134,41 @@ def _told(name: str, mine: Any, theirs: Any) -> str:
     return f"{key} is {getattr(theirs, key)!r}, not {getattr(mine, key)!r}"
 
 
-def _plain_name(name: str) -> str:
-    if not isinstance(name, str) or Path(name).name != name:
-        raise ValueError(f"{name!r} is no folder of the index")
-    return name
+def _manifest(said: Fields) -> Manifest:
+    said.only("format", "version", *(each.name for each in dataclasses.fields(Manifest)))
+    runs, parts = said.items("runs", of="texts"), said.items("parts", of="names")
+    if not all(isinstance(run, str) for run in runs):
+        raise said.wrong("runs", "a list of texts")
+    if not all(isinstance(part, str) and _PART.fullmatch(part) for part in parts):
+        raise said.wrong("parts", "a list of names of its own folders")
+    finished = said.flag("finished")
+    if finished and len(parts) != 1:
+        raise said.wrong("parts", "one folder, as of every finished index")
+    entries = said.items("dictionaries", of="dictionaries")
+    read = said.inner("read", NEEDED)
+    read.only("texts", "empty", "tokens", "digest")
+    return Manifest(
+        said.text("name"),
+        said.inner("model", NEEDED).table,
+        Settings.from_json(said.inner("settings", NEEDED)),
+        tuple(_entry(Fields(each, said.where, todo=_AGAIN, within="dictionaries.")) for each in entries),
+        tuple(runs),
+        Read(
+            read.whole("texts", low=0), read.whole("empty", low=0), read.whole("tokens", low=0), read.text("digest", "")
+        ),
+        tuple(parts),
+        finished,
+        said.flag("complete"),
+        said.flag("resumable"),
+    )
+
+
+def _entry(said: Fields) -> Entry:
+    said.only("fingerprint", "kind", "site", "size", "above")
+    return Entry(
+        said.text("fingerprint"),
+        said.text("kind"),
+        said.text("site"),
+        said.whole("size", low=1, high=2**31),
+        said.number("above"),
+    )

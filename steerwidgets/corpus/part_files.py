@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from steerwidgets.corpus.histogram import bin_of
 from steerwidgets.corpus.places import Columns, joined
+from steerwidgets.files.atomic import atomically, made_folder
 
 FILE_FEATURES: Final = 4096
 """Features in one Parquet file, so that none has a long footer."""
@@ -19,6 +20,8 @@ GROUP_FEATURES: Final = 16
 _COUNTS: Final = "counts.safetensors"
 _PAIRS: Final = "pairs.safetensors"
 SUMMARY: Final = "summary.safetensors"
+_WIDEST: Final = 1 << 16
+"""More tokens than any place has with its context."""
 
 
 @dataclass
@@ -63,7 +66,7 @@ class DictionaryWriter:
         """Add the next `FILE_FEATURES` features, or as many as are left."""
         import numpy as np
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made_folder(self.folder)
         size = len(block.maximum)
         feature = block.places["feature"] - block.first
         starts = np.searchsorted(feature, np.arange(size + 1))
@@ -87,9 +90,11 @@ class DictionaryWriter:
 class DictionaryReader:
     """What is known of one dictionary, read as it is asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
         self.counts = Arrays(folder / _COUNTS)
+        each = dict.fromkeys(("maximum", "lowest", "below"), (size,)) | dict.fromkeys(("starts", "places"), (size + 1,))
+        self.counts.expect(each | {"tokens": (1,), "bins": (None,), "counts": (None,)}, real=("maximum", "lowest"))
 
     def block(self, first: int, last: int) -> Block:
         """The features `first` to `last`, without their places."""
@@ -107,10 +112,27 @@ class DictionaryReader:
         arrays = Arrays(self.folder / _PAIRS)
         return arrays.all("keys"), arrays.all("counts")
 
+    def histogram(self, feature: int) -> tuple[Any, Any, int, float]:
+        """The bins of one feature with their counts, what lies below them, and its maximum.
+
+        Raises:
+            ValueError: they contradict each other.
+        """
+        counts = self.counts
+        begin, end = (int(start) for start in counts.some("starts", feature, feature + 2))
+        if not 0 <= begin <= end <= min(counts.lengths["bins"], counts.lengths["counts"]):
+            raise damaged(counts.path)
+        bins, of_bins = (counts.some(name, begin, end) for name in ("bins", "counts"))
+        below, maximum = (counts.some(name, feature, feature + 1)[0] for name in ("below", "maximum"))
+        top = int(bin_of([maximum])[0]) if maximum > 0 else -1
+        if len(bins) and not (int(bins.min()) >= 0 and int(bins.max()) <= top and int(of_bins.min()) >= 0):
+            raise damaged(counts.path)
+        return bins, of_bins, int(below), float(maximum)
+
     @property
     def tokens(self) -> int:
         """How many tokens counted."""
-        return int(self.counts.all("tokens")[0])
+        return max(0, int(self.counts.all("tokens")[0]))
 
     def places_of(self, feature: int, open_files: dict[Path, Any]) -> tuple[Columns, list[str]]:
         """The places of one feature; of its file only one row group is read.
@@ -138,18 +160,40 @@ class Arrays:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        with self._explained():
-            from safetensors import safe_open
+        from safetensors import safe_open
 
+        self.path = path
+        with _reading(path):
             opened: Any = safe_open(path, "np")
             self._file = opened
             names: Any = self._file.keys()
             self.names = frozenset(names)
+            slices = {name: self._file.get_slice(name) for name in self.names}
+            self._shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+            self._kinds = {name: str(each.get_dtype())[0] for name, each in slices.items()}
+        self.lengths = {name: shape[0] if shape else 0 for name, shape in self._shapes.items()}
+
+    def expect(self, shapes: Mapping[str, tuple[int | None, ...]], *, real: Sequence[str] = ()) -> None:
+        """Refuse the file where an array is missing, of another shape, or of another kind of numbers.
+
+        Args:
+            shapes: of each array; None for a length that nothing says.
+            real: those of real numbers; the others are of whole ones.
+
+        Raises:
+            ValueError: one is.
+        """
+        for name, wanted in shapes.items():
+            found = self._shapes.get(name)
+            fits = found is not None and len(found) == len(wanted)
+            fits = fits and all(length in (None, n) for n, length in zip(found or (), wanted, strict=True))
+            if not fits or (self._kinds[name] == "F") != (name in real):
+                held = "missing" if found is None else f"of shape {list(found)}"
+                raise damaged(self.path, f"{name} in it is {held}")
 
     def some(self, name: str, first: int, last: int) -> Any:
         """Rows `first` to `last` of an array; nothing else is read."""
-        with self._explained():
+        with _reading(self.path):
             found = self._file.get_slice(name)
             # An empty slice at the end of an array is refused; one at its beginning is not, unless all of it is empty.
             if first == last:
@@ -158,17 +202,8 @@ class Arrays:
 
     def all(self, name: str) -> Any:
         """A whole array."""
-        with self._explained():
+        with _reading(self.path):
             return self._file.get_tensor(name)
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        from safetensors import SafetensorError
-
-        try:
-            yield
-        except (SafetensorError, OSError) as error:
-            raise _damaged(self.path, error) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -176,18 +211,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    path.chmod(0o644)
-    to_disk(path)
-
-
-def to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's entries, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with atomically(path) as fresh:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, fresh)
 
 
 def pyarrow() -> Any:
@@ -217,12 +242,12 @@ def write_places(path: Path, places: Columns, starts: Any, sources: Sequence[str
     """
     arrow = pyarrow()
     table = _table(arrow, places, sources)
-    with arrow.parquet.ParquetWriter(path, table.schema, compression="zstd", write_statistics=False) as writer:
+    settings: dict[str, Any] = {"compression": "zstd", "write_statistics": False}
+    with atomically(path) as fresh, arrow.parquet.ParquetWriter(fresh, table.schema, **settings) as writer:
         for begin in range(0, len(starts) - 1, GROUP_FEATURES):
             end = min(begin + GROUP_FEATURES, len(starts) - 1)
             rows = int(starts[end] - starts[begin])
             writer.write_table(table.slice(int(starts[begin]), rows), row_group_size=max(rows, 1))
-    to_disk(path)
 
 
 _PLAIN: Final = ("feature", "kind", "value", "priority", "context", "text", "position", "peak")
@@ -250,10 +275,8 @@ def open_parquet(path: Path) -> Any:
         ValueError: it is missing or damaged.
     """
     arrow = pyarrow()
-    try:
+    with _reading(path):
         return arrow.parquet.ParquetFile(path, memory_map=True)
-    except (arrow.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
 
 
 def read_places(path: Path, group: int | None, file: Any = None) -> tuple[Columns, list[str]]:
@@ -266,23 +289,26 @@ def read_places(path: Path, group: int | None, file: Any = None) -> tuple[Column
 
     arrow = pyarrow()
     file = file or open_parquet(path)
-    try:
+    with _reading(path):
         table = file.read(use_threads=False) if group is None else file.read_row_group(group, use_threads=False)
         columns = {name: table.column(name).to_numpy() for name in _PLAIN}
         source = table.column("source").combine_chunks()
         source = source if isinstance(source, arrow.DictionaryArray) else source.dictionary_encode()
         lists = {name: table.column(name).combine_chunks() for name in _LISTS}
         room = int(table.schema.metadata[b"width"])
-    except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from None
-    length = np.diff(lists["tokens"].offsets.to_numpy())
-    inside = np.arange(room) < length[:, None]
-    for name, array in lists.items():
-        flat = array.flatten().to_numpy()
-        columns[name] = np.zeros(inside.shape, dtype=flat.dtype)
-        columns[name][inside] = flat
-    columns |= {"length": length.astype(np.int16), "source": source.indices.to_numpy().astype(np.int32)}
-    return columns, source.dictionary.to_pylist()
+        length = np.diff(lists["tokens"].offsets.to_numpy())
+        if not 0 <= room <= _WIDEST or (len(length) and int(length.max()) > room):
+            raise damaged(path)
+        inside = np.arange(room) < length[:, None]
+        for name, array in lists.items():
+            flat = array.flatten().to_numpy()
+            columns[name] = np.zeros(inside.shape, dtype=flat.dtype)
+            columns[name][inside] = flat
+        indices, names = source.indices.to_numpy().astype(np.int32), source.dictionary.to_pylist()
+        columns |= {"length": length.astype(np.int16), "source": indices}
+        if len({len(column) for column in columns.values()}) > 1 or (len(indices) and int(indices.max()) >= len(names)):
+            raise damaged(path)
+    return columns, names
 
 
 def with_sources(parts: Sequence[tuple[Columns, Sequence[str]]]) -> tuple[Columns, list[str]]:
@@ -301,8 +327,19 @@ def _places_file(folder: Path, first: int) -> Path:
     return folder / f"places-{first // FILE_FEATURES:05}.parquet"
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ValueError(
-        f"{path.name} of the corpus index in {str(path.parent)!r} can't be read ({reason}); build it again."
-    )
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever safetensors and pyarrow make of a damaged file is one sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - they fail in whatever way comes first
+        said = str(error) if isinstance(error, ValueError) and "corpus index" in str(error) else ""
+        raise (ValueError(said) if said else damaged(path)) from None
+
+
+def damaged(path: Path, why: str = "") -> ValueError:
+    """The sentence of a file of an index that can't be used."""
+    what = why or ("it is damaged or cut" if path.exists() else "it is missing")
+    return ValueError(f"{path.name} of the corpus index in {str(path.parent)!r} can't be read: {what}; build it again.")

@@ -18,12 +18,12 @@ from steerwidgets.corpus.part_files import (
     Block,
     DictionaryReader,
     DictionaryWriter,
-    to_disk,
     with_sources,
     write_arrays,
 )
 from steerwidgets.corpus.places import PARTNERS, Columns, chosen, joined, taken
 from steerwidgets.corpus.texts import Read
+from steerwidgets.files.atomic import atomically, made_folder, to_disk
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.manifest import Entry
@@ -53,7 +53,7 @@ def merge_parts(folder: Path, parts: Sequence[Path], entries: Sequence[Entry], s
 
     def write(fresh: Path) -> None:
         for at, entry in enumerate(entries):
-            _merge(fresh / str(at), [DictionaryReader(part / str(at)) for part in parts], entry, settings)
+            _merge(fresh / str(at), [DictionaryReader(part / str(at), entry.size) for part in parts], entry, settings)
 
     _appear(folder, write)
 
@@ -68,7 +68,7 @@ def sweep(folder: Path, kept: Sequence[str]) -> None:
 def _appear(folder: Path, write: Callable[[Path], Any]) -> None:
     fresh = folder.with_name(_UNFINISHED + folder.name)
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    made_folder(fresh)
     write(fresh)
     for inside in (*(path for path in fresh.iterdir() if path.is_dir()), fresh):
         to_disk(inside)
@@ -217,14 +217,14 @@ def merge(paths: Sequence[str | Path], folder: Path) -> CorpusIndex:
         raise ValueError(
             f"A merged index needs an empty folder, but {str(folder)!r} holds something; give another path."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     parts = [index.path / manifest.parts[0] for index, manifest in zip(indexes, found, strict=True)]
     merge_parts(folder / _PART, parts, first.dictionaries, first.settings)
     for number in range(len(first.dictionaries)):
         held = (directions_file(index.path, number) for index in indexes)
         if (source := next((path for path in held if path.is_file()), None)) is not None:
-            shutil.copyfile(source, directions_file(folder, number))
-            to_disk(directions_file(folder, number))
+            with atomically(directions_file(folder, number)) as fresh:
+                shutil.copyfile(source, fresh)
     names = dict.fromkeys(manifest.name for manifest in found)
     reads = [manifest.read for manifest in found]
     merged = dataclasses.replace(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
+
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.shown import shown
 
 MOST_BANDS: Final = 10
 _LIMITS: Final = {
@@ -52,13 +54,13 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low or (high and value > high):
                 most = f"to {high}" if high else "or more"
-                raise ValueError(f"{name} is a whole number, {low} {most}, but {value!r} was given.")
+                raise ValueError(f"{name} is a whole number, {low} {most}, but {shown(value)} was given.")
         numbers = tuple(self.context) if isinstance(self.context, tuple | list) else ()
         whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_CONTEXT for n in numbers)
         if len(numbers) != 2 or not whole:
             raise ValueError(
                 f"context is how many tokens are kept before and after a place, two whole numbers up to "
-                f"{_MOST_CONTEXT} such as (18, 12), but {self.context!r} was given."
+                f"{_MOST_CONTEXT} such as (18, 12), but {shown(self.context)} was given."
             )
         object.__setattr__(self, "context", numbers)
 
@@ -77,6 +79,13 @@ class Settings:
         return asdict(self) | {"context": list(self.context)}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Settings:
-        """What `to_json` gave."""
-        return cls(**{**said, "context": tuple(said["context"])})
+    def from_json(cls, said: Fields) -> Settings:
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: it says something else, or too little.
+        """
+        said.only(*(each.name for each in fields(cls)))
+        numbers = {name: said.whole(name, low=low, high=high) for name, (low, high) in _LIMITS.items()}
+        context = said.items("context", of="two whole numbers")
+        return cls(**numbers, context=tuple(context), chat=said.flag("chat"), column=said.text("column", None))

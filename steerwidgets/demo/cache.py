@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
+
+from steerwidgets.files.home import own_folder
 
 
 class DemoModelUnavailable(OSError):  # noqa: N818 - named for what the user sees
@@ -75,16 +75,15 @@ class DemoManifest(TypedDict):
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: $STEERWIDGETS_CACHE, $XDG_CACHE_HOME/steerwidgets, or the platform's own."""
-    if named := os.environ.get("STEERWIDGETS_CACHE"):
-        return Path(named).expanduser()
-    if named := os.environ.get("XDG_CACHE_HOME"):
-        return Path(named).expanduser() / "steerwidgets"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "steerwidgets"
-    if os.name == "nt" and (named := os.environ.get("LOCALAPPDATA")):
-        return Path(named) / "steerwidgets" / "Cache"
-    return Path.home() / ".cache" / "steerwidgets"
+    """Return the cache folder: $STEERWIDGETS_CACHE, $XDG_CACHE_HOME/steerwidgets, or the platform's own.
+
+    Raises:
+        DemoModelUnavailable: there is none, for nobody names one and the user has no home folder.
+    """
+    try:
+        return own_folder("STEERWIDGETS_CACHE", "XDG_CACHE_HOME", mac="Caches", windows="Cache", linux=".cache")
+    except OSError as error:
+        raise DemoModelUnavailable(str(error)) from None
 
 
 def read_manifest(folder: Path) -> DemoManifest:

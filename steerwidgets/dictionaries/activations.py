@@ -219,6 +219,13 @@ def within(mask: Tensor, positions: Iterable[int]) -> Tensor:
     """
     import torch
 
+    if (
+        isinstance(positions, range)
+        and positions
+        and not 0 <= min(positions[0], positions[-1]) <= max(positions[0], positions[-1]) < len(mask)
+    ):
+        # Before it is listed: a span from a page may be of any length.
+        positions = (positions[0] if not 0 <= positions[0] < len(mask) else positions[-1],)
     chosen = sorted({operator.index(position) for position in positions})
     if outside := [position for position in chosen if not 0 <= position < len(mask)]:
         raise ValueError(f"The text has positions 0 to {len(mask) - 1}, but {outside[0]} was given.")

@@ -294,6 +294,11 @@ class Dictionary(ABC):
         """The name of the model that it was made for, where its provenance says."""
         return self.provenance.get("model")
 
+    @property
+    def made_for_type(self) -> str | None:
+        """The type of the model that it was made for, as its config calls it, where its provenance says that alone."""
+        return self.provenance.get("model type")
+
     def maximum(self, index: int) -> float | None:
         """The largest activation of a feature over the corpus of `statistics`; None where it is not known.
 
@@ -343,6 +348,7 @@ class Dictionary(ABC):
             "zero_of": self._statistics.zero_of if self._statistics is not None else "",
             "max_activation_of": self._statistics.source if self._statistics is not None else None,
             "made_for": self.made_for,
+            "made_for_type": self.made_for_type,
             "label_source": next((label.source for label in self.labels_of(index)), ""),
         }
 

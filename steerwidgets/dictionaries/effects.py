@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from steerwidgets.dictionaries.tensor_files import read_safetensors
+from steerwidgets.files.containers import read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor

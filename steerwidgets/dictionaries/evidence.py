@@ -6,9 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from steerwidgets.dictionaries.tensor_files import read_safetensors
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import read_safetensors
+from steerwidgets.files.fields import Fields, naming
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,10 +158,22 @@ class FeatureData:
                 raise ValueError(f"Feature data has some arrays of {group[:-1]}, but lacks {', '.join(missing)}.")
             needed += also
         needed += [f"{_COACTIVE}.{part}" for part in ("ids", "values") if f"{_COACTIVE}.ids" in self.arrays]
-        sizes = {name: len(self.arrays[name]) for name in needed if name in self.arrays}
+        sizes = {
+            name: len(self.arrays[name]) if self.arrays[name].ndim else 0 for name in needed if name in self.arrays
+        }
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{size} of {name}" for name, size in sizes.items())
             raise ValueError(f"Feature data has one row for each feature, but there are {found}.")
+        for name in needed:
+            if name in self.arrays:
+                _refuse_strange(name, self.arrays[name])
+        most = max(
+            (int(self.arrays[name].max()) for name in needed if name.endswith("sources") and sizes[name]), default=0
+        )
+        if most >= len(self.sources) and any(bool(self.arrays[f"{group}lengths"].any()) for group in self._groups()):
+            raise ValueError(
+                f"Feature data counts through {len(self.sources)} sources, but an example is of number {most}."
+            )
 
     def __len__(self) -> int:
         return len(self.arrays["counts"])
@@ -231,10 +248,13 @@ class FeatureData:
         return tuple(zip(ids, values, strict=True))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file.
+        """Write a safetensors file, whole or not at all.
 
         Args:
             path: the file.
+
+        Raises:
+            OSError: it can't be written.
 
         Example:
             >>> sw.CAV.demo().feature_data.save(folder / "features.safetensors")
@@ -244,7 +264,8 @@ class FeatureData:
         from safetensors.torch import save_file
 
         said = json.dumps({"sources": list(self.sources), "corpus": self.corpus}, ensure_ascii=False)
-        save_file({name: array.contiguous() for name, array in self.arrays.items()}, Path(path), {"features": said})
+        with atomically(path) as fresh:
+            save_file({name: array.contiguous() for name, array in self.arrays.items()}, fresh, {"features": said})
 
     @classmethod
     def load(cls, path: str | Path) -> FeatureData:
@@ -267,8 +288,40 @@ class FeatureData:
             True
         """
         arrays, header = read_safetensors(Path(path), "feature data")
-        said: dict[str, Any] = json.loads(header.get("features", "{}"))
-        return cls(arrays, said.get("sources", []), said.get("corpus", ""))
+        what = f"the header of {Path(path).name}"
+        said = Fields(parse_json(header.get("features", "{}"), what), f"In {what}")
+        sources = said.items("sources", [], of="texts")
+        if not all(isinstance(source, str) for source in sources):
+            raise said.wrong("sources", "a list of texts")
+        with naming(Path(path)):
+            return cls(arrays, sources, said.text("corpus", ""))
+
+
+_AXES: Final = dict.fromkeys(_WINDOW, 3) | dict.fromkeys((*_EXAMPLES, "counts", "ids"), 2) | {"histogram_top": 1}
+"""How many axes an array has, by the last part of its name; one more in `quantiles.…`."""
+
+_REAL: Final = frozenset({"tops", "histogram_top", "bounds"})
+
+
+def _refuse_strange(name: str, array: Tensor) -> None:
+    """Refuse an array of another number of axes, or of another kind of numbers, than its name says."""
+    group, _, part = name.rpartition(".")
+    in_list = group in (*_LISTS, _COACTIVE)
+    axes = 2 if in_list else 3 if part == "bounds" else _AXES[part] + (f"{group}." == _QUANTILES)
+    is_real = part in _REAL or (in_list and part == "values")
+    if (
+        array.ndim != axes
+        or array.is_complex()
+        or array.is_floating_point() != is_real
+        or str(array.dtype) == "torch.bool"
+    ):
+        raise ValueError(
+            f"{name} of feature data has {axes} axes of {'real' if is_real else 'whole'} numbers, but "
+            f"{shown(array)} was "
+            "given; make it again."
+        )
+    if is_real:
+        finite(array, f"{name} of feature data", but_nan=True)
 
 
 def log_counts(counts: Tensor) -> Tensor:

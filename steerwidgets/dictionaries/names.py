@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from steerwidgets.files.fields import Fields
 from steerwidgets.labels.files import Label, labels_of, read_labels
 from steerwidgets.labels.labels import COUNTED, Count, Labels
 
@@ -20,6 +21,18 @@ Files are what `Labels.load` reads: JSON, JSON lines such as ReFT-r1's metadata.
 
 _SCANNED: Final = 2_000
 """Labels of so many features are searched by reading them all; more, by an index."""
+
+
+def labels_in(said: Fields, name: str) -> list[str | None] | dict[Any, Any] | None:
+    """The labels that stand in a file: a list or a table, never the path of another file.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    value = said.value(name)
+    if value is not None and (not isinstance(value, list | tuple | dict) or value == {}):
+        raise said.wrong(name, "one text for each feature, {label: index} or {index: label}")
+    return value if isinstance(value, dict | None) else list(value)
 
 
 class FeatureNames:

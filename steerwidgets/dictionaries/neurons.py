@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.files.fields import Fields
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS
 from steerwidgets.steering.ops import Op
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTHS: Final = ("in_features", "nx")
 _SAMPLE: Final = 4096
+_WIDEST: Final = 2**22
+"""No MLP is wider; the axis of a neuron has as many numbers."""
 
 
 class HasArchitecture(Protocol):
@@ -136,12 +139,13 @@ class Neuron(Feature):
         return Direction(*found, f"output of {self.label}")
 
 
-def _neuron(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> Neuron:
+def _neuron(parts: Fields, entry: Mapping[str, Any]) -> Neuron:
     import torch
 
-    axis = torch.zeros(int(parts["width"]))
-    if not 0 <= entry["index"] < len(axis):
-        raise ValueError(f"This recipe is damaged: there is no neuron {entry['index']} among {len(axis)}.")
+    width = parts.whole("width", low=1, high=_WIDEST)
+    if not 0 <= entry["index"] < width:
+        raise ValueError(f"This recipe is damaged: there is no neuron of index {entry['index']} among {width}.")
+    axis = torch.zeros(width)
     axis[entry["index"]] = 1.0
     return Neuron(axis, **entry)
 

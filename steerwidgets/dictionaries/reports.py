@@ -6,7 +6,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import parse_json
+
+_AGAIN: Final = "fit it again, or leave the report out"
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,15 @@ class CAVReport:
         Raises:
             ValueError: the text is no such report.
         """
-        try:
-            value = json.loads(text)
-            return cls(**value | {"scores": tuple(ConceptScore(**score) for score in value["scores"])})
-        except (json.JSONDecodeError, TypeError, KeyError):
-            raise ValueError(
-                "This is no report of a CAV fit: its scores, or one of their parts, are missing."
-            ) from None
+        where = "This is no report of a CAV fit: in it"
+        said = Fields(parse_json(text, "This is no report of a CAV fit: it"), where, todo=_AGAIN)
+        scores = [Fields(score, where, todo=_AGAIN, within="scores.") for score in said.items("scores", of="tables")]
+        return cls(
+            tuple(_score(score) for score in scores),
+            said.whole("fitted", low=0),
+            said.whole("dropped", low=0),
+            said.flag("converged"),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,22 @@ class MFAReport:
         Raises:
             ValueError: it is no such report.
         """
-        try:
-            return cls(
-                tuple(map(float, value["nll"])), int(value["best"]), bool(value["stopped"]), int(value["points"])
-            )
-        except (TypeError, KeyError, ValueError):
-            raise ValueError("This is no report of an MFA fit: nll, best, stopped and points are needed.") from None
+        said = Fields(value, "This is no report of an MFA fit: in it", todo=_AGAIN)
+        nll = said.items("nll", of="numbers")
+        if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in nll):
+            raise said.wrong("nll", "a list of numbers")
+        return cls(tuple(map(float, nll)), said.whole("best", low=0), said.flag("stopped"), said.whole("points", low=0))
+
+
+def _score(said: Fields) -> ConceptScore:
+    """One score; what nothing was held out for is NaN, which JSON has no word for and Python's writer does."""
+    shares = {}
+    for name in ("accuracy", "auroc"):
+        value = said.value(name)
+        shares[name] = math.nan if isinstance(value, float) and math.isnan(value) else said.number(name)
+    return ConceptScore(
+        said.text("label"), **shares, positives=said.whole("positives", low=0), negatives=said.whole("negatives", low=0)
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

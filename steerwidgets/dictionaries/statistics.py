@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from steerwidgets.dictionaries.tensor_files import read_safetensors
+from steerwidgets.dictionaries.suggested import maxima as checked_maxima
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import read_safetensors
+from steerwidgets.files.fields import Fields, naming
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import named, shown
+from steerwidgets.files.tensors import dense, finite
 from steerwidgets.transformer.plain_text import closed
 
 if TYPE_CHECKING:
@@ -70,13 +76,13 @@ class FeatureStatistics:
         for name in _EVERY:
             if (given := getattr(self, name)) is None:
                 continue
-            array = torch.as_tensor(given).detach().to("cpu", torch.float32, copy=True)
+            what = f"{name} of feature statistics"
+            array = dense(given, what).to("cpu", torch.float32, copy=True)
             if array.ndim != 1 or bool(array.isinf().any()):
                 raise ValueError(
-                    f"{name} of feature statistics is one number for each feature, NaN where nothing is known, but "
-                    f"{_what(array)} was given."
+                    f"{what} is one number for each feature, NaN where nothing is known, but {_what(array)} was given."
                 )
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, finite(array, what, but_nan=True))
         lengths = {name: len(array) for name, array in self._arrays().items()}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{length} of {name}" for name, length in lengths.items())
@@ -107,19 +113,13 @@ class FeatureStatistics:
         """
         import torch
 
-        if not isinstance(maxima, Mapping):
-            maxima = list(maxima or ())
-            if len(maxima) not in (0, size):
-                raise ValueError(
-                    f"max_activations has one entry for each of the {size} features, but {len(maxima)} were given."
-                )
-            maxima = {index: value for index, value in enumerate(maxima) if value is not None}
+        known = checked_maxima(maxima, size)
         array = torch.full((size,), torch.nan)
-        for index, value in maxima.items():
-            if not 0 <= index < size:
-                raise ValueError(f"max_activations names feature {index}, but features are 0 to {size - 1}.")
+        for index, value in known.items():
             array[index] = value
-        return cls(array, corpus=corpus or "") if maxima else None
+        if corpus is not None and not isinstance(corpus, str):
+            raise ValueError(f"max_activation_of is the corpus of the maxima in words, but {shown(corpus)} was given.")
+        return cls(array, corpus=corpus or "") if known else None
 
     def __len__(self) -> int:
         return len(self.maximum)
@@ -183,17 +183,24 @@ class FeatureStatistics:
             1
         """
         arrays = {name: tensors[_PREFIX + name] for name in _EVERY if _PREFIX + name in tensors}
-        try:
-            said = json.loads(header)
-            return cls(**arrays, corpus=said["corpus"], tokens=said["tokens"], zero_of=said.get("zero_of", ""))
-        except (json.JSONDecodeError, TypeError, KeyError):
-            raise ValueError("Feature statistics are a maximum for each feature, a corpus and its tokens.") from None
+        if "maximum" not in arrays:
+            raise ValueError(
+                f"Feature statistics are a maximum for each feature, a corpus and its tokens, but {named(tensors)} is "
+                "there and no statistics.maximum; make them again."
+            )
+        what = "the header of feature statistics"
+        said = Fields(parse_json(header, what), f"In {what}", todo="make them again")
+        tokens = said.whole("tokens", None, low=0)
+        return cls(**arrays, corpus=said.text("corpus", ""), tokens=tokens, zero_of=said.text("zero_of", ""))
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file.
+        """Write a safetensors file, whole or not at all.
 
         Args:
             path: the file.
+
+        Raises:
+            OSError: it can't be written.
 
         Example:
             >>> sw.FeatureStatistics(torch.tensor([8.0])).save(folder / "statistics.safetensors")
@@ -203,7 +210,8 @@ class FeatureStatistics:
         from safetensors.torch import save_file
 
         tensors, header = self.entries()
-        save_file(tensors, Path(path), {"statistics": header})
+        with atomically(path) as fresh:
+            save_file(tensors, fresh, {"statistics": header})
 
     @classmethod
     def load(cls, path: str | Path) -> FeatureStatistics:
@@ -225,7 +233,8 @@ class FeatureStatistics:
             1
         """
         tensors, header = read_safetensors(Path(path), "feature statistics")
-        return cls.from_entries(tensors, header.get("statistics", ""))
+        with naming(Path(path)):
+            return cls.from_entries(tensors, header.get("statistics", "{}"))
 
     def _arrays(self) -> dict[str, Any]:
         return {name: array for name in _EVERY if (array := getattr(self, name)) is not None}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+
+from steerwidgets.files.json_text import MOST_BYTES, parse_json
+from steerwidgets.files.shown import named, shown
 
 Author = Literal["person", "language model", "unknown"]
 """Who wrote a label."""
@@ -18,6 +20,8 @@ Author = Literal["person", "language model", "unknown"]
 _INDEX: Final = ("index", "feature", "feature_index", "feature_id", "concept_id", "neuron", "id")
 _TEXT: Final = ("label", "description", "concept", "explanation", "text", "name")
 _FOLDER_PARTS: Final = (".jsonl", ".jsonl.gz")
+_MOST_FEATURES: Final = 2**31
+"""No dictionary has so many features, and no index of labels holds a larger number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ def checked_author(author: str) -> Author:
     for known in get_args(Author):
         if author == known:
             return author  # type: ignore[return-value]
-    raise ValueError(f"The author of a label is one of {', '.join(map(repr, get_args(Author)))}, but is {author!r}.")
+    raise ValueError(
+        f"The author of a label is one of {', '.join(map(repr, get_args(Author)))}, but is {shown(author)}."
+    )
 
 
 def labels_of(
@@ -128,9 +134,9 @@ def read_labels(
                     continue
                 homes.add(home)
                 if len(homes) > 1:
-                    named = " and ".join("/".join(each) for each in sorted(homes))
+                    both = " and ".join("/".join(part[:60] for part in each) for each in sorted(homes))
                     raise ValueError(
-                        f"{path.name} holds labels of several dictionaries ({named}); choose one with "
+                        f"{path.name} holds labels of several dictionaries ({both}); choose one with "
                         "sw.Labels.load(…, model=…, layer=…)."
                     )
             if (label := from_row(row, where, source or part.name, author)) is not None:
@@ -152,15 +158,10 @@ def from_row(row: Mapping[str, Any], where: str, source: str, author: str | None
     Raises:
         ValueError: there is no column for the index or the text, or the index is no whole number.
     """
-    index_name = next((name for name in _INDEX if name in row), None)
-    text_name = next((name for name in _TEXT if name in row), None)
-    if index_name is None or text_name is None:
-        missing, known = ("an index", _INDEX) if index_name is None else ("a label", _TEXT)
-        has = ", ".join(map(str, row)) or "none"
-        raise ValueError(f"{where} has no column for {missing} ({', '.join(known)}); its columns are {has}.")
+    index_name, text_name = _refuse_missing(row, where)
     text = row[text_name]
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"{where} has {text_name} {text!r}, which is no text.")
+        raise ValueError(f"{where} has {text_name} {shown(text)}, which is no text; give a text, or null for no label.")
     index = checked_index(row[index_name], where)
     if not (text or "").strip():
         return None
@@ -168,6 +169,16 @@ def from_row(row: Mapping[str, Any], where: str, source: str, author: str | None
     stated = row.get("author")
     known_author = stated if stated in get_args(Author) else writer
     return Label(index, str(text), said or source, checked_author(author or str(known_author)))
+
+
+def _refuse_missing(columns: Collection[str], where: str) -> tuple[str, str]:
+    """The columns of the index and of the text."""
+    index_name = next((name for name in _INDEX if name in columns), None)
+    text_name = next((name for name in _TEXT if name in columns), None)
+    if index_name is None or text_name is None:
+        missing, known = ("an index", _INDEX) if index_name is None else ("a label", _TEXT)
+        raise ValueError(f"{where} has no column for {missing} ({', '.join(known)}); its columns are {named(columns)}.")
+    return index_name, text_name
 
 
 def checked_index(value: Any, where: str, number: int | None = None) -> int:
@@ -179,11 +190,11 @@ def checked_index(value: Any, where: str, number: int | None = None) -> int:
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,15}\s*", value):
         return int(value)
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if hasattr(value, "__index__") and not isinstance(value, bool) and value.__index__() >= 0:
+        value = int(value)  # spreadsheets write 3.0
+    if hasattr(value, "__index__") and not isinstance(value, bool) and 0 <= value.__index__() < _MOST_FEATURES:
         return int(value.__index__())
     at = where if number is None else f"Entry {number} of {where}"
-    raise ValueError(f"{at} has the index {value!r}, but an index is a whole number from 0 on.")
+    raise ValueError(f"{at} has the index {shown(value)}, but an index is a whole number from 0 on.")
 
 
 def _origin(row: Mapping[str, Any]) -> tuple[str, Author]:
@@ -203,9 +214,11 @@ def _from_pairs(pairs: _Pairs, source: str, author: Author, what: str) -> Iterat
     if all(hasattr(value, "__index__") and not isinstance(value, bool) for _, value in pairs):
         for text, index in pairs:
             if not isinstance(text, str):
-                raise ValueError(f"{what} maps {text!r} to {index!r}; labels are {{label: index}} or {{index: label}}.")
+                raise ValueError(
+                    f"{what} maps {shown(text)} to {shown(index)}; labels are {{label: index}} or {{index: label}}."
+                )
             if text.strip():
-                yield Label(checked_index(index, f"{text!r} in {what}"), text, source, author)
+                yield Label(checked_index(index, f"{shown(text)} in {what}"), text, source, author)
         return
     for index, text in pairs:
         digits = isinstance(index, str) and index.strip().isdecimal()
@@ -237,11 +250,7 @@ def _rows(path: Path, size: int | None) -> Iterator[tuple[Mapping[str, Any] | La
     elif suffix in {".csv", ".tsv"}:
         yield from _table(path, "\t" if suffix == ".tsv" else ",")
     elif suffix == ".json":
-        text = "".join(_lines(path))
-        try:
-            value = json.loads(text, object_pairs_hook=_Pairs)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path.name} is not whole JSON ({error}); download or make it again.") from None
+        value = parse_json(_whole_text(path), path.name, of_pairs=_Pairs)
         if isinstance(value, list) and not isinstance(value, _Pairs):
             if size is not None and len(value) not in (0, size) and all(isinstance(row, str | None) for row in value):
                 raise ValueError(
@@ -268,25 +277,40 @@ def _json_lines(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"Line {number} of {path.name} is not whole JSON ({error}); download it again.") from None
+        where = f"Line {number} of {path.name}"
+        row = parse_json(line, where, todo="download it again")
         if not isinstance(row, dict):
-            raise ValueError(f"Line {number} of {path.name} is no row with names, but {_described(row)}.")
-        yield row, f"Line {number} of {path.name}"
+            raise ValueError(f"{where} is no row with names, but {_described(row)}.")
+        yield row, where
 
 
 def _table(path: Path, delimiter: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     reader = csv.DictReader(_lines(path), delimiter=delimiter, strict=True)
     try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        if columns:
+            _refuse_missing(columns, f"The first line of {path.name}")
         for row in reader:
             where = f"Line {reader.line_num} of {path.name}"
             if None in row or None in row.values():
                 raise ValueError(f"{where} has another number of columns than the first line.")
             yield {name.strip().lower(): value for name, value in row.items()}, where
-    except csv.Error as error:
-        raise ValueError(f"Line {reader.line_num} of {path.name} is not whole CSV ({error}).") from None
+    except csv.Error:
+        raise ValueError(
+            f"Line {reader.line_num} of {path.name} is not whole CSV: a quote is open or out of place, or a cell "
+            "has more "
+            f"than {csv.field_size_limit():,} letters; mend that line, or save the table again."
+        ) from None
+
+
+def _whole_text(path: Path) -> str:
+    parts, size = [], 0
+    for line in _lines(path):
+        size += len(line)
+        if size > MOST_BYTES:
+            raise ValueError(f"{path.name} is longer than {MOST_BYTES >> 20} MB, too long for labels; cut it in parts.")
+        parts.append(line)
+    return "".join(parts)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -297,12 +321,14 @@ def _lines(path: Path) -> Iterator[str]:
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path.name} is not a whole gzip file ({error}); download it again.") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ValueError(f"{path.name} is not a whole gzip file; download it again.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text; save it as UTF-8, or download it again.") from None
 
 
 def _described(value: Any) -> str:
-    text = repr(dict(value) if isinstance(value, _Pairs) else value)
-    return f"{type(value).__name__.lstrip('_')} {text[:60]}{'…' if len(text) > 60 else ''}"
+    if value is None or isinstance(value, bool):
+        return shown(value)
+    kind = "dict" if isinstance(value, _Pairs) else type(value).__name__
+    return f"{kind} {shown(dict(value) if isinstance(value, _Pairs) else value)}"

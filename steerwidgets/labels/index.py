@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from steerwidgets.files.atomic import atomically
 from steerwidgets.labels.files import Author, Label
 from steerwidgets.labels.words import How, Query, Question, Vocabulary, tokens_of
 
@@ -79,14 +78,12 @@ class LabelIndex:
             return made
         if file.exists():
             raise FileExistsError(f"There is a file at {str(file)!r} already; open it with Labels.open, or remove it.")
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".labels-") as folder:
-            unfinished = Path(folder) / file.name
+        with atomically(file) as unfinished:
             made = cls(_opened(str(unfinished)))
             try:
                 made._fill(labels, size)
             finally:
                 made.close()
-            os.replace(unfinished, file)  # noqa: PTH105 - the same file system, at once
         return cls.open(file)
 
     @classmethod
@@ -102,9 +99,11 @@ class LabelIndex:
             if marks == [(_APPLICATION,), (_FORMAT,)]:
                 made._look()
                 return made
-        except (sqlite3.DatabaseError, KeyError) as error:
+        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError):
             made.close()
-            raise ValueError(f"{file.name} is not a whole file that Labels(…, file=) wrote ({error}).") from None
+            raise ValueError(
+                f"{file.name} is not a whole file that Labels(…, file=) wrote; make it again with Labels.load."
+            ) from None
         made.close()
         raise ValueError(f"{file.name} is not a file of labels of this version of steerwidgets; make it again.")
 

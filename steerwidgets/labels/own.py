@@ -8,14 +8,16 @@ import math
 import operator
 import os
 import sqlite3
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+
+from steerwidgets.files.atomic import write_text
+from steerwidgets.files.home import own_folder
+from steerwidgets.files.json_text import read_json
 
 Merge = Literal["newer", "mine", "theirs"]
 """Which entry stays where both sides have one of a feature."""
@@ -36,16 +38,13 @@ SET label = excluded.label, note = excluded.note, rating = excluded.rating, chan
 
 
 def data_dir() -> Path:
-    """The data folder: $STEERWIDGETS_DATA, $XDG_DATA_HOME/steerwidgets, or the platform's own."""
-    if named := os.environ.get("STEERWIDGETS_DATA"):
-        return Path(named).expanduser()
-    if named := os.environ.get("XDG_DATA_HOME"):
-        return Path(named).expanduser() / "steerwidgets"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "steerwidgets"
-    if os.name == "nt" and (named := os.environ.get("LOCALAPPDATA")):
-        return Path(named) / "steerwidgets" / "Data"
-    return Path.home() / ".local" / "share" / "steerwidgets"
+    """The data folder: $STEERWIDGETS_DATA, $XDG_DATA_HOME/steerwidgets, or the platform's own.
+
+    Raises:
+        OSError: there is none, for nobody names one and the user has no home folder.
+    """
+    linux = os.path.join(".local", "share")  # noqa: PTH118 - a part of a path
+    return own_folder("STEERWIDGETS_DATA", "XDG_DATA_HOME", mac="Application Support", windows="Data", linux=linux)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,10 @@ class UserLabels:
             self._connection = sqlite3.connect(
                 self._file, timeout=_WAIT_SECONDS, check_same_thread=False, isolation_level=None
             )
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.OperationalError):
             raise OSError(
-                f"Labels cannot be kept in {str(folder)!r} ({error}); name another folder in $STEERWIDGETS_DATA."
+                f"Labels cannot be kept in {str(folder)!r}, for nothing can be written there; name another folder in "
+                "$STEERWIDGETS_DATA."
             ) from None
         with self._sentences():
             self._run("PRAGMA journal_mode = WAL")
@@ -106,8 +106,10 @@ class UserLabels:
 
     @classmethod
     def are_kept(cls, folder: str | Path | None = None) -> bool:
-        """Whether there is a file of user labels already; looking for one makes none."""
-        return ((data_dir() if folder is None else Path(folder)) / _FILE).is_file()
+        """Whether there is a file of user labels already; looking for one makes none, and finds none without a home."""
+        with contextlib.suppress(OSError):
+            return ((data_dir() if folder is None else Path(folder)) / _FILE).is_file()
+        return False
 
     @property
     def labels(self) -> Mapping[int, str]:
@@ -198,10 +200,7 @@ class UserLabels:
         path = Path(path)
         entries = [asdict(entry) for entry in self]
         value = {"format": _FORMAT, "version": _VERSION, "dictionary": self.fingerprint, "entries": entries}
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".labels-") as folder:
-            unfinished = Path(folder) / path.name
-            unfinished.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-            os.replace(unfinished, path)  # noqa: PTH105
+        write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
     def import_json(self, path: str | Path, *, merge: Merge = "newer") -> int:
         """Take in entries that `export_json` wrote, all or, where one is wrong, none.
@@ -237,10 +236,7 @@ class UserLabels:
     def _read(self, path: Path) -> list[Entry]:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file of user labels at {str(path)!r}.")
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{path.name} is not whole JSON ({error}).") from None
+        value = read_json(path)
         if not isinstance(value, dict) or value.get("format") != _FORMAT or not isinstance(value.get("entries"), list):
             raise ValueError(f"{path.name} is not a file that UserLabels.export_json wrote.")
         if value.get("version") != _VERSION:
@@ -283,9 +279,11 @@ class UserLabels:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise OSError(f"Labels could not be kept in {str(self._file)!r}: {error}.") from None
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{str(self._file)!r} is not a whole file of user labels ({error}).") from None
+            raise OSError(f"Labels could not be kept in {str(self._file)!r}: {_why(error)}.") from None
+        except sqlite3.DatabaseError:
+            raise ValueError(
+                f"{str(self._file)!r} is not a whole file of user labels; move it away to begin a new one."
+            ) from None
 
     def _index(self, index: int) -> int:
         try:
@@ -300,6 +298,19 @@ class UserLabels:
 
     def __repr__(self) -> str:
         return f"<UserLabels: {len(self)} of {self.fingerprint}>"
+
+
+def _why(error: sqlite3.OperationalError) -> str:
+    """Why SQLite could not write, and what to do."""
+    said = str(error)
+    for word, why in (
+        ("full", "the disk is full; make room there"),
+        ("locked", "another program holds the file; try again when it is done"),
+        ("readonly", "the file can only be read; name another folder in $STEERWIDGETS_DATA"),
+    ):
+        if word in said:
+            return why
+    return "nothing can be written there; name another folder in $STEERWIDGETS_DATA"
 
 
 def _rating(rating: Any) -> int:

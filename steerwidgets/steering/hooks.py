@@ -14,7 +14,7 @@ from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.hookpoints import Handle, copied, on_stream, remove_all
 from steerwidgets.transformer.layout import Known, Layout, LayoutTracker
-from steerwidgets.transformer.model_names import is_other_model, warn_once
+from steerwidgets.transformer.model_names import is_other_model, is_other_type, warn_once
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
@@ -316,6 +316,13 @@ class Made(Protocol):
 
 def other_model_note(architecture: Architecture, made: Made) -> str:
     """A sentence that names both models, where a dictionary or a feature of one was made for another; else empty."""
+    of_type = getattr(made, "made_for_type", None)
+    own_type = getattr(architecture.config, "model_type", None)
+    if made.made_for is None and is_other_type(of_type, own_type):
+        return (
+            f"This {made.kind} dictionary at {made.site} was made for a model of the type {of_type}, but "
+            f"{architecture.name} is of the type {own_type}: its features may mean nothing here."
+        )
     if made.made_for is None or not is_other_model(made.made_for, architecture.name):
         return ""
     whose = f"This {made.kind} dictionary at {made.site} was made for {made.made_for}"

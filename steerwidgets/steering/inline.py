@@ -12,10 +12,14 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.files.fields import NEEDED, Fields, is_whole
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import finite
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-Reader = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+Reader = Callable[[Fields, Mapping[str, Any]], Any]
 """Makes a feature of what it wrote, and of the arguments that features of all kinds take."""
 
 FORMS: Final[dict[str, Reader]] = {}
@@ -28,19 +32,32 @@ def tensor_json(tensor: Tensor) -> dict[str, Any]:
     return {"data": base64.b64encode(data).decode(), "dtype": "float32", "shape": list(tensor.shape)}
 
 
-def tensor_from_json(value: Mapping[str, Any]) -> Tensor:
-    """The inverse of `tensor_json`.
+def tensor_from_json(said: Fields, name: str, axes: int = 1) -> Tensor:
+    """The inverse of `tensor_json`, of finite numbers.
+
+    Args:
+        said: what holds it.
+        name: what it is called there.
+        axes: how many it has.
 
     Raises:
-        ValueError: the numbers are cut, do not fit the shape, or are of another type.
+        ValueError: the numbers are cut, do not fit the shape, are of another type, or are not finite.
     """
     import numpy as np
     import torch
 
-    if value["dtype"] != "float32":
-        raise ValueError(f"This recipe is damaged: a vector is written as float32, but this one as {value['dtype']!r}.")
+    written = said.inner(name, NEEDED)
+    if (dtype := written.text("dtype")) != "float32":
+        raise ValueError(
+            f"This recipe is damaged: {name} is written as float32, but this one as {shown(dtype)}; write it again."
+        )
+    data, shape = written.text("data"), written.items("shape", of="whole numbers")
+    if len(shape) != axes or not all(is_whole(n) and 0 < n <= len(data) for n in shape):
+        raise written.wrong("shape", f"{axes} whole number{'s' * (axes > 1)}, as many as there are numbers")
     try:
-        data = np.frombuffer(base64.b64decode(value["data"], validate=True), dtype="<f4").reshape(value["shape"])
+        numbers = np.frombuffer(base64.b64decode(data, validate=True), dtype="<f4").reshape(shape)
     except ValueError:
-        raise ValueError("This recipe is damaged: the numbers of a vector are cut or do not fit its shape.") from None
-    return torch.from_numpy(data.copy())
+        raise ValueError(
+            f"This recipe is damaged: the numbers of {name} (its data) are cut or do not fit its shape; write it again."
+        ) from None
+    return finite(torch.from_numpy(numbers.copy()), f"This recipe is damaged: {name}")

@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.files.fields import LARGEST
+from steerwidgets.files.shown import shown
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -253,12 +256,12 @@ class Op:
         for name in given:
             if name not in known:
                 raise ValueError(
-                    f"The op {self.name!r} takes {', '.join(known) or 'no numbers'}, but {name!r} was given."
+                    f"The op {self.name!r} takes {', '.join(known) or 'no numbers'}, but {shown(name)} was given."
                 )
         checked = {name: _number(self, parameter, given, label) for name, parameter in known.items()}
         lo, hi = checked.get("lo"), checked.get("hi")
         if lo is not None and hi is not None and lo > hi:
-            raise ValueError(f"{label!r}.{self.name}: lo={lo:g} lies above hi={hi:g}; exchange them.")
+            raise ValueError(f"{shown(label)}.{self.name}: lo={lo:g} lies above hi={hi:g}; exchange them.")
         return checked
 
 
@@ -268,9 +271,21 @@ def _number(op: Op, parameter: Parameter, given: Mapping[str, Any], label: str) 
         value = value.item()  # an array or tensor of one element, as `acts.max()` gives it
     if value is None and parameter.optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"{label!r}.{op.name}: {parameter.name} has to be a finite number, but {value!r} was given.")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _holds(value):
+        raise ValueError(
+            f"{shown(label)}.{op.name}: {parameter.name} has to be a finite number (up to {LARGEST:.1e}, the "
+            "largest of "
+            f"float32), but {shown(value)} was given."
+        )
     return float(value) + 0.0  # -0.0 is 0.0
+
+
+def _holds(value: Any) -> bool:
+    """Whether float32 can hold a number: a larger one would be infinite in every tensor."""
+    try:
+        return abs(float(value)) <= LARGEST
+    except OverflowError:
+        return False
 
 
 _UNIT: Final = "activation units"

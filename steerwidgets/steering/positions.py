@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.shown import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Where = Literal["all", "prompt", "generated", "indices", "first", "after", "last_prompt"]
 _WHERE: Final[tuple[Where, ...]] = get_args(Where)
+_MOST: Final = 2**53
+"""Positions beyond that are none of any text, and not the same number in a page, whose numbers are float64."""
+
 _COUNTED: Final = frozenset({"first", "after"})
 _NEEDS_PROMPT: Final = frozenset({"prompt", "generated", "last_prompt"})
 
@@ -45,12 +52,15 @@ class Positions:
 
     def __post_init__(self) -> None:
         if self.where not in _WHERE:
-            raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {self.where!r} was given.")
+            raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {shown(self.where)} was given.")
         counted = () if self.count is None else (self.count,)
-        if any(isinstance(i, bool) or not isinstance(i, Integral) or i < 0 for i in (*self.indices, *counted)):
+        if any(
+            isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= int(i) < _MOST
+            for i in (*self.indices, *counted)
+        ):
             raise ValueError(
-                f"Positions count a row's tokens from 0, but indices={list(self.indices)}, count={self.count!r} was "
-                'given; for the last token of the prompt use "last_prompt".'
+                f"Positions count a row's tokens from 0, but indices={shown(list(self.indices))}, "
+                f'count={shown(self.count)} was given; for the last token of the prompt use "last_prompt".'
             )
         if self.where in _COUNTED and self.count is None:
             raise ValueError(f'Positions "{self.where}" need to know how many: give count=, as in count=5.')
@@ -118,6 +128,8 @@ class Positions:
             >>> sw.Positions("prompt").mask(absolute, torch.tensor([2]), special)
             tensor([[False,  True,  True, False]])
         """
+        import torch
+
         chosen = absolute >= 0
         if self.needs_prompt_length:
             if prompt_length is None:
@@ -128,7 +140,7 @@ class Positions:
         elif self.count is not None:
             chosen = chosen & (absolute < self.count if self.where == "first" else absolute >= self.count)
         elif self.where == "indices":
-            chosen = chosen & (absolute[..., None] == absolute.new_tensor(self.indices)).any(-1)
+            chosen = chosen & torch.isin(absolute, absolute.new_tensor(self.indices))
         return chosen if self.special else chosen & ~special
 
     def _by_phase(self, absolute: Tensor, prompt_length: Tensor) -> Tensor:
@@ -156,14 +168,19 @@ class Positions:
             return False
         if not pair <= {"indices", *_COUNTED}:
             return True
-        # These are known in full: beyond the largest number in them nothing changes any more.
-        largest = max(*self.indices, *other.indices, self.count or 0, other.count or 0, 0, 0)
-        return any(self._holds(i) and other._holds(i) for i in range(largest + 2))
+        if self.where == other.where == "indices":
+            return not set(self.indices).isdisjoint(other.indices)
+        if self.where != "indices" and other.where != "indices":
+            (low, high), (other_low, other_high) = self._interval(), other._interval()
+            return max(low, other_low) < min(high, other_high)
+        single, counted = (self, other) if self.where == "indices" else (other, self)
+        low, high = counted._interval()  # noqa: SLF001 - of this class
+        return any(low <= position < high for position in single.indices)
 
-    def _holds(self, position: int) -> bool:
-        if self.count is None:
-            return position in self.indices
-        return position < self.count if self.where == "first" else position >= self.count
+    def _interval(self) -> tuple[float, float]:
+        """The first of the counted positions, and the one after their last."""
+        count = self.count or 0
+        return (0, count) if self.where == "first" else (count, math.inf)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value; settings that say nothing are left out.
@@ -183,7 +200,7 @@ class Positions:
         return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Positions:
+    def from_json(cls, value: Fields | Mapping[str, Any]) -> Positions:
         """The inverse of `to_json`.
 
         Args:
@@ -193,18 +210,17 @@ class Positions:
             The positions.
 
         Raises:
-            ValueError: a setting is missing, negative or not known.
+            ValueError: a setting is not known, or is no number, list or truth value where it should be one.
 
         Example:
             >>> sw.Positions.from_json({"where": "first", "count": 5}).count
             5
         """
-        return cls(
-            value.get("where", "all"),
-            tuple(value.get("indices", ())),
-            value.get("count"),
-            bool(value.get("special", True)),
-        )
+        said = value if isinstance(value, Fields) else Fields(value, "In the positions", within="positions.")
+        said.only("where", "indices", "count", "special")
+        where: Any = said.text("where", "all")
+        count: Any = said.value("count")
+        return cls(where, tuple(said.items("indices", [])), count, said.flag("special", default=True))
 
     def without_special(self) -> Positions:
         """The same positions, special and template tokens left out.

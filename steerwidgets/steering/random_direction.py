@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.files.shown import shown
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,7 +33,7 @@ class RandomDirection:
     def __post_init__(self) -> None:
         seed: Any = self.seed
         if isinstance(seed, bool) or not isinstance(seed, Integral):
-            raise TypeError(f"The seed of a random direction is a whole number, but {seed!r} was given.")
+            raise TypeError(f"The seed of a random direction is a whole number, but {shown(seed)} was given.")
         object.__setattr__(self, "seed", int(seed))
 
     def unit(self, vector: Tensor) -> Tensor:
@@ -83,5 +85,7 @@ class RandomDirection:
             return None
         seed = value.get("seed") if isinstance(value, Mapping) else None
         if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f'A steer\'s control is {{"seed": a whole number}}, or null, but {value!r:.80} was given.')
+            raise ValueError(
+                f'A steer\'s control is {{"seed": a whole number}}, or null, but {shown(value)} was given.'
+            )
         return cls(seed)

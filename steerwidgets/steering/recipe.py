@@ -15,6 +15,10 @@ from dataclasses import dataclass, field, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from steerwidgets.files.fields import NEEDED, Fields, is_whole
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import dense
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.loaded import LoadedModel
 
 FORMAT: Final = "steerwidgets.recipe/1"
+
+_DAMAGED: Final = "This recipe is damaged:"
+_AGAIN: Final = "write it again with Recipe.to_json"
+_MOST: Final = 2**31
+"""No dictionary has so many features."""
 
 YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
@@ -63,6 +72,9 @@ class Direction:
     signed: ClassVar[bool] = True
     """Whether its activation goes below zero, so that a scale of it has two ends."""
 
+    may_be_zero: ClassVar[bool] = False
+    """Whether its vector may be all zeros: of what is read by something else, and then can't steer."""
+
     reads: ClassVar[str] = "h·v"
     """What its activation is, in a formula or a word."""
 
@@ -78,13 +90,17 @@ class Direction:
         elif not isinstance(site, Site):
             raise wrong("A direction", "a site", site, "say where it lives: sw.Direction(vector, sw.Site(15))")
         # A copy: a direction must not change when the tensor does that it was made from.
-        vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32, copy=True)
+        vector = dense(self.vector, f"The direction {shown(self.label)}").to("cpu", torch.float32, copy=True)
         if vector.ndim != 1:
-            raise ValueError(f"A direction is one vector [d_model], but {self.label!r} has shape {list(vector.shape)}.")
+            raise ValueError(
+                f"A direction is one vector [d_model], but {shown(self.label)} has shape {list(vector.shape)}."
+            )
         if not bool(torch.isfinite(vector).all()):
-            raise ValueError(f"The direction {self.label!r} holds NaN or infinite values, so it can't steer or read.")
-        if not bool(vector.any()):
-            raise ValueError(f"The direction {self.label!r} is all zeros, so it points nowhere.")
+            raise ValueError(
+                f"The direction {shown(self.label)} holds NaN or infinite values, so it can't steer or read."
+            )
+        if not self.may_be_zero and not bool(vector.any()):
+            raise ValueError(f"The direction {shown(self.label)} is all zeros, so it points nowhere.")
         object.__setattr__(self, "vector", vector)
 
     @property
@@ -210,7 +226,7 @@ class Direction:
     def _refuse_other_width(self, h: Tensor) -> None:
         if h.shape[-1] != len(self.vector):
             raise ValueError(
-                f"{self.label!r} reads {len(self.vector)} numbers at {self.site}, but the activations have "
+                f"{shown(self.label)} reads {len(self.vector)} numbers at {self.site}, but the activations have "
                 f"{h.shape[-1]}; it was made for another model or site."
             )
 
@@ -242,7 +258,7 @@ class Direction:
         return placed[device]
 
     def cosine(self, other: Direction) -> float:
-        """The cosine between the two vectors.
+        """The cosine between the two vectors; 0 where one is all zeros and points nowhere.
 
         Args:
             other: a direction at the same site.
@@ -258,7 +274,8 @@ class Direction:
             -1.0
         """
         _same_site(self, other)
-        return float(self.vector @ other.vector) / (self.norm * other.norm)
+        both = self.norm * other.norm
+        return float(self.vector @ other.vector) / both if both else 0.0
 
     def add(self, alpha: float) -> Steer:
         """Add `alpha` times the stored vector: `h + α·v`.
@@ -380,6 +397,7 @@ class Feature(Direction):
         typical_activation: the median of its activations there where it is active, where known.
         p995_activation: their 99.5th percentile, where known: where colour scales end.
         made_for: the name of the model that the dictionary was made for, where it says.
+        made_for_type: the type of that model, `qwen2`, where no more is known.
         label_source: where the label comes from: "your label" where the user wrote it, a file's name, a method.
         suggested: an op and its strength that were seen to work, where known.
         zero_activation: the activation that says nothing, where it is known and is not 0: where colour scales begin.
@@ -405,6 +423,7 @@ class Feature(Direction):
     p995_activation: float | None = None
     zero_activation: float | None = None
     zero_of: str = ""
+    made_for_type: str | None = None
 
     @property
     def key(self) -> str:
@@ -617,7 +636,7 @@ def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: flo
 def not_taken(feature: Direction, op: str) -> str:
     """The sentence for an op that a feature does not take."""
     taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
-    return f"The {feature.kind} feature {feature.label!r} does not take the op {op!r}; {taken}."
+    return f"The {shown(feature.kind)[1:-1]} feature {shown(feature.label)} does not take the op {shown(op)}; {taken}."
 
 
 def _same_site(a: Direction, b: Any) -> None:
@@ -723,7 +742,8 @@ class Recipe:
             for second in setters[i + 1 :]:
                 if first.feature.key == second.feature.key and first.positions.overlaps(second.positions):
                     raise ValueError(
-                        f"{first!r} and {second!r} both set {first.feature.label!r} at positions that overlap; "
+                        f"{first!r:.120} and {second!r:.120} both set {shown(first.feature.label)} at positions "
+                        "that overlap; "
                         "keep one of them, or give them positions apart."
                     )
 
@@ -846,17 +866,14 @@ class Recipe:
         """
         if not isinstance(text, str | bytes):
             raise wrong("Recipe.from_json", "the text of a recipe", text, "give what recipe.to_json() gave")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"This is not a recipe: the text is not JSON ({error}).") from None
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            found = value.get("format") if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"This is not a recipe: its format should be {FORMAT!r}, but it is {found!r}.")
-        try:
-            return cls(tuple(_steer_from_json(steer, dictionaries) for steer in value["steers"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"This recipe is damaged: {type(error).__name__} at {error}.") from None
+        value = parse_json(text, "This is not a recipe: the text", todo=_AGAIN)
+        found = value.get("format") if isinstance(value, dict) else value
+        if found != FORMAT:
+            raise ValueError(
+                f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}."
+            )
+        steers = Fields(value, f"{_DAMAGED} in it", todo=_AGAIN).items("steers", of="steers")
+        return cls(tuple(_steer_from_json(steer, number, dictionaries) for number, steer in enumerate(steers)))
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
         """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`.
@@ -944,47 +961,71 @@ def _written(steer: Steer, feature: Feature) -> dict[str, Any]:
     return feature.inline()
 
 
-def _steer_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Steer:
-    feature = _feature_from_json(value["feature"], dictionaries)
-    positions, control = (
-        Positions.from_json(value.get("positions", {})),
-        RandomDirection.from_json(value.get("control")),
-    )
-    return Steer(feature, value["op"], value.get("parameters", {}), positions, control)
+def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSource]) -> Steer:
+    said = Fields(value, f"{_DAMAGED} in steer {number}", todo=_AGAIN)
+    op, parameters = said.text("op"), said.inner("parameters")
+    if said.table.get("parameters", parameters) is None:
+        raise said.wrong("parameters", "a table of numbers")
+    try:
+        feature = _feature_from_json(said.inner("feature", NEEDED), dictionaries)
+        positions = Positions.from_json(said.inner("positions"))
+        return Steer(feature, op, parameters.table, positions, RandomDirection.from_json(said.value("control")))
+    except ValueError as error:
+        if str(error).startswith((_DAMAGED, "The recipe")):
+            raise
+        raise ValueError(f"Steer {number} of this recipe can't be made: {error}") from None
 
 
-def _feature_from_json(value: Mapping[str, Any], dictionaries: Sequence[FeatureSource]) -> Direction:
-    if "vector" in value:
-        return Direction(tensor_from_json(value["vector"]), Site(**value["site"]), value["label"])
+def _feature_from_json(said: Fields, dictionaries: Sequence[FeatureSource]) -> Direction:
+    if "vector" in said.table:
+        return Direction(tensor_from_json(said, "vector"), _site(said), said.text("label"))
+    fingerprint, index = said.text("dictionary"), _index(said)
     for dictionary in dictionaries:
-        if dictionary.fingerprint == value["dictionary"]:
+        if dictionary.fingerprint == fingerprint:
             try:
-                index: Any = value["index"]
-                # JSON has no tuples: several indices name a feature made of several.
-                index = tuple(index) if isinstance(index, list) else index
                 return dictionary[index]
             except IndexError as error:
-                raise ValueError(f"This recipe is damaged: {error}") from None
-    if "inline" in value:
-        return _inline_feature(value)
+                raise ValueError(f"{_DAMAGED} its index is none: {error}") from None
+            except TypeError:
+                raise said.wrong("index", "the number of a feature of that dictionary") from None
+    if "inline" in said.table:
+        return _inline_feature(said, index)
     raise ValueError(
-        f"The recipe uses feature {value['index']} ({value['label']!r}) of the {value['kind']} dictionary "
-        f"{value['dictionary']}, which is not among the {len(dictionaries)} dictionaries given; "
+        f"The recipe uses feature {shown(index)} ({shown(said.text('label', ''))}) of the {said.text('kind', '')} "
+        "dictionary "
+        f"{shown(fingerprint)}, which is not among the {len(dictionaries)} dictionaries given; "
         "pass it in dictionaries=[…]."
     )
 
 
-def _inline_feature(value: Mapping[str, Any]) -> Direction:
-    parts = value["inline"]
-    form = parts["form"]
-    if form not in FORMS:
-        raise ValueError(f"This recipe is damaged: a feature is written out as {form!r}, which is none of the forms.")
+def _index(said: Fields) -> Any:
+    """A feature's number; several name a feature made of several (JSON has no tuples), null names all at once."""
+    value = said.value("index")
+    several = value if isinstance(value, list) else [value]
+    if "index" not in said.table or (value is not None and not (several and all(map(is_whole, several)))):
+        raise said.wrong("index", "a whole number, a list of them, or null for all at once")
+    return tuple(several) if isinstance(value, list) else value
+
+
+def _site(said: Fields) -> Site:
+    place = said.inner("site", NEEDED)
+    place.only("layer", "stream")
+    stream: Any = place.text("stream")
+    layer: Any = place.value("layer")
+    return Site(layer, stream)
+
+
+def _inline_feature(said: Fields, index: Any) -> Direction:
+    parts = said.inner("inline", NEEDED)
+    form = parts.text("form", choices=tuple(FORMS))
+    if not is_whole(index) or abs(index) >= _MOST:
+        raise said.wrong("index", "a whole number")
     entry = {
-        "site": Site(**value["site"]),
-        "label": value["label"],
-        "dictionary": value["dictionary"],
-        "dictionary_kind": value["kind"],
-        "index": value["index"],
+        "site": _site(said),
+        "label": said.text("label"),
+        "dictionary": said.text("dictionary"),
+        "dictionary_kind": said.text("kind"),
+        "index": index,
     }
     found: Direction = FORMS[form](parts, entry)
     return found

@@ -108,12 +108,13 @@ class LoadedModel:
         """Whether the tokenizer can template a conversation."""
         return prompts.has_chat_template(self.tokenizer)
 
-    def encode(self, prompt: PromptLike, *, chat: bool | None = None) -> Prompt:
+    def encode(self, prompt: PromptLike, *, chat: bool | None = None, **template: Any) -> Prompt:
         """The prompt as token ids with its special and template positions.
 
         Args:
             prompt: a string, messages, or token ids (never touched).
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
+            template: settings of the chat template's own, such as `enable_thinking=False`.
 
         Returns:
             `.token_ids`, and which of them are `.special` or of the `.template`.
@@ -129,7 +130,7 @@ class LoadedModel:
             True
         """
         templated = self.has_chat_template if chat is None else chat
-        return prompts.encode(self.tokenizer, prompt, chat=templated)
+        return prompts.encode(self.tokenizer, prompt, chat=templated, template=template)
 
     def tokens(self, token_ids: Iterable[int]) -> list[Token]:
         """Tokens as a person reads them.

@@ -69,6 +69,22 @@ def is_other_model(made_for: str | None, used: str) -> bool:
     return long[: len(short)] != short or not _OTHER_MODEL.isdisjoint(long[len(short) :])
 
 
+def is_other_type(made_for: str | None, used: str | None) -> bool:
+    """Whether two types of models, as configs or GGUF's headers call them, are plainly others: qwen2 and llama."""
+    if not made_for or not used:
+        return False
+    first, second = (_TYPES.get(each, each) for each in (_bare(made_for), _bare(used)))
+    return first != second
+
+
+def _bare(name: str) -> str:
+    return re.sub("[-_]|_?text$", "", name.lower())
+
+
+_TYPES: Final = {"mistral": "llama", "mixtral": "llama"}
+"""What llama.cpp calls the types that it runs as another one."""
+
+
 def warn_once(model: Any, key: str, message: str) -> None:
     """Warn once of each key for each model, in the name of the user's own line."""
     told = _told.setdefault(model, set())

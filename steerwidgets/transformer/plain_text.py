@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from unicodedata import east_asian_width
@@ -52,14 +53,17 @@ _BEGIN: Final = dict.fromkeys("\u202a\u202b\u202d\u202e", _POP) | dict.fromkeys(
 
 
 def whole(value: Any) -> Any:
-    """JSON in which U+FFFD stands for every half of a character (lone surrogates); what is whole stays as it is."""
+    """JSON that every reader takes: what it has no word for is replaced, and all else stays as it is.
+
+    U+FFFD stands for half of a character (a lone surrogate), null for NaN and infinite numbers.
+    """
     if isinstance(value, str):
         return value if value.isascii() or _is_whole(value) else _whole(value)
     if isinstance(value, Mapping):
         return {whole(name): whole(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [whole(each) for each in value]
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def closed(text: str) -> str:

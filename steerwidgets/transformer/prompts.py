@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Final
 
+from steerwidgets.files.shown import named, shown
 from steerwidgets.transformer.mistakes import refuse_no_prompt
 
-Message = Mapping[str, str]
-PromptLike = str | Sequence[Message] | Sequence[int]
+Message = Mapping[str, Any]
+PromptLike = str | Sequence[Message] | Sequence[int] | Mapping[str, Any]
+"""A text, messages, token ids, or what a tokenizer or its chat template gives (a BatchEncoding of one text)."""
+
+_NOT_SETTINGS: Final = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "tokenize", "raise_exception", "strftime_now"}
+    | {"bos_token", "eos_token", "pad_token", "unk_token", "namespace", "range", "dict", "tojson"}
+)
+"""What a chat template looks up that is no setting of its own."""
+
+_MARKS: Final = re.compile(r"{%-?\s*(end)?generation\s*-?%}")
 
 _REPLACEMENT: Final = "\ufffd"
 _SENTINEL: Final = "\u2063steerwidgets{}\u2063"
@@ -52,24 +63,33 @@ class Prompt:
         return len(self.token_ids)
 
 
-def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
+def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[str, Any] | None = None) -> Prompt:
     """Token ids of a prompt.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
         prompt: a string, a list of messages (always templated), or token ids (never touched).
         chat: whether a string goes through the chat template, as one user message.
+        template: settings of the template's own, such as `enable_thinking`.
 
     Raises:
-        ValueError: the prompt is empty, or needs a chat template that the tokenizer lacks.
+        ValueError: the prompt is empty, or needs a chat template that the tokenizer lacks, or the template has no such
+            setting.
         TypeError: the prompt is none of the three.
     """
+    given = dict(template or {})
+    if given:
+        refuse_unknown_settings(tokenizer, given)
+    if isinstance(prompt, Mapping):
+        prompt = _ids_of(prompt)
     if isinstance(prompt, str):
         if not prompt:
             raise ValueError("The prompt is empty; give at least one character.")
         _refuse_half_characters(prompt)
         return (
-            _encode_chat(tokenizer, [{"role": "user", "content": prompt}]) if chat else _encode_raw(tokenizer, prompt)
+            _encode_chat(tokenizer, [{"role": "user", "content": prompt}], given)
+            if chat
+            else _encode_raw(tokenizer, prompt)
         )
     refuse_no_prompt(prompt)
     if not isinstance(prompt, Iterable):
@@ -81,7 +101,7 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool) -> Prompt:
     if not items:
         raise ValueError("The prompt is empty; give a string, messages or token ids.")
     if isinstance(items[0], Mapping):
-        return _encode_chat(tokenizer, [_checked_message(item) for item in items])
+        return _encode_chat(tokenizer, [_checked_message(item) for item in items], given)
     strange = [item for item in items if isinstance(item, bool) or not isinstance(item, Integral)]
     if strange:
         raise TypeError(
@@ -105,11 +125,77 @@ def several_prompts(given: PromptLike | Sequence[PromptLike]) -> list[PromptLike
     return [items] if isinstance(items[0], Mapping | Integral) else items
 
 
+def template_settings(tokenizer: Any) -> frozenset[str]:
+    """The settings that a tokenizer's chat template knows besides messages, tools and the like."""
+    template = getattr(tokenizer, "chat_template", None)
+    texts = template.values() if isinstance(template, Mapping) else [template]
+    return frozenset(name for text in texts if isinstance(text, str) for name in _variables(text)) - _NOT_SETTINGS
+
+
+@functools.cache
+def _variables(template: str) -> frozenset[str]:
+    """What a template looks up and does not set itself."""
+    from jinja2 import Environment, TemplateError, meta
+
+    try:
+        # transformers' own templates use loop controls and generation marks, which no plain environment reads.
+        environment = Environment(autoescape=True, extensions=["jinja2.ext.loopcontrols"])
+        return frozenset(meta.find_undeclared_variables(environment.parse(_MARKS.sub("", template))))
+    except TemplateError:
+        return frozenset(re.findall(r"[A-Za-z_]\w*", template))
+
+
+def refuse_unknown_settings(tokenizer: Any, given: Mapping[str, Any]) -> None:
+    """Refuse settings that the chat template does not know.
+
+    Raises:
+        ValueError: there is one.
+    """
+    known = template_settings(tokenizer)
+    if unknown := [name for name in given if name not in known]:
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        raise ValueError(f"The chat template of this tokenizer has no setting {unknown[0]!r}; {has}.")
+
+
+def _ids_of(encoding: Mapping[str, Any]) -> Any:
+    """The token ids of what a tokenizer gives: of one text, with or without an axis for the batch."""
+    if "input_ids" not in encoding:
+        if "role" in encoding:
+            raise TypeError("One message is a prompt in a list: give [message].")
+        raise TypeError(f"A prompt is a string, messages or token ids, but a table of {named(encoding)} was given.")
+    ids = encoding["input_ids"]
+    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    if ids and isinstance(ids[0], list | tuple):
+        if len(ids) != 1:
+            raise ValueError(f"A prompt is one text, but the tokens of {len(ids)} texts were given; give one of them.")
+        ids = list(ids[0])
+    return ids
+
+
+def _with_text_parts(message: Any) -> Any:
+    """A message whose content is text, also where it came in parts (Gemma 3's and Llama 4's model cards)."""
+    parts = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(parts, list | tuple) or not parts:
+        return message
+    if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+        other = next(
+            (part.get("type") for part in parts if isinstance(part, Mapping) and part.get("type") != "text"), "?"
+        )
+        raise ValueError(
+            f'The parts of a message are texts, {{"type": "text", "text": …}}, but one of type {shown(other)} was '
+            "given; "
+            "steerwidgets reads text only."
+        )
+    return {**message, "content": "".join(part["text"] for part in parts)}
+
+
 def _checked_message(message: Any) -> dict[str, str]:
+    message = _with_text_parts(message)
     for name in ("role", "content"):
         if not isinstance(message, Mapping) or not isinstance(message.get(name), str):
             raise ValueError(
-                f'A message is {{"role": …, "content": …}}, both strings, but {message!r} has no {name} that is one.'
+                f'A message is {{"role": …, "content": …}}, both strings, but {shown(message)} has no {name} that '
+                "is one."
             )
     _refuse_half_characters(message["content"])
     return dict(message)
@@ -155,14 +241,14 @@ def _encode_raw(tokenizer: Any, text: str) -> Prompt:
     return _from_ids(tokenizer, ids)
 
 
-def _encode_chat(tokenizer: Any, messages: list[dict[str, str]]) -> Prompt:
+def _encode_chat(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> Prompt:
     if not has_chat_template(tokenizer):
         raise ValueError(
             "The tokenizer has no chat template, so messages can't be put to the model; give a plain string with "
             "chat=False, or set tokenizer.chat_template."
         )
-    text = _render(tokenizer, messages)
-    spans = _content_spans(tokenizer, messages, text)
+    text = _render(tokenizer, messages, settings)
+    spans = _content_spans(tokenizer, messages, text, settings)
     fast = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
     prompt = _from_ids(tokenizer, [int(i) for i in encoded["input_ids"]])
@@ -172,19 +258,22 @@ def _encode_chat(tokenizer: Any, messages: list[dict[str, str]]) -> Prompt:
     return Prompt(prompt.token_ids, prompt.special, template, chat=True)
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    generation_prompt = messages[-1].get("role") != "assistant"
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt))
+def _render(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> str:
+    own = {"tokenize": False, "add_generation_prompt": messages[-1].get("role") != "assistant"}
+    return str(tokenizer.apply_chat_template(messages, **{**settings, **own}))
 
 
-def _content_spans(tokenizer: Any, messages: list[dict[str, str]], rendered: str) -> list[tuple[int, int]] | None:
+def _content_spans(
+    tokenizer: Any, messages: list[dict[str, str]], rendered: str, settings: Mapping[str, Any]
+) -> list[tuple[int, int]] | None:
     """Where each message's own words stand in the rendered text, or None where the template does not let one tell.
 
     The template is rendered once more around marks that no template contains; what stands between the marks is the
     template's own text. Looking for the words themselves would find "user" in the header of a user turn.
     """
     marks = [_SENTINEL.format(i) for i in range(len(messages))]
-    around = _render(tokenizer, [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)])
+    marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
+    around = _render(tokenizer, marked, settings)
     contents = [message["content"] for message in messages]
     # Some templates strip what they are given.
     either = (_spans(rendered, around, marks, each) for each in (contents, [text.strip() for text in contents]))

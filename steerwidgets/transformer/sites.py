@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from steerwidgets.files.fields import is_whole
+from steerwidgets.files.shown import shown
+
 Stream = Literal[
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_acts", "attn_z", "mlp_in", "mlp_normalized"
 ]
@@ -17,6 +20,8 @@ matrix. `mlp_in` is what the MLP takes, after its norm; `mlp_normalized` the sam
 TransformerLens' `ln2.hook_normalized` (the input of many transcoders).
 """
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
+
+_MOST_BLOCKS: Final = 100_000
 
 _HOOK_NAMES: Final[dict[str, Stream]] = {
     "hook_resid_pre": "resid_pre",
@@ -55,10 +60,12 @@ class Site:
     stream: Stream = "resid_post"
 
     def __post_init__(self) -> None:
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 0:
-            raise ValueError(f"A site's layer is a block number counted from 0, but layer={self.layer!r} was given.")
-        if self.stream not in STREAMS:
-            raise ValueError(f"A site's stream is one of {', '.join(STREAMS)}, but {self.stream!r} was given.")
+        if not is_whole(self.layer) or not 0 <= self.layer < _MOST_BLOCKS:
+            raise ValueError(
+                f"A site's layer is a block number counted from 0, but layer={shown(self.layer)} was given."
+            )
+        if not isinstance(self.stream, str) or self.stream not in STREAMS:
+            raise ValueError(f"A site's stream is one of {', '.join(STREAMS)}, but {shown(self.stream)} was given.")
 
     @classmethod
     def from_hook_name(cls, name: str) -> Site:
@@ -77,10 +84,10 @@ class Site:
             >>> sw.Site.from_hook_name("blocks.15.hook_resid_post")
             Site(layer=15, stream='resid_post')
         """
-        match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+        match = re.fullmatch(r"blocks\.([0-9]{1,6})\.(.+)", name)
         if match is None or match[2] not in _HOOK_NAMES:
             known = ", ".join(f"blocks.N.{hook}" for hook in _HOOK_NAMES)
-            raise ValueError(f"The hook name {name!r} is none of those that steerwidgets knows: {known}.")
+            raise ValueError(f"The hook name {shown(name)} is none of those that steerwidgets knows: {known}.")
         return cls(int(match[1]), _HOOK_NAMES[match[2]])
 
     @property

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
+from steerwidgets.files.atomic import write_text
+from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.transformer.plain_text import as_json, whole
 from steerwidgets.widgets import bundles, lifetime
 from steerwidgets.widgets.export import write_page
@@ -83,6 +85,13 @@ class Widget(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take in what the front-end wrote; while it lasts, `in_front_end_update` is true in this thread."""
+        try:
+            refuse_deep(sync_data, "What the page wrote")
+        except ValueError as error:
+            # Nothing of it is taken in: the page gets back what stands, and hears why.
+            self.send_state([name for name in sync_data if name in self.keys])
+            self._protocol.refuse(error)
+            return
         with self._sync_lock:
             self._from_front_end.now = True
             try:
@@ -181,9 +190,8 @@ class Widget(anywidget.AnyWidget):
             >>> heatmap.to_html(folder / "sea.html").name
             'sea.html'
         """
-        path = Path(path)
-        path.write_text(self._page(), encoding="utf-8")
-        return path
+        write_text(path, self._page())
+        return Path(path)
 
     def to_json(self) -> str:
         """The widget as it stands, as JSON: exactly what is shown, with its provenance.

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from steerwidgets.transformer.model_lock import ModelLock
 
+from steerwidgets.files.json_text import refuse_deep
+from steerwidgets.files.shown import shown
+
 Send = Callable[[dict[str, Any]], None]
 
 IDLE: Final = 5.0
@@ -149,10 +152,15 @@ class Protocol:
     def receive(self, message: Any) -> None:
         """Take in one message; whatever it holds, nothing is raised."""
         try:
+            _refuse_deep(message)
             self._dispatch(message)
         except _MalformedError as error:
             request_id = message.get("id") if isinstance(message, Mapping) else None
-            self.send({"type": "error", "id": request_id, "error": described(error)})
+            self.refuse(error, request_id if isinstance(request_id, str) else None)
+
+    def refuse(self, error: ValueError, request_id: str | None = None) -> None:
+        """Tell the front-end why what it sent was not taken in."""
+        self.send({"type": "error", "id": request_id, "error": described(error)})
 
     def cancel_all(self) -> None:
         """Ask every running request to end."""
@@ -191,7 +199,7 @@ class Protocol:
         name, args = message.get("name"), message.get("args", {})
         handler = self.handlers.get(name) if isinstance(name, str) else None
         if handler is None:
-            raise _MalformedError(f"There is no request {name!r}; there are {', '.join(self.handlers)}.")
+            raise _MalformedError(f"There is no request {shown(name)}; there are {', '.join(self.handlers)}.")
         if not isinstance(args, Mapping):
             raise _MalformedError(f"The args of {name!r} have to be an object, but {type(args).__name__} came.")
         request = Request(request_id, args, self.send)
@@ -208,7 +216,9 @@ class Protocol:
         """Take a request in; whether others are running."""
         with self._guard:
             if request.id in self.running:
-                raise _MalformedError(f"The request {request.id!r} is running already; every request needs its own id.")
+                raise _MalformedError(
+                    f"The request {shown(request.id)} is running already; every request needs its own id."
+                )
             has_company = bool(self.running)
             self.running[request.id] = request
         return has_company
@@ -249,14 +259,22 @@ class _MalformedError(ValueError):
     pass
 
 
+def _refuse_deep(message: Any) -> None:
+    """Refuse a message that is nested too deep, before anything goes through it that would run out of stack."""
+    try:
+        refuse_deep(message, "A message")
+    except ValueError as error:
+        raise _MalformedError(str(error)) from None
+
+
 def _kind_and_id(message: Any) -> tuple[str, str]:
     if not isinstance(message, Mapping):
         raise _MalformedError(f"A message is an object, but {type(message).__name__} came.")
     kind, request_id = message.get("type"), message.get("id")
     if kind not in ("request", "cancel"):
-        raise _MalformedError(f"A message's type is request or cancel, but {kind!r} came.")
+        raise _MalformedError(f"A message's type is request or cancel, but {shown(kind)} came.")
     if not isinstance(request_id, str) or not request_id:
-        raise _MalformedError(f"A {kind} needs an id, a string, but {request_id!r} came.")
+        raise _MalformedError(f"A {kind} needs an id, a string, but {shown(request_id)} came.")
     return kind, request_id
 
 

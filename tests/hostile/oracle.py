@@ -38,7 +38,7 @@ REASONS = re.compile(
     r"|unexpected end of data|while deserializing|HeaderToo|InvalidHeader|[Ii]ncomplete ?[Bb]uffer|InvalidOffset"
     r"|header too (small|large)|PytorchStreamReader|Invalid magic number|storage has|failed finding|file in archive"
     r"|not a ZIP archive|[Bb]ad magic|Bad CRC|incorrect (header|data) check|invalid (distance|stored|block|code)"
-    r"|Magic string|GGUF magic|end-of-stream|Not a gzipped|zip file"
+    r"|Magic string|GGUF magic|end-of-stream|Not a gzipped|\bzip file"
 )
 """Why json, safetensors, zipfile, gzip and the like gave up, in their own words inside of our sentence."""
 

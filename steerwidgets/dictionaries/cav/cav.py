@@ -15,6 +15,10 @@ from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.dictionaries.suggested import suggestions
+from steerwidgets.files.fields import naming
+from steerwidgets.files.tensors import dense
+from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.sites import Site, Stream
 
@@ -73,7 +77,7 @@ class CAV(Dictionary):
     ) -> None:
         import torch
 
-        self.vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32, copy=True)
+        self.vectors = dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True)
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(
                 f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
@@ -86,7 +90,9 @@ class CAV(Dictionary):
             raise ValueError(f"The vector of {named!r} (row {row}) is zero or holds NaN or infinite values.")
         self.site = Site(layer, stream)
         self.provenance = dict(provenance or {})
-        self._suggested = _for_each_row("suggested", suggested, self.size)
+        nothing = (None,) * self.size
+        called = lambda row: self.labels[row] if self.labels else self.unlabelled(row)
+        self._suggested = suggestions(nothing if suggested is None else suggested, self.size, OPS, called)
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.report: CAVReport | None = None
 
@@ -237,15 +243,17 @@ class CAV(Dictionary):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no CAV file at {str(path)!r}.")
-        vectors, header = files.read(path, layer)
+        with naming(path):
+            vectors, header = files.read(path, layer)
         block = header.pop("layer", None) if layer is None else layer
         if block is None:
             raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
         header |= {"layer": block} if stream is None else {"layer": block, "stream": stream}
         statistics, report = header.pop("statistics", None), header.pop("report", None)
         said = header.pop("labels")
-        loaded = cls(vectors, said if labels is None else labels, **header)
-        loaded.statistics, loaded.report = statistics or loaded.statistics, report
+        with naming(path):
+            loaded = cls(vectors, said if labels is None else labels, **header)
+            loaded.statistics, loaded.report = loaded.statistics if statistics is None else statistics, report
         loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=block, stream=stream, labels=labels)
         return loaded
 
@@ -493,11 +501,3 @@ class LayerFits(Mapping[int, CAV]):
         if not found:
             raise ValueError("No text was held out, so no block is known to be the best; fit with held_out=0.2.")
         return self._fits[max(found, key=lambda layer: found[layer])]
-
-
-def _for_each_row(name: str, values: Sequence[Any] | None, rows: int) -> tuple[Any, ...]:
-    if values is None:
-        return (None,) * rows
-    if len(values) != rows:
-        raise ValueError(f"{name} has one entry for each of the {rows} concepts, but {len(values)} were given.")
-    return tuple(tuple(value) if isinstance(value, list) else value for value in values)

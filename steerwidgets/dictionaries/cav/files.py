@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.cav.gguf import read_control_vector
+from steerwidgets.dictionaries.names import labels_in
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.tensor_files import load_plain
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import load_plain, read_safetensors, reading
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import named, shown
+from steerwidgets.transformer.sites import STREAMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +41,8 @@ def write(
         tensors |= of_features
     if report is not None:
         texts["report"] = report.to_json()
-    save_file(tensors, path, texts)
+    with atomically(path) as fresh:
+        save_file(tensors, fresh, texts)
 
 
 def read(path: Path, layer: int | None) -> tuple[Tensor, dict[str, Any]]:
@@ -44,7 +51,7 @@ def read(path: Path, layer: int | None) -> tuple[Tensor, dict[str, Any]]:
     Raises:
         ValueError: the file is none of the three forms, or is damaged, or does not hold the block.
     """
-    with path.open("rb") as file:
+    with reading(path, "CAV"), path.open("rb") as file:
         start = file.read(9)
     if start.startswith(b"GGUF") or path.suffix == ".gguf":
         return _read_gguf(path, layer)
@@ -53,34 +60,30 @@ def read(path: Path, layer: int | None) -> tuple[Tensor, dict[str, Any]]:
 
 
 def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if "cav" not in metadata or _TENSOR not in file.keys():  # noqa: SIM118 - not a mapping
-                raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
-            header = _header(path, metadata["cav"])
-            if "statistics" in metadata:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
-            if "report" in metadata:
-                header["report"] = CAVReport.from_json(metadata["report"])
-            return file.get_tensor(_TENSOR), header
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
+    tensors, metadata = read_safetensors(path, "concept vectors")
+    if "cav" not in metadata or _TENSOR not in tensors:
+        raise ValueError(f"{path.name} is a safetensors file, but not one that CAV.save wrote.")
+    header = _header(path, metadata["cav"])
+    if "statistics" in metadata:
+        header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
+    if "report" in metadata:
+        header["report"] = CAVReport.from_json(metadata["report"])
+    return tensors[_TENSOR], header
 
 
 def _header(path: Path, text: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The header of {path.name} is not JSON ({error}); make the file again.") from None
-    if not isinstance(header, dict) or "labels" not in header:
+    what = f"the header of {path.name}"
+    said = Fields(parse_json(text, f"The header of {path.name}"), f"In {what}", todo="make it again with CAV.save")
+    if "labels" not in said.table:
         raise ValueError(f"The header of {path.name} names no labels; make the file again with CAV.save.")
-    unknown = sorted(set(header) - _HEADER)
-    if unknown:
-        raise ValueError(f"The header of {path.name} holds {', '.join(unknown)}, which this version does not know.")
+    said.only(*_HEADER)
+    header = {name: said.value(name) for name in ("suggested", "max_activations", "labels") if name in said}
+    header["labels"] = labels_in(said, "labels")
+    header |= {"max_activation_of": said.text("max_activation_of", None), "provenance": said.texts("provenance")}
+    header |= {"layer": said.whole("layer", None, low=0), "stream": said.text("stream", "resid_post", choices=STREAMS)}
+    for name in ("suggested", "max_activations"):
+        if name in said:
+            header[name] = said.items(name, of="one for each concept")
     return header
 
 
@@ -101,6 +104,11 @@ def _read_gguf(path: Path, layer: int | None) -> tuple[Tensor, dict[str, Any]]:
 def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
     value = load_plain(path, '{"cavs": tensor, "labels": list of str}')
     if not isinstance(value, dict) or not {"cavs", "labels"} <= set(value):
-        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        found = named(value) if isinstance(value, dict) and value else shown(value)
         raise ValueError(f'A CAV file holds {{"cavs", "labels"}}, but {path.name} holds {found}.')
-    return value["cavs"], {"labels": [str(label) for label in value["labels"]]}
+    labels = value["labels"]
+    if labels is not None and not isinstance(labels, list | tuple):
+        raise ValueError(f"The labels in {path.name} are one text for each vector, but {shown(labels)} was given.")
+    # Others write numbers or tensors of text for labels; a number is a name as well as any.
+    of_rows = [str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in labels or ()]
+    return value["cavs"], {"labels": of_rows or None}

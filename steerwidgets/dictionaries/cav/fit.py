@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
@@ -11,6 +12,7 @@ from steerwidgets.dictionaries.pooling import BATCH, cut, own_words
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.dictionaries.zeros import ZERO_OF, highs, zeros
+from steerwidgets.files.shown import shown
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.transformer.prompts import Prompt
@@ -181,6 +183,15 @@ def _numbered(labels: Sequence[str | int], texts: int) -> tuple[list[str | int],
     labels = [label.item() if hasattr(label, "item") else label for label in labels]
     if len(labels) != texts:
         raise ValueError(f"CAV.fit takes one label for each text, but it got {texts} texts and {len(labels)} labels.")
+    for at, label in enumerate(labels):
+        is_hole = label is None or (isinstance(label, float) and not math.isfinite(label))
+        if is_hole or not isinstance(label, str | int | float):
+            hole = "a hole in a table's column, perhaps: " if is_hole else ""
+            raise ValueError(
+                f"CAV.fit takes a text or a number as the label of each text, but labels[{at}] is {shown(label)} "
+                f"({hole}"
+                "give it a label, or leave its text out)."
+            )
     is_number = all(isinstance(label, int) for label in labels)
     distinct = sorted(set(labels), key=None if is_number else str)
     if len(distinct) < 2:

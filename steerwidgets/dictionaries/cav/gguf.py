@@ -6,12 +6,18 @@ it on `layers[k]`; llama.cpp adds it to `l_out` of block k, at every position, a
 
 from __future__ import annotations
 
+import contextlib
+import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import reading
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import finite
 from steerwidgets.steering.recipe import Recipe, Steer
 
 if TYPE_CHECKING:
@@ -43,17 +49,17 @@ def read_control_vector(path: str | Path) -> ControlVector:
     from gguf import GGUFReader
 
     path = Path(path)
-    try:
+    with reading(path, "GGUF"), _quiet():
         reader = GGUFReader(path)
-    except (ValueError, IndexError, KeyError, OSError, OverflowError, MemoryError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise ValueError(f"{path.name} is not a whole GGUF file ({reason}); download or make it again.") from None
     architecture = _text(reader, "general.architecture")
     if architecture != _ARCHITECTURE:
         raise ValueError(
             f"{path.name} is a GGUF file of the architecture {architecture or 'unknown'!r}, not a control vector."
         )
-    directions = dict(sorted(_direction(path, tensor) for tensor in reader.tensors if tensor.name.startswith(_PREFIX)))
+    found = [_direction(path, tensor) for tensor in reader.tensors if tensor.name.startswith(_PREFIX)]
+    directions = dict(sorted(found, key=lambda each: each[0]))
+    if len(directions) < len(found):
+        raise ValueError(f"{path.name} holds two directions for one block, so which one counts is not clear; keep one.")
     if not directions:
         raise ValueError(f"{path.name} is a control vector without any direction.")
     return ControlVector(directions, _text(reader, f"{_ARCHITECTURE}.model_hint"))
@@ -74,7 +80,11 @@ def write_control_vector(path: str | Path, directions: Mapping[int, Tensor], mod
             "llama.cpp refuses a control vector that acts on block 0 (repeng reads it); leave that block out for it.",
             stacklevel=3,
         )
-    writer = GGUFWriter(Path(path), _ARCHITECTURE)
+    with atomically(path) as fresh:
+        _write(GGUFWriter(fresh, _ARCHITECTURE), directions, model_hint)
+
+
+def _write(writer: Any, directions: Mapping[int, Tensor], model_hint: str) -> None:
     writer.add_string(f"{_ARCHITECTURE}.model_hint", model_hint)
     writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(directions))
     for block, direction in sorted(directions.items()):
@@ -124,7 +134,17 @@ def export_control_vector(
 
 def _text(reader: Any, name: str) -> str:
     found = reader.get_field(name)
-    return bytes(found.parts[-1]).decode("utf-8", errors="replace") if found is not None else ""
+    if found is None or not found.types or found.types[0].name != "STRING":
+        return ""
+    return bytes(found.parts[-1]).decode("utf-8", errors="replace")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NumPy warns of what overflows in a damaged header; that it is damaged is told anyway."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _direction(path: Path, tensor: Any) -> tuple[int, Tensor]:
@@ -133,9 +153,15 @@ def _direction(path: Path, tensor: Any) -> tuple[int, Tensor]:
     from gguf.quants import dequantize
 
     block = tensor.name.removeprefix(_PREFIX)
-    if not block.isdecimal() or len(tensor.shape) != 1:
+    if not re.fullmatch(r"[0-9]{1,5}", block) or len(tensor.shape) != 1 or not tensor.shape[0]:
         raise ValueError(
-            f"{path.name} holds {tensor.name!r} of shape {tensor.shape.tolist()}; a control vector has one vector for "
-            "each block, as direction.12."
+            f"{path.name} holds {shown(tensor.name)} of shape {tensor.shape.tolist()}; a control vector has one vector "
+            "for each block, as direction.12."
         )
-    return int(block), torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
+    name = f"{tensor.name} of {path.name}"
+    kind = tensor.tensor_type.name
+    if kind.startswith("I") and kind[1:].isdecimal():
+        raise ValueError(f"{name} holds whole numbers ({kind}), not floating-point numbers; save it as float32.")
+    with reading(path, "GGUF"):
+        numbers = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+    return int(block), finite(torch.from_numpy(numbers), name)

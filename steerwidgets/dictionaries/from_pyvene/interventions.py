@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.dictionaries.tensor_files import load_plain
+from steerwidgets.files.containers import load_plain
 from steerwidgets.transformer.architecture import Architecture, UnknownArchitectureError
 from steerwidgets.transformer.sites import STREAMS, Site, Stream
 

@@ -10,6 +10,8 @@ import einops
 
 from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
@@ -488,12 +490,13 @@ def _component_json(feature: Feature, centroid: Tensor, loadings: Tensor, *, cen
     return {"form": "component", "centred": centred} | {name: tensor_json(each) for name, each in tensors.items()}
 
 
-def _component(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> InlineComponent:
-    vector, centroid, loadings = (tensor_from_json(parts[name]) for name in ("vector", "centroid", "loadings"))
-    if loadings.ndim != 2 or not vector.shape == centroid.shape == loadings.shape[:1]:
+def _component(parts: Fields, entry: Mapping[str, Any]) -> InlineComponent:
+    vector, centroid = (tensor_from_json(parts, name) for name in ("vector", "centroid"))
+    loadings = tensor_from_json(parts, "loadings", axes=2)
+    if not vector.shape == centroid.shape == loadings.shape[:1]:
         shapes = ", ".join(str(list(each.shape)) for each in (vector, centroid, loadings))
-        raise ValueError(f"This recipe is damaged: the parts of {entry['label']!r} have shapes {shapes}.")
-    return InlineComponent(vector, **entry, centroid=centroid, W=loadings, centred=bool(parts["centred"]))
+        raise ValueError(f"This recipe is damaged: the parts of {shown(entry['label'])} have shapes {shapes}.")
+    return InlineComponent(vector, **entry, centroid=centroid, W=loadings, centred=parts.flag("centred"))
 
 
 FORMS["component"] = _component

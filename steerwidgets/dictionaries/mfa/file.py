@@ -7,14 +7,16 @@ scores use `W_k · _rot_inv_Tt_k` and `z · _rot_T_k`.
 
 from __future__ import annotations
 
-import os
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import load_plain
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.shown import named, shown
+from steerwidgets.files.tensors import dense, finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,26 +42,36 @@ class Checkpoint:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        import torch
-
-        state = {str(name): torch.as_tensor(value).detach().cpu() for name, value in self.state.items()}
+        state = {str(name): _tensor(str(name), value) for name, value in self.state.items()}
         object.__setattr__(self, "state", state)
         object.__setattr__(self, "meta", dict(self.meta))
         missing = [name for name in _NEEDED if name not in state]
         if missing:
-            found = ", ".join(list(state)[:8]) or "nothing"
             raise ValueError(
-                f"An MFA's state_dict has {', '.join(_NEEDED)}, but {missing[0]!r} is missing from {found}."
+                f"An MFA's state_dict has {', '.join(_NEEDED)}, but {missing[0]!r} is missing from {named(state)}."
             )
         unknown = [name for name in state if name not in (*_NEEDED, *_ROTATION)]
         if unknown:
             raise ValueError(
-                f"An MFA's state_dict has {', '.join(_NEEDED)}, and {unknown[0]!r} is none that it may have."
+                f"An MFA's state_dict has {', '.join(_NEEDED)}, and {shown(unknown[0])} is none that it may have."
             )
+        self._check_meta()
         self._check_shapes()
         for name, value in state.items():
-            if not bool(torch.isfinite(value).all()):
-                raise ValueError(f"The tensor {name!r} of this MFA holds NaN or infinite values, so it can't be used.")
+            finite(value, f"The tensor {name!r} of this MFA")
+        if not bool((self.noise() > 0).all()):
+            raise ValueError("psi_rho of this MFA, with its eps_floor, leaves no noise at all, so it has no density.")
+
+    def _check_meta(self) -> None:
+        said = Fields(self.meta, "In the meta of this MFA")
+        said.number("eps_floor", None, low=0)
+        # The reference keeps its flag as a tensor of one number too.
+        on = self.meta.get("rotation_on")
+        if on is not None and not isinstance(on, bool):
+            if getattr(on, "numel", lambda: 0)() != 1:
+                raise said.wrong("rotation_on", "true or false")
+            object.__setattr__(self, "meta", {**self.meta, "rotation_on": bool(on)})
+        said.inner("extra")
 
     def _check_shapes(self) -> None:
         shapes = {name: tuple(value.shape) for name, value in self.state.items()}
@@ -193,32 +205,25 @@ def read(path: Path) -> Checkpoint:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, holds more than plain tensors, or is not of an MFA.
     """
-    import torch
-
     if not path.is_file():
         raise FileNotFoundError(f"There is no MFA file at {str(path)!r}.")
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) or re.search("Unsupported (global|class)", str(error)):
-            raise ValueError(
-                f"{path.name} holds more than plain tensors, and loading it could run code, so it was not loaded; "
-                'save it again as {"state_dict": tensors, "meta": plain values}.'
-            ) from None
-        raise ValueError(f"{path.name} is not a whole PyTorch file; download or make it again.") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - on a text file the unpickler fails in whatever way comes first
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path.name} is not a whole PyTorch file ({reason}); download or make it again.") from None
+    value = load_plain(path, '{"state_dict": tensors, "meta": plain values}')
     if not isinstance(value, Mapping):
-        raise ValueError(f'An MFA file holds {{"state_dict", "meta"}}, but {path.name} holds {type(value).__name__}.')
+        raise ValueError(f'An MFA file holds {{"state_dict", "meta"}}, but {path.name} holds {shown(value)}.')
+    # A file of parts that is no state_dict itself: what is not a tensor in it is named by what it should be.
     state = value.get("state_dict", value)
-    if not isinstance(state, Mapping) or not all(isinstance(each, torch.Tensor) for each in state.values()):
-        found = ", ".join(map(str, list(value)[:8])) or "nothing"
-        raise ValueError(f'An MFA file holds {{"state_dict", "meta"}}, but {path.name} holds {found}.')
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(
+            f'An MFA file holds {{"state_dict", "meta"}}, but in {path.name} the state_dict is {shown(state)}.'
+        )
     meta = value.get("meta") if "state_dict" in value else None
-    return Checkpoint(state, meta if isinstance(meta, Mapping) else {})
+    if meta is not None and not isinstance(meta, Mapping):
+        raise ValueError(f"The meta of an MFA file is a table with names, but in {path.name} it is {shown(meta)}.")
+    return Checkpoint(state, meta or {})
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    return dense(value, f"The tensor {shown(name)} of this MFA").cpu()
 
 
 def write(path: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
@@ -241,9 +246,5 @@ def write(path: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
         "rotation_on": checkpoint.rotated,
         "extra": {**checkpoint.extra, **extra},
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save({"state_dict": {**rotation, **checkpoint.state}, "meta": meta}, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomically(path) as fresh:
+        torch.save({"state_dict": {**rotation, **checkpoint.state}, "meta": meta}, fresh)

@@ -19,11 +19,12 @@ from steerwidgets.dictionaries.mfa.file import Checkpoint
 from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, Score
 from steerwidgets.dictionaries.mfa.reading import MixtureReading
-from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.names import LabelsLike, labels_in
 from steerwidgets.dictionaries.reports import MFAReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.files.fields import Fields, naming
 from steerwidgets.steering.recipe import Feature
-from steerwidgets.transformer.sites import Site, Stream
+from steerwidgets.transformer.sites import STREAMS, Site, Stream
 
 if TYPE_CHECKING:
     import torch
@@ -389,23 +390,25 @@ class MFA(MixtureReading, Dictionary):
             <MFA of 5 features at block 2 resid_post>
         """
         path = Path(path)
-        checkpoint = mfa_file.read(path)
-        said = checkpoint.extra
-        layer = said.get("layer") if layer is None else layer
-        if layer is None:
-            raise ValueError(f"{path.name} does not say which block its MFA belongs to; pass layer=.")
-        loaded = cls(
-            checkpoint.state,
-            checkpoint.meta,
-            layer=layer,
-            stream=stream or said.get("stream", "resid_post"),
-            centred=said.get("centred", False) if centred is None else centred,
-            labels=said.get("labels", ()) if labels is None else labels,
-            provenance=said.get("provenance"),
-        )
-        if "statistics" in said:
-            loaded.statistics = FeatureStatistics.from_entries(said["statistics"], said["statistics_of"])
-        loaded.report = MFAReport.of(said["report"]) if "report" in said else None
+        with naming(path):
+            checkpoint = mfa_file.read(path)
+            said = Fields(checkpoint.meta, "In the meta of this MFA").inner("extra")
+            layer = said.whole("layer", None, low=0) if layer is None else layer
+            if layer is None:
+                raise ValueError(f"{path.name} does not say which block its MFA belongs to; pass layer=.")
+            loaded = cls(
+                checkpoint.state,
+                checkpoint.meta,
+                layer=layer,
+                stream=stream or _stream(said),
+                centred=said.flag("centred", default=False) if centred is None else centred,
+                labels=labels_in(said, "labels") if labels is None else labels,
+                provenance=said.texts("provenance"),
+            )
+            if "statistics" in said:
+                tensors, header = said.inner("statistics").table, said.text("statistics_of")
+                loaded.statistics = FeatureStatistics.from_entries(tensors, header)
+            loaded.report = MFAReport.of(said.value("report")) if "report" in said else None
         loaded.source_code = call(
             f"sw.MFA.load({str(path)!r}", layer=layer, stream=stream, centred=centred, labels=labels
         )
@@ -478,3 +481,9 @@ class MFA(MixtureReading, Dictionary):
         made = cls(of.state, of.meta, layer=layer, stream=stream, centred=fitted.centred, provenance=fitted.provenance)
         made.report = fitted.report
         return made
+
+
+def _stream(said: Fields) -> Stream:
+    named: Any = said.text("stream", "resid_post", choices=STREAMS)
+    stream: Stream = named
+    return stream

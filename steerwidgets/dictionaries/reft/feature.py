@@ -113,4 +113,4 @@ class ReFTFeature(Feature):
         return factor * self.max_activation
 
 
-FORMS["reft"] = lambda parts, entry: ReFTFeature(tensor_from_json(parts["vector"]), **entry)
+FORMS["reft"] = lambda parts, entry: ReFTFeature(tensor_from_json(parts, "vector"), **entry)

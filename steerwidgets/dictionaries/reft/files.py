@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from steerwidgets.dictionaries.tensor_files import load_plain
+from steerwidgets.dictionaries.suggested import Suggestion, suggestion
+from steerwidgets.files.containers import load_plain, reading
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import as_text, parse_json, read_json
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import dense, shaped
+from steerwidgets.labels.files import checked_index
+from steerwidgets.steering.ops import REFT_OPS
+from steerwidgets.transformer.sites import STREAMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +22,8 @@ if TYPE_CHECKING:
 
 ABOUT: Final = "about.json"
 """Our own file beside the format's: block, stream and provenance."""
+
+_TODO: Final = "the file may be cut short: download it again"
 
 
 class Row(TypedDict):
@@ -24,7 +33,7 @@ class Row(TypedDict):
     link: str | None
     genres: tuple[str, ...]
     max_activation: float | None
-    suggested: tuple[str, dict[str, float]] | None
+    suggested: Suggestion | None
 
 
 def layer_of(folder: str, layer: int | None) -> int:
@@ -33,7 +42,7 @@ def layer_of(folder: str, layer: int | None) -> int:
     Raises:
         ValueError: neither says.
     """
-    named = re.fullmatch(r"l(\d+)", folder.rstrip("/").rpartition("/")[2])
+    named = re.fullmatch(r"l([0-9]{1,6})", folder.rstrip("/").rpartition("/")[2])
     if layer is None and named is None:
         raise ValueError(f"{folder!r} does not say which block its concepts belong to, as 'l20' would; pass layer=.")
     return layer if layer is not None else int(named[1]) if named else 0
@@ -45,12 +54,11 @@ def read_weight(path: Path) -> Tensor:
     Raises:
         ValueError: the file is damaged or holds something else.
     """
-    tensor = load_plain(path, "a tensor [concept, d_model]")
-    if not hasattr(tensor, "shape") or len(tensor.shape) != 2:
-        held = f"a tensor of shape {list(tensor.shape)}" if hasattr(tensor, "shape") else type(tensor).__name__
-        raise ValueError(f"A ReFT weight is one tensor [concept, d_model], but {path.name} holds {held}.")
-    weight: Tensor = tensor
-    return weight
+    value = load_plain(path, "a tensor [concept, d_model]")
+    if not hasattr(value, "shape"):
+        raise ValueError(f"A ReFT weight is one tensor [concept, d_model], but {path.name} holds {shown(value)}.")
+    name = f"The ReFT weight in {path.name}"
+    return shaped(dense(value, name), name, ("concept", "d_model"))
 
 
 def read_metadata(path: Path, concepts: int) -> list[Row]:
@@ -60,37 +68,37 @@ def read_metadata(path: Path, concepts: int) -> list[Row]:
         ValueError: a line is not a concept, or is one that the weight does not have.
     """
     rows = [Row(label="", link=None, genres=(), max_activation=None, suggested=None) for _ in range(concepts)]
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 text (byte {error.start}); download it again.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-            index, concept = int(value["concept_id"]), str(value["concept"])
-            genres = tuple(value.get("concept_genres_map", {}).get(concept, ()))
-            said = value.get("suggested")
-            suggested = said and (str(said[0]), {str(name): float(number) for name, number in said[1].items()})
-        except (json.JSONDecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"Line {number} of {path.name} is not a concept with concept_id and concept "
-                f"({type(error).__name__}); the file may be cut short: download it again."
-            ) from None
-        if not 0 <= index < concepts:
-            raise ValueError(
-                f"Line {number} of {path.name} names concept {index}, but the weight has rows 0 to {concepts - 1}; "
-                "the two files are not of one dictionary."
-            )
-        rows[index] = Row(
-            label=concept,
-            link=value.get("ref"),
-            genres=genres,
-            max_activation=value.get("max_activation"),
-            suggested=suggested or None,
-        )
+    with reading(path, "JSON lines"):
+        data = path.read_bytes()
+    for number, line in enumerate(as_text(data, path.name).splitlines(), start=1):
+        if line.strip():
+            index, row = _row(line, f"Line {number} of {path.name}", concepts)
+            rows[index] = row
     return rows
+
+
+def _row(line: str, where: str, concepts: int) -> tuple[int, Row]:
+    value = parse_json(line, where, todo="the file may be cut short: download it again")
+    said = Fields(value, f"{where} is not a concept with concept_id and concept: in it", todo=_TODO)
+    # Files written by hand have the number as text.
+    index = checked_index(said.value("concept_id"), f"{where}, concept_id")
+    if index >= concepts:
+        raise ValueError(
+            f"{where} names concept {index}, but the weight has rows 0 to {concepts - 1}; the two files are not of one "
+            "dictionary."
+        )
+    concept = said.text("concept")
+    genres = said.inner("concept_genres_map").items(concept, [], of="genres")
+    if not all(isinstance(genre, str) for genre in genres):
+        raise said.wrong("concept_genres_map", "a list of texts for each concept")
+    known = said.value("suggested")
+    return index, Row(
+        label=concept,
+        link=said.text("ref", None),
+        genres=tuple(genres),
+        max_activation=said.number("max_activation", None),
+        suggested=None if known is None else suggestion(known, REFT_OPS, f"{where}: suggested"),
+    )
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -101,16 +109,10 @@ def read_about(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        about = None
-    kinds = {"layer": int, "stream": str, "provenance": dict}
-    if not isinstance(about, dict) or any(
-        not isinstance(about.get(name, kind()), kind) for name, kind in kinds.items()
-    ):
-        raise ValueError(
-            f"{path.name} should say the layer (a number), the stream and the provenance of a ReFT dictionary; make it "
-            "again with ReFT.save, or delete it and pass layer=."
-        )
-    return about
+    todo = "make it again with ReFT.save, or delete it and pass layer="
+    said = Fields(read_json(path, todo=todo), f"In {path.name}", todo=todo)
+    return {
+        "layer": said.whole("layer", None, low=0),
+        "stream": said.text("stream", "resid_post", choices=STREAMS),
+        "provenance": said.texts("provenance"),
+    }

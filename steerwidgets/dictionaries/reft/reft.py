@@ -16,6 +16,11 @@ from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.dictionaries.suggested import suggestions
+from steerwidgets.files.atomic import atomically, made_folder, write_text
+from steerwidgets.files.fields import naming
+from steerwidgets.files.tensors import dense
+from steerwidgets.steering.ops import REFT_OPS
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -95,9 +100,11 @@ class ReFT(Dictionary):
     ) -> None:
         import torch
 
-        self.weight = torch.as_tensor(weight).detach().to("cpu", torch.float32, copy=True)
+        self.weight = dense(weight, "A ReFT weight").to("cpu", torch.float32, copy=True)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
-            raise ValueError(f"A ReFT weight is [concept, d_model], but one of shape {list(weight.shape)} was given.")
+            raise ValueError(
+                f"A ReFT weight is [concept, d_model], but one of shape {list(self.weight.shape)} was given."
+            )
         of_rows = {"links": links, "genres": genres, "maxima": max_activations, "strengths": suggested}
         for name, values in of_rows.items():
             if len(values) not in (0, len(self.weight)):
@@ -111,7 +118,8 @@ class ReFT(Dictionary):
         self.site = Site(layer, stream)
         self.links = tuple(links)
         self.genres = tuple(genres)
-        self.suggested = tuple(each and (each[0], dict(each[1])) for each in suggested)
+        named = lambda row: self.labels[row] if self.labels else self.unlabelled(row)
+        self.suggested = suggestions(suggested, self.size, REFT_OPS, named) if len(suggested) else ()
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.provenance = dict(provenance or {})
         self.report: ReFTReport | None = None
@@ -310,13 +318,14 @@ class ReFT(Dictionary):
             raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
         metadata, about = folder / "metadata.jsonl", read_about(folder / ABOUT)
         block = about.get("layer") if layer is None else layer
-        loaded = cls._read(
-            found[0],
-            metadata if metadata.is_file() else None,
-            layer_of(folder.name, block),
-            stream or about.get("stream", "resid_post"),
-            about.get("provenance", {}),
-        )
+        with naming(found[0]):
+            loaded = cls._read(
+                found[0],
+                metadata if metadata.exists() else None,
+                layer_of(folder.name, block),
+                stream or about.get("stream", "resid_post"),
+                about.get("provenance", {}),
+            )
         if (folder / STATISTICS).is_file():
             loaded.statistics = FeatureStatistics.load(folder / STATISTICS)
         if labels is not None:
@@ -449,15 +458,17 @@ class ReFT(Dictionary):
         """
         import torch
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self.weight.clone(), folder / "weight.pt")
+        folder = made_folder(folder)
         lines = [json.dumps(self._metadata(index), ensure_ascii=False) for index in range(self.size)]
-        (folder / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         about = {"layer": self.site.layer, "stream": self.site.stream, "provenance": dict(self.provenance)}
-        (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        if self.statistics is not None:
-            self.statistics.save(folder / STATISTICS)
+        # All of them are written before one takes its place, so that no folder has the rows of one and labels of
+        # another.
+        with atomically(folder / "weight.pt") as weight, atomically(folder / "metadata.jsonl") as metadata:
+            torch.save(self.weight.clone(), weight)
+            metadata.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            write_text(folder / ABOUT, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+            if self.statistics is not None:
+                self.statistics.save(folder / STATISTICS)
 
     def _metadata(self, index: int) -> dict[str, Any]:
         concept = self.labels[index] if self.labels else ""

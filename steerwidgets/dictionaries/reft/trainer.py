@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import einops
 
 from steerwidgets.dictionaries.pooling import mean_difference
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import read_safetensors
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.hookpoints import on_stream
 from steerwidgets.transformer.prompts import Prompt
@@ -277,22 +279,15 @@ class Trainer:
     def _keep(self, path: Path) -> None:
         from safetensors.torch import save_file
 
-        unfinished = path.with_name(path.name + ".part")
         tensors = {"v": self._v.detach().clone(), "mean": self._mean, "square": self._square}
-        save_file(tensors, unfinished, {"training": self._identity(), "step": str(self.step)})
-        unfinished.replace(path)
+        with atomically(path) as fresh:
+            save_file(tensors, fresh, {"training": self._identity(), "step": str(self.step)})
 
     def _resume(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                kept = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except SafetensorError as error:
-            raise ValueError(
-                f"The training kept in {path.name} is damaged ({error}); delete it to start afresh."
-            ) from None
+            kept, metadata = read_safetensors(path, "a training")
+        except ValueError:
+            raise ValueError(f"The training kept in {path.name} is damaged; delete it to start afresh.") from None
         if metadata.get("training") != self._identity():
             raise ValueError(
                 f"The training kept in {path.name} is another one (model, site, examples or settings differ); give "

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dictionaries.sae.codec import ACTIVATIONS, NORMALISATIONS
+from steerwidgets.files.fields import is_finite
+from steerwidgets.files.shown import shown
+from steerwidgets.files.tensors import dense, finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,14 +26,12 @@ def checked_tensors(given: Mapping[str, Any], activation: str, k: int | None) ->
     Raises:
         ValueError: a shape does not fit, a weight is not finite, or `activation`, `threshold` and `k` contradict.
     """
-    import torch
-
     if activation not in ACTIVATIONS:
         known = ", ".join((*ACTIVATIONS, "batchtopk"))
-        raise ValueError(f"The SAE activation {activation!r} is unknown; {known} are known.")
-    tensors = {name: torch.as_tensor(value).detach() for name, value in given.items() if value is not None}
+        raise ValueError(f"The SAE activation {shown(activation)} is unknown; {known} are known.")
+    tensors = {name: _tensor(name, value) for name, value in given.items() if value is not None}
     W_enc = tensors["W_enc"]
-    if W_enc.ndim != 2:
+    if W_enc.ndim != 2 or 0 in W_enc.shape:
         raise ValueError(f"W_enc is [d_model, feature], but one of shape {list(W_enc.shape)} was given.")
     d_model, size = W_enc.shape
     if "threshold" in tensors and tensors["threshold"].ndim == 0:
@@ -43,9 +44,7 @@ def checked_tensors(given: Mapping[str, Any], activation: str, k: int | None) ->
                 f"W_enc of shape [{d_model}, {size}] needs {name} of shape {expected}, but {list(tensor.shape)} was "
                 "given."
             )
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers.")
-        _refuse_not_finite(name, tensor)
+        finite(tensor, name)
     _check_activation(activation, tensors.get("threshold"), k, size)
     return {name: _placed(name, tensor, W_enc) for name, tensor in tensors.items()}
 
@@ -65,7 +64,7 @@ def fold_norm(tensors: dict[str, Tensor], kind: str, factor: float | None, resca
     if kind != "expected_average_only_in":
         if kind not in NORMALISATIONS:
             known = ", ".join((*NORMALISATIONS, "expected_average_only_in"))
-            raise ValueError(f"The normalisation {kind!r} of an SAE's input is unknown; {known} are known.")
+            raise ValueError(f"The normalisation {shown(kind)} of an SAE's input is unknown; {known} are known.")
         if factor is not None:
             raise ValueError(f"norm_scaling_factor is for expected_average_only_in; this SAE's input has {kind!r}.")
         return kind
@@ -94,18 +93,18 @@ def _check_activation(activation: str, threshold: Tensor | None, k: int | None, 
         found = "none was given" if k is None else f"the activation is {activation!r}"
         raise ValueError(f"k= belongs to the activation 'topk' and is needed there, but {found}.")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= size):
-        raise ValueError(f"k is how many of the {size} features are active, from 1 to {size}, but k={k!r} was given.")
+        raise ValueError(
+            f"k is how many of the {size} features are active, from 1 to {size}, but k={shown(k)} was given."
+        )
 
 
-def _refuse_not_finite(name: str, tensor: Tensor) -> None:
+def _tensor(name: str, value: Any) -> Tensor:
+    """A weight as a tensor; a threshold may be one number for all features."""
     import torch
 
-    # The sum of finite numbers is finite, and costs one pass and no memory.
-    if bool(torch.isfinite(tensor.sum(dtype=torch.float64 if tensor.ndim < 2 else torch.float32))):
-        return
-    for row, values in enumerate(tensor):
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError(f"{name} holds NaN or infinite values (row {row}), so this SAE can't read or steer.")
+    if name == "threshold" and is_finite(value):
+        return torch.tensor(float(value))
+    return dense(value, name)
 
 
 def _placed(name: str, tensor: Tensor, beside: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec
+from steerwidgets.files.fields import NEEDED, Fields
+from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 _ACTIVATIONS: Final = ("relu", "jumprelu")
 """Activation functions of a latent that look at no other one."""
+
+
+DEAD: Final = "it is dead, for its row of W_dec is all zeros and writes nothing"
+"""Why a feature without a direction is read-only."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,12 +46,18 @@ class SAEFeature(Feature):
     """
 
     signed: ClassVar[bool] = False
+    may_be_zero: ClassVar[bool] = True
     reads: ClassVar[str] = "activation"
     reads_projection: ClassVar[bool] = False
 
     codec: Codec = field(kw_only=True)
     read_only: str = field(default="", kw_only=True)
     output_site: Site | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.read_only and not bool(self.vector.any()):
+            object.__setattr__(self, "read_only", DEAD)
 
     @property
     def ops(self) -> Mapping[str, Op]:
@@ -268,30 +280,29 @@ class _OneLatent(DenseCodec):
         return super().decoder_rows(0, 1)
 
 
-def _latent(parts: Mapping[str, Any], entry: Mapping[str, Any]) -> SAEFeature:
+def _latent(parts: Fields, entry: Mapping[str, Any]) -> SAEFeature:
     import torch
 
-    encoder, decoder = (tensor_from_json(parts[name]) for name in ("encoder", "decoder"))
-    given = parts.get("decoder_bias")
-    b_dec = torch.zeros_like(decoder) if given is None else tensor_from_json(given)
-    if encoder.ndim != 1 or not encoder.shape == decoder.shape == b_dec.shape:
+    encoder, decoder = (tensor_from_json(parts, name) for name in ("encoder", "decoder"))
+    b_dec = tensor_from_json(parts, "decoder_bias") if "decoder_bias" in parts.table else torch.zeros_like(decoder)
+    if not encoder.shape == decoder.shape == b_dec.shape:
         shapes = ", ".join(str(list(each.shape)) for each in (encoder, decoder, b_dec))
-        raise ValueError(f"This recipe is damaged: the parts of {entry['label']!r} have shapes {shapes}.")
-    settings, threshold = parts["settings"], parts["threshold"]
-    if settings["activation"] not in _ACTIVATIONS or settings["normalize_activations"] not in NORMALISATIONS:
-        raise ValueError(f"This recipe is damaged: {entry['label']!r} has settings that no SAE has: {settings}.")
+        raise ValueError(f"This recipe is damaged: the parts of {shown(entry['label'])} have shapes {shapes}.")
+    settings = parts.inner("settings", NEEDED)
+    activation = settings.text("activation", choices=_ACTIVATIONS)
+    threshold = parts.number("threshold") if activation == "jumprelu" else parts.number("threshold", None)
     codec = _OneLatent(
         encoder[:, None],
-        torch.tensor([parts["bias"]]),
+        torch.tensor([parts.number("bias")]),
         decoder[None],
         b_dec,
-        activation=settings["activation"],
+        activation=activation,
         threshold=None if threshold is None else torch.tensor([threshold]),
         k=0,
-        apply_b_dec_to_input=settings["apply_b_dec_to_input"],
-        normalisation=settings["normalize_activations"],
-        rescale_by_decoder_norm=settings["rescale_acts_by_decoder_norm"],
-        center_input=settings["center_input"],
+        apply_b_dec_to_input=settings.flag("apply_b_dec_to_input"),
+        normalisation=settings.text("normalize_activations", choices=NORMALISATIONS),
+        rescale_by_decoder_norm=settings.flag("rescale_acts_by_decoder_norm"),
+        center_input=settings.flag("center_input"),
     )
     return SAEFeature(decoder, **entry, codec=codec)
 

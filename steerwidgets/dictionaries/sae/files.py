@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.dictionaries.sae.cfg import read_cfg
+from steerwidgets.files.atomic import atomically, made_folder, write_text
+from steerwidgets.files.containers import read_npz as load_npz
+from steerwidgets.files.containers import read_safetensors
+from steerwidgets.files.shown import named, shown
+from steerwidgets.files.tensors import dense
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -19,12 +26,15 @@ CFG: Final = "cfg.json"
 WEIGHTS: Final = "sae_weights.safetensors"
 PARAMS: Final = "params.npz"
 LABELS: Final = "labels.json"
+SCALER: Final = "activation_scaler.json"
 
 _PICKLES: Final = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 _FORMAT_VERSION: Final = "6.0.0"
 """The version of sae_lens whose cfg.json we write."""
 _ACTIVATION_OF: Final = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk"}
-"""sae_lens' names of the architectures that are computed here; batchtopk and matryoshka are saved as jumprelu."""
+"""sae_lens' names of the architectures that are computed here."""
+_IN_TRAINING: Final = ("batchtopk", "matryoshka_batchtopk")
+"""What is saved for use as jumprelu; a training run's checkpoints say so, with one threshold for all features."""
 _OTHER_ARCHITECTURES: Final = ("gated", "abstopk", "matching_pursuit", "temporal")
 _HF_STREAMS: Final[dict[str, Stream]] = {
     "": "resid_post",
@@ -38,6 +48,7 @@ _HF_STREAMS: Final[dict[str, Stream]] = {
     "post_feedforward_layernorm.output": "mlp_out",
 }
 _GEMMA_SCOPE: Final[dict[str, Stream]] = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_z"}
+_TRANSCODERS: Final = re.compile(r"gemma-scope[-\w]*transcoder", re.IGNORECASE)
 _WRITES_TO_RESIDUAL: Final = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 
@@ -60,7 +71,10 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(_not_native(architecture))
     function = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
     if function not in ("relu", "topk"):
-        raise ValueError(f"This SAE's activation function {function!r} is unknown; relu, jumprelu and topk are known.")
+        raise ValueError(
+            f"This SAE's activation function {shown(function)} is unknown (in {CFG}); relu, jumprelu and topk are "
+            "known."
+        )
     normalisation = cfg.get("normalize_activations") or "none"
     settings = {
         "activation": _ACTIVATION_OF[architecture],
@@ -104,17 +118,17 @@ def output_site_of(cfg: Mapping[str, Any]) -> Site | None:
 
 def _site_named(metadata: Mapping[str, Any], which: str) -> Site:
     hook_name, hf_name = metadata.get(f"hook_name{which}"), metadata.get(f"hf_hook_name{which}")
-    for name, parse in ((hook_name, Site.from_hook_name), (hf_name, site_from_hf_name)):
-        if name:
-            try:
+    # Trained on a model of transformers itself, sae_lens writes its module's name where the hook's stands.
+    for name in filter(None, (hook_name, hf_name)):
+        for parse in (Site.from_hook_name, site_from_hf_name):
+            with contextlib.suppress(ValueError):
                 return parse(name)
-            except ValueError:
-                continue
     if not hook_name and not hf_name:
         raise ValueError("This SAE does not say where it reads; pass layer= (and stream=) or site=.")
     raise ValueError(
-        f"This SAE reads {hook_name or hf_name!r}, which is none of the streams that steerwidgets knows; if one of "
-        "them carries the same activations, pass it as site=."
+        f"This SAE reads {shown(hook_name or hf_name)}, which is none of the streams that steerwidgets knows; if "
+        "one of "
+        "them carries the same activations, pass it as site=, or correct hook_name."
     )
 
 
@@ -156,10 +170,10 @@ def site_from_hf_name(name: str) -> Site:
     Raises:
         ValueError: the name is none of those that are known.
     """
-    match = re.fullmatch(r"(?:[\w.]+\.)?(?:layers|h)\.(\d+)(?:\.(.+))?", name)
+    match = re.fullmatch(r"(?:[\w.]+\.)?(?:layers|h)\.([0-9]{1,6})(?:\.(.+))?", name)
     stream = _HF_STREAMS.get(match[2] or "") if match is not None else None
     if match is None or stream is None:
-        raise ValueError(f"The module name {name!r} is no stream of a block that steerwidgets knows.")
+        raise ValueError(f"The module name {shown(name)} is no stream of a block that steerwidgets knows.")
     return Site(int(match[1]), stream)
 
 
@@ -195,25 +209,21 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for name in (CFG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"An SAE folder holds {CFG} and {WEIGHTS}, but {str(folder)!r} has no {name}.")
-    cfg = _read_json(folder / CFG)
-    if not isinstance(cfg, dict):
-        raise ValueError(f"{CFG} in {folder.name!r} is not a table of settings.")
-    return cfg, named_tensors(read_safetensors(folder / WEIGHTS), WEIGHTS, cfg)
+    cfg = read_cfg(folder / CFG)
+    _refuse_transcoder(cfg, CFG)
+    return cfg, named_tensors(read_safetensors(folder / WEIGHTS, "weights")[0], WEIGHTS, cfg)
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        ValueError: the file is not whole.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file ({error}); download or make it again.") from None
+def _refuse_transcoder(cfg: Mapping[str, Any], source: str) -> None:
+    """Refuse what reads at one place and writes at another: as an SAE its features would steer where they only read."""
+    said = metadata_of(cfg)
+    out = said.get("hook_name_out") or said.get("hf_hook_name_out")
+    if (out and out != (said.get("hook_name") or said.get("hf_hook_name"))) or said.get("is_transcoder") is True:
+        raise ValueError(
+            f"{source} is of a transcoder, which reads {shown(said.get('hook_name'))} and writes at {shown(out)}, "
+            "so it is "
+            "no SAE; load it with sae_lens and pass the object to sw.SAE.from_sae_lens(…)."
+        )
 
 
 def read_npz(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -224,22 +234,13 @@ def read_npz(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         ValueError: the file is damaged, lacks a tensor, or holds more than plain arrays.
     """
-    import pickle
-    import zipfile
-    import zlib
-
-    import numpy as np
-    import torch
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            tensors = {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
-    except (ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    tensors = load_npz(path)
+    if _TRANSCODERS.search(str(path.resolve().parent)):
         raise ValueError(
-            f"{path.name} holds more than plain arrays, and loading it could run code, so it was not loaded ({error})."
-        ) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path.name} is not a whole .npz file ({error}); download or make it again.") from None
+            f"{path.name} in {path.parent.name!r} is of a Gemma Scope transcoder, which reads mlp_in and writes "
+            "at mlp_out, "
+            "so it is no SAE; load it with sae_lens.SAE.from_pretrained and pass the object to sw.SAE.from_sae_lens(…)."
+        )
     cfg: dict[str, Any] = {"architecture": "jumprelu", "apply_b_dec_to_input": False}
     folder = str(path.resolve().parent) + "/"
     where = re.search(r"gemma-scope-(\w+)-(pt|it)-(res|mlp|att)\b.*[/\\]layer_(\d+)[/\\]", folder)
@@ -258,29 +259,61 @@ def named_tensors(tensors: Mapping[str, Tensor], source: str, cfg: Mapping[str, 
     Raises:
         ValueError: one is missing, or one is there that changes the arithmetic.
     """
-    import torch
-
     if not is_native(cfg):
         raise ValueError(_not_native(_architecture(cfg)))
     renamed = {"W" + name[1:] if name.startswith("w_") else name: tensor for name, tensor in tensors.items()}
+    _as_for_use(renamed, cfg, source)
     wanted = ["W_enc", "b_enc", "W_dec", "b_dec"]
     wanted += ["threshold"] if _architecture(cfg) == "jumprelu" else []
     missing = [name for name in wanted if name not in renamed]
     if missing:
-        raise ValueError(f"{source} lacks {', '.join(missing)}; it holds {', '.join(tensors) or 'nothing'}.")
+        raise ValueError(f"{source} lacks {', '.join(missing)}; it holds {named(tensors)}.")
     factor = renamed.get("scaling_factor", renamed.get("finetuning_scaling_factor"))
-    if factor is not None and not torch.allclose(factor.float(), torch.ones_like(factor.float())):
-        raise ValueError(f"{source} has a fine-tuning scale for each feature, which steerwidgets does not compute.")
+    if factor is not None and not bool((dense(factor, f"The fine-tuning scale in {source}").float() == 1).all()):
+        raise ValueError(
+            f"{source} has a fine-tuning scale for each feature, which steerwidgets does not compute; load it "
+            "with sae_lens "
+            "and pass the object to sw.SAE.from_sae_lens(…)."
+        )
     return {name: renamed[name] for name in wanted}
+
+
+def _as_for_use(tensors: dict[str, Tensor], cfg: Mapping[str, Any], source: str) -> None:
+    """Give a training run's checkpoint the threshold that sae_lens saves for use, in place.
+
+    As its `process_state_dict_for_saving_inference` and `…_for_loading`: BatchTopK learns one threshold for all
+    features, and old JumpReLU runs its logarithm.
+    """
+    if "topk_threshold" in tensors and _architecture(cfg) == "jumprelu" and "b_enc" in tensors:
+        one = dense(tensors["topk_threshold"], f"topk_threshold in {source}").float()
+        if one.numel() != 1:
+            raise ValueError(f"topk_threshold in {source} is one number, but {shown(one)} was given; save it again.")
+        tensors["threshold"] = one.reshape(1).expand(len(tensors["b_enc"]) if tensors["b_enc"].ndim else 1).clone()
+    elif "log_threshold" in tensors and "threshold" not in tensors:
+        tensors["threshold"] = dense(tensors["log_threshold"], f"log_threshold in {source}").float().exp()
+
+
+def refuse_other_sizes(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights of other sizes than the cfg beside them says: they belong to another SAE.
+
+    Raises:
+        ValueError: they are.
+    """
+    shape = list(tensors["W_enc"].shape)
+    said = [cfg.get(name) for name in ("d_in", "d_sae")]
+    if len(shape) == 2 and any(each not in (None, found) for each, found in zip(said, shape, strict=True)):
+        raise ValueError(
+            f"{CFG} says d_in={said[0]}, d_sae={said[1]}, but W_enc beside it is {shape}; the two are not of one SAE: "
+            "download both again."
+        )
 
 
 def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: str | None, folder: Path) -> None:
     """Write an SAE as sae_lens 6 does, so that either reads it; labels go into a file of their own."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in codec.tensors().items()}
-    save_file(tensors, folder / WEIGHTS)
     settings = codec.settings()
     activation, is_centred_input = settings.pop("activation"), settings.pop("center_input")
     metadata = {
@@ -298,14 +331,19 @@ def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: st
         "reshape_activations": "hook_z" if site.stream == "attn_z" else "none",
         "metadata": metadata,
     }
-    (folder / CFG).write_text(json.dumps(cfg, indent=2), encoding="utf-8")
-    if labels:
-        (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+    # All of them are written before one takes its place, so that no folder has the settings of one and weights of
+    # another.
+    with atomically(folder / WEIGHTS) as weights, atomically(folder / CFG) as settings_file:
+        save_file(tensors, weights)
+        settings_file.write_text(json.dumps(cfg, indent=2), encoding="utf-8")
+        if labels:
+            write_text(folder / LABELS, json.dumps(list(labels), ensure_ascii=False))
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:
     topk = (cfg.get("activation_fn") or cfg.get("activation_fn_str")) == "topk"
-    return "topk" if topk else str(cfg.get("architecture") or "standard")
+    said = str(cfg.get("architecture") or "standard")
+    return "topk" if topk else "jumprelu" if said in _IN_TRAINING else said
 
 
 def _not_native(architecture: str) -> str:
@@ -315,11 +353,4 @@ def _not_native(architecture: str) -> str:
             "object to sw.SAE.from_sae_lens(…), or use sw.SAE.from_pretrained."
         )
     known = ", ".join((*_ACTIVATION_OF, *_OTHER_ARCHITECTURES))
-    return f"The SAE architecture {architecture!r} is unknown; {known} and transcoders are known."
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not whole JSON ({error}); download or make it again.") from None
+    return f"The SAE architecture {shown(architecture)} is unknown; {known} and transcoders are known."

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.files.atomic import atomically
+from steerwidgets.files.containers import read_safetensors
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import named, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _LEVELS: Final = 127
+_NEEDED: Final = ("W_enc.int8", "W_enc.scale", "W_dec.int8", "b_enc", "b_dec", "threshold")
 
 
 def read_packed(path: Path) -> tuple[dict[str, Any], FeatureStatistics | None]:
@@ -20,22 +26,19 @@ def read_packed(path: Path) -> tuple[dict[str, Any], FeatureStatistics | None]:
 
     The matrices come back in float32, off by half a 127th of each feature's largest weight at most.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no SAE file at {str(path)!r}.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file ({error}); make it again.") from None
+    tensors, metadata = read_safetensors(path, "an SAE")
     if "sae" not in metadata:
         raise ValueError(f"{path.name} is a safetensors file, but not one that SAE.save_packed wrote.")
-    said: dict[str, Any] = json.loads(metadata["sae"])
+    what = f"the header of {path.name}"
+    said = Fields(parse_json(metadata["sae"], what), f"In {what}", todo="make it again with SAE.save_packed")
+    said.only("layer", "stream", "provenance", "statistics")
+    _check(path, tensors)
     decoder = tensors["W_dec.int8"].float()
-    statistics = said.pop("statistics", None)
-    arguments = said | {
+    statistics = said.text("statistics", None)
+    arguments = {
+        "layer": said.whole("layer", low=0),
+        "stream": said.text("stream", "resid_post"),
+        "provenance": said.texts("provenance"),
         "W_enc": (tensors["W_enc.int8"].float() * tensors["W_enc.scale"][:, None].float()).T.contiguous(),
         "b_enc": tensors["b_enc"],
         "W_dec": decoder / decoder.norm(dim=-1, keepdim=True),
@@ -44,6 +47,22 @@ def read_packed(path: Path) -> tuple[dict[str, Any], FeatureStatistics | None]:
         "threshold": tensors["threshold"],
     }
     return arguments, FeatureStatistics.from_entries(tensors, statistics) if statistics is not None else None
+
+
+def _check(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse matrices that are not those of an SAE in 8 bits; the others are checked where an SAE is made of them."""
+    missing = [name for name in _NEEDED if name not in tensors]
+    if missing:
+        raise ValueError(f"{path.name} lacks {', '.join(missing)}; it holds {named(tensors)}; make it again.")
+    encoder, decoder, scale = (tensors[name] for name in ("W_enc.int8", "W_dec.int8", "W_enc.scale"))
+    in_8_bits = str(encoder.dtype) == str(decoder.dtype) == "torch.int8"
+    fits = encoder.ndim == 2 and encoder.shape == decoder.shape and scale.shape == encoder.shape[:1]
+    if not (in_8_bits and fits and scale.is_floating_point()):
+        raise ValueError(
+            f"W_enc.int8, W_dec.int8 and W_enc.scale of {path.name} are two matrices of int8 of one shape and a "
+            "scale for "
+            f"each row, but {shown(encoder)}, {shown(decoder)} and {shown(scale)} were given; make it again."
+        )
 
 
 def write_packed(
@@ -80,7 +99,8 @@ def write_packed(
     if statistics is not None:
         known, header["statistics"] = statistics.entries()
         tensors |= known
-    save_file(tensors, path, {"sae": json.dumps(header, ensure_ascii=False)})
+    with atomically(path) as fresh:
+        save_file(tensors, fresh, {"sae": json.dumps(header, ensure_ascii=False)})
 
 
 def _levels(rows: Tensor) -> tuple[Tensor, Tensor]:

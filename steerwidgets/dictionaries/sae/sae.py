@@ -15,12 +15,14 @@ from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
 from steerwidgets.dictionaries.sae import sae_lens as sae_bridge
+from steerwidgets.dictionaries.sae.cfg import saved_factor
 from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_norm
 from steerwidgets.dictionaries.sae.codec import Codec, DenseCodec
 from steerwidgets.dictionaries.sae.feature import SAEFeature
 from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
+from steerwidgets.files.fields import naming
 from steerwidgets.labels.labels import Labels
 from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
@@ -507,7 +509,8 @@ class SAE(Dictionary):
             labels: as for `SAE`; by default the folder's labels.json, where there is one.
             dtype: what the weights are kept in; by default as in the file.
             center_input: whether the residual's mean is taken out first; by default as the files say.
-            norm_scaling_factor: the factor of `expected_average_only_in`, which the files do not hold.
+            norm_scaling_factor: the factor of `expected_average_only_in`; by default that of activation_scaler.json,
+                which a training run leaves in its checkpoints.
 
         Returns:
             The SAE.
@@ -525,17 +528,21 @@ class SAE(Dictionary):
         cfg, tensors = sae_formats.read(path)
         place = sae_formats.place_of(cfg, site, layer, stream)
         found = path / sae_formats.LABELS
+        if norm_scaling_factor is None and cfg.get("normalize_activations") in (True, "expected_average_only_in"):
+            norm_scaling_factor = saved_factor((path if path.is_dir() else path.parent) / sae_formats.SCALER)
         arguments = sae_formats.settings_of(cfg) | {
             name: tensor if dtype is None else tensor.to(dtype) for name, tensor in tensors.items()
         }
-        made = cls(
-            **arguments,
-            site=place,
-            labels=found if labels is None and found.is_file() else labels,
-            center_input=sae_formats.is_centred(cfg, place) if center_input is None else center_input,
-            norm_scaling_factor=norm_scaling_factor,
-            provenance=sae_bridge.provenance_of(cfg) | {"file": path.name},
-        )
+        sae_formats.refuse_other_sizes(cfg, tensors)
+        with naming(path):
+            made = cls(
+                **arguments,
+                site=place,
+                labels=found if labels is None and found.is_file() else labels,
+                center_input=sae_formats.is_centred(cfg, place) if center_input is None else center_input,
+                norm_scaling_factor=norm_scaling_factor,
+                provenance=sae_bridge.provenance_of(cfg) | {"file": path.name},
+            )
         if (path / STATISTICS).is_file():
             made.statistics = FeatureStatistics.load(path / STATISTICS)
         made.source_code = call(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries
+from steerwidgets.files.atomic import write_text
 from steerwidgets.label_checks.silent_texts import Silence, silent_texts
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.steering.recipe import Feature, Steer
@@ -328,9 +329,8 @@ class FeatureCard(Widget):
             >>> sw.FeatureCard(lm, sae, "music").to_html(folder / "card.html", features=[3]).name
             'card.html'
         """
-        path = Path(path)
-        path.write_text(self._page(features), encoding="utf-8")
-        return path
+        write_text(path, self._page(features))
+        return Path(path)
 
     def to_json(self) -> str:
         """The card as it stands, as plain JSON: what is known of the feature, lines with tokens and values.

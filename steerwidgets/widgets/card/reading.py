@@ -55,8 +55,10 @@ class OwnText:
         with torch.no_grad():
             values = self.activations.of([index]).values[:, 0].float()
             latents = self._latents(dictionary, index)
-        counted = values.masked_fill(~self.activations.mask, -torch.inf)
-        peak = int(counted.argmax()) if bool(self.activations.mask.any()) else None
+        # A model that overflows gives NaN, which is the largest of nothing.
+        counts = self.activations.mask & values.isfinite()
+        counted = values.masked_fill(~counts, -torch.inf)
+        peak = int(counted.argmax()) if bool(counts.any()) else None
         line = Line(self.activations.token_ids, values.tolist(), peak or 0, "your text", self.flags)
         return {
             "key": dictionary[index].key,

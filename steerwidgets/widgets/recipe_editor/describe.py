@@ -162,7 +162,7 @@ def slider_reach(feature: Direction, median_norm: float | None = None) -> float 
             return _TIMES_SUGGESTED * abs(own[0])
     if feature.full_strength is not None:
         return _round(_TIMES_MAXIMUM * feature.full_strength)
-    return _round(_TIMES_RESIDUAL * median_norm / feature.norm) if median_norm else None
+    return _round(_TIMES_RESIDUAL * median_norm / feature.norm) if median_norm and feature.norm else None
 
 
 def _round(number: float) -> float:

@@ -1,0 +1,123 @@
+"""Files that are written whole or not at all: beside their place first, then put there in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_SCARCE: Final = 1 << 16
+"""Where fewer bytes than that are free, a library that could not write ran out of room."""
+
+
+@contextlib.contextmanager
+def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
+    """A place to write a file to; when the block ends the file takes its own place, and until then nothing changes.
+
+    Whatever ends the block early, nothing of it is left, and a file that stood there before is as it was.
+
+    Args:
+        path: where the file shall be.
+        durable: whether its bytes are on the disk before it takes its place, so that a crash leaves no empty file.
+
+    Raises:
+        OSError: it can't be written; one sentence says why, whatever the library that wrote it said.
+    """
+    # A link stays one: what it leads to is replaced.
+    target = Path(os.path.realpath(path))
+    fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with _told(Path(path)):
+            # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
+            with fresh.open("xb"):
+                pass
+            mode = (target if target.exists() else fresh).stat().st_mode & 0o777
+            yield fresh
+            fresh.chmod(mode)
+            if durable:
+                to_disk(fresh)
+            fresh.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    with atomically(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+
+
+def made_folder(folder: str | Path) -> Path:
+    """A folder that exists when this returns.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder = Path(folder)
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """One sentence for whatever kept a file from being written.
+
+    safetensors, torch and SQLite do not raise an OSError where the disk is full, each says something of its own.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # a sentence already
+            raise
+        raise cannot_write(path, error.errno) from None
+    except Exception as error:
+        if isinstance(error, RuntimeError) or type(error).__module__.startswith(("safetensors", "sqlite3", "pyarrow")):
+            if has_room(path):
+                raise
+            raise cannot_write(path, errno.ENOSPC) from None
+        raise
+
+
+def has_room(path: Path) -> bool:
+    """Whether the disk that a file is to be on has any room left."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(path.parent).free >= _SCARCE
+    return True
+
+
+def cannot_write(path: Path, number: int | None) -> OSError:
+    """The error of a file that can't be written, by the system's number for why."""
+    folder = str(path.parent)
+    why, kind = {
+        errno.ENOSPC: ("the disk is full; make room there, or name another folder", OSError),
+        errno.EDQUOT: ("your share of the disk is full; make room there, or name another folder", OSError),
+        errno.EACCES: ("you may not write there; name another folder", PermissionError),
+        errno.EPERM: ("you may not write there; name another folder", PermissionError),
+        errno.EROFS: ("that disk can only be read; name another folder", OSError),
+        errno.ENOENT: ("there is no such folder; make it first, or name another", FileNotFoundError),
+        errno.ENOTDIR: ("that is a file and no folder; name another folder", NotADirectoryError),
+        errno.EEXIST: ("a file of that name stands in its way; name another folder", FileExistsError),
+        errno.EISDIR: ("a folder of that name stands there; choose another name", IsADirectoryError),
+        errno.ENAMETOOLONG: ("the name is too long; choose a shorter one", OSError),
+    }.get(number or 0, (f"the disk says error {number}; name another folder", OSError))
+    return kind(f"{path.name} could not be written into {folder!r}: {why}. Nothing was changed.")

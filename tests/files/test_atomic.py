@@ -1,0 +1,111 @@
+"""Files are written whole or not at all, and one sentence says why not."""
+
+import errno
+import os
+import shutil
+import stat
+
+import pytest
+import torch
+from support import mfa, sae
+
+import steerwidgets as sw
+from steerwidgets.dictionaries.cav.gguf import write_control_vector
+from steerwidgets.files import atomic
+from steerwidgets.files.atomic import atomically, cannot_write, write_text
+
+
+def saves():
+    """Everything that is saved, each as a way to save it into a folder."""
+    cav = sw.CAV(torch.eye(4, 32), list("abcd"), layer=1, max_activations=[1.0, 2.0, 3.0, 4.0])
+    state, meta = mfa.make_state(4, 32, 2)
+    return {
+        "CAV": lambda folder: cav.save(folder / "c.safetensors"),
+        "GGUF": lambda folder: write_control_vector(folder / "c.gguf", {1: torch.ones(8)}),
+        "SAE": lambda folder: sae.make(max_activations={1: 2.0}).save(folder / "sae"),
+        "ReFT": lambda folder: sw.ReFT(torch.eye(4, 32), layer=1, labels=list("abcd")).save(folder / "reft"),
+        "MFA": lambda folder: sw.MFA(state, meta, layer=1).save(folder / "m.pt"),
+        "statistics": lambda folder: cav.statistics.save(folder / "s.safetensors"),
+        "labels": lambda folder: sw.Labels(["sea", "sky"], file=folder / "l.db"),
+        "user labels": lambda folder: cav.user_labels.export_json(folder / "own.json"),
+    }
+
+
+def held(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", list(saves()))
+def test_a_save_that_fails_changes_nothing(kind, tmp_path, monkeypatch):
+    save = saves()[kind]
+    save(tmp_path)
+    before = held(tmp_path)
+    assert before
+    if kind == "labels":  # it never writes over a file
+        (tmp_path / "l.db").unlink()
+        before = {}
+
+    def full(_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic, "to_disk", full)
+    with pytest.raises(OSError, match=r"could not be written into .*: the disk is full; make room there") as caught:
+        save(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert held(tmp_path) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts a small disk")
+@pytest.mark.parametrize("kind", list(saves()))
+def test_on_a_disk_that_is_full(kind, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.system(f"mount -t tmpfs -o size=1m tmpfs {disk} 2> /dev/null"):
+        pytest.skip("this machine lets nobody mount")
+    try:
+        save = saves()[kind]
+        (disk / "fill").write_bytes(b"x" * (shutil.disk_usage(disk).free))
+        with pytest.raises(OSError, match=r"could not be written into .*the disk is full"):
+            save(disk)
+        assert [path.name for path in disk.rglob("*") if path.is_file()] == ["fill"]
+    finally:
+        os.system(f"umount {disk}")
+
+
+def test_ctrl_c_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def break_off():
+        with atomically(path) as fresh:
+            fresh.write_text("half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert held(tmp_path) == {"a.txt": b"old"}
+
+
+def test_permissions_and_links_stay(tmp_path):
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    write_text(real, "old")
+    assert stat.S_IMODE(real.stat().st_mode) == 0o666 & ~_umask()
+    real.chmod(0o640)
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert (real.read_text(), stat.S_IMODE(real.stat().st_mode)) == ("new", 0o640)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_what_is_no_fault_of_the_disk_is_told_as_it_is(tmp_path):
+    with pytest.raises(RuntimeError, match="mine"), atomically(tmp_path / "a"):
+        raise RuntimeError("mine")
+    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+        write_text(tmp_path / "none" / "a.txt", "x")
+    assert isinstance(cannot_write(tmp_path / "a", errno.EACCES), PermissionError)
