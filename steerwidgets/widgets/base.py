@@ -54,6 +54,7 @@ class Widget(anywidget.AnyWidget):
         super().__init__(_program=bundles.program_of(type(self)), **traits)
         self.on_msg(self._receive_message)
         lifetime.follow_cells()
+        lifetime.stop_predecessors(self)
         bundles.LIVE.add(self)
 
     def _handlers(self) -> Mapping[str, Handler]:
@@ -131,9 +132,13 @@ class Widget(anywidget.AnyWidget):
         self.places.add(lifetime.current_run())
         lifetime.hold(self)
 
+    def stop(self) -> None:
+        """Ask whatever is running for the page to end."""
+        self._protocol.cancel_all()
+
     def let_go(self) -> None:
         """Stop what is running, and from now on live only as long as somebody's code has the widget."""
-        self._protocol.cancel_all()
+        self.stop()
         lifetime.let_go(self)
         lifetime.forget_shown(self)
 

@@ -80,10 +80,14 @@ class Places:
         """Whether it stood in the cell of a run that has ended, and that run did not show it."""
         return self._runs.get(run.cell, run.id) != run.id
 
+    def is_only(self, run: Run) -> bool:
+        """Whether it stands nowhere but in the cell of a run."""
+        return self._runs.keys() <= {run.cell} and not self._elsewhere
+
     def leave(self, run: Run) -> bool:
         """It no longer stands in that cell; whether it stands nowhere now."""
         self._runs.pop(run.cell, None)
-        return not self._runs and not self._elsewhere
+        return self.is_only(run)
 
 
 def follow_cells() -> None:
@@ -91,6 +95,15 @@ def follow_cells() -> None:
     events = getattr(_shell(), "events", None)
     if events is not None and after_cell not in events.callbacks["post_run_cell"]:
         events.register("post_run_cell", after_cell)
+
+
+def stop_predecessors(widget: Widget) -> None:
+    """Stop what a cell's earlier widgets of the kind still run: the new one need not wait for what nobody sees."""
+    run = current_run()
+    for other in LIVE if run is not None and run.has_id else ():
+        assert run is not None
+        if other.bundle == widget.bundle and other.places.was_replaced(run) and other.places.is_only(run):
+            other.stop()
 
 
 def after_cell(*_result: object) -> None:
@@ -174,5 +187,5 @@ def _kept() -> dict[str, Any]:
     """Where ipywidgets keeps every widget that is open, by id; in the class until ipywidgets 8."""
     from ipywidgets.widgets import widget
 
-    found: dict[str, Any] = getattr(widget, "_instances", None) or vars(widget.Widget)["widgets"]
-    return found
+    found: dict[str, Any] | None = getattr(widget, "_instances", None)
+    return vars(widget.Widget)["widgets"] if found is None else found  # an empty one is one
