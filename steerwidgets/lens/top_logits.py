@@ -81,7 +81,7 @@ def of_random(lm: LoadedModel, direction: Direction, largest: float) -> float | 
     if architecture.unembed not in _reached:
         drawn = torch.randn(_RANDOM, architecture.d_model, generator=torch.Generator().manual_seed(0))
         unit = gained(architecture.final_norm, drawn / drawn.norm(dim=-1, keepdim=True))
-        largest_of = [without_bias(architecture.unembed, some).amax(-1) for some in unit.split(_AT_ONCE)]
+        largest_of = [without_bias(architecture.unembed, some).amax(-1) for some in torch.split(unit, _AT_ONCE)]
         _reached[architecture.unembed] = float(torch.cat(largest_of).quantile(_SHARE))
     length = float(_as_written(architecture, direction).vector.norm())
     reached = _reached[architecture.unembed] * length
