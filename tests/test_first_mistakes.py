@@ -115,7 +115,7 @@ MISTAKES = {
     ),
     "a dictionary as recipe": (lambda g: g.lm.compare(TEXT, g.sae), "the SAE", "dictionary[123].add(40)"),
     "a list of features": (lambda g: g.lm.compare(TEXT, [g.feature]), "'the sea'", "feature.add(…)"),
-    "an array as recipe": (lambda g: g.lm.compare(TEXT, torch.ones(32)), "the number|an array", "feature|a steer"),
+    "an array as recipe": (lambda g: g.lm.compare(TEXT, torch.ones(32)), "the number|a Tensor", "feature|a steer"),
     "steer() of a feature": (lambda g: g.lm.steer(g.cav).__enter__(), "'sea'", "feature.add(…)"),
     "lens of a dictionary": (lambda g: g.lm.logit_lens(TEXT, g.sae), "the SAE", "dictionary[123].add(40)"),
     "measure a feature": (lambda g: g.lm.measure(TEXT, g.feature), "'the sea'", "feature.add(…)"),
@@ -145,7 +145,7 @@ MISTAKES = {
     "top_logits of a steer": (lambda g: g.lm.top_logits(g.steer), "the Steer", "without an op: lm.top_logits(feature)"),
     "top_logits of an array": (
         lambda g: g.lm.top_logits(torch.ones(32)),
-        "an array of shape [32]",
+        "a Tensor of shape [32]",
         "sw.Direction(vector, sw.Site(15))",
     ),
     "effect of a word": (lambda g: g.lm.effect("music"), "the text 'music'", "lm.effect(dictionary['music'])"),
@@ -367,7 +367,7 @@ def test_values_in_words():
         "an empty dict": {},
         "True": True,
         "a function": lambda: None,
-        "an array of shape [2, 3]": torch.ones(2, 3),
+        "a Tensor of shape [2, 3]": torch.ones(2, 3),
     }
     for words, value in said.items():
         assert mistakes.what(value) == words

@@ -48,7 +48,7 @@ def what(given: object) -> str:
     if isinstance(given, list | tuple | set | range):
         return _what_of_several(list(given))
     if hasattr(given, "shape") and hasattr(given, "dtype"):
-        return f"an array of shape {list(given.shape)}"
+        return f"a {type(given).__name__} of shape {list(given.shape)}"
     if isinstance(given, type):
         return f"the class {given.__name__} itself"
     if callable(given) and hasattr(given, "__name__"):

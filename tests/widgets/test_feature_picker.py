@@ -161,7 +161,7 @@ def test_mistakes_are_told(lm, dictionary):
         sw.FeaturePicker(lm, dictionary, queries="sea")
     with pytest.raises(ValueError, match="mode has to be one of label"):
         sw.FeaturePicker(lm, dictionary, mode="words")
-    with pytest.raises(TypeError, match="Tensor was given"):
+    with pytest.raises(TypeError, match="a Tensor of shape"):
         sw.FeaturePicker(lm, torch.ones(3))
 
 

@@ -27,7 +27,7 @@ from embedded.concepts.concept_texts import NEUTRAL, WORDNET, WRITTEN, written
 from embedded.concepts.make_heldout import HELD_OUT
 from embedded.concepts.steering_cavs import CONCEPTS
 from embedded.concepts.wordnet_cavs import REPORT, in_words, write
-from embedded.features.measured import write_report
+from embedded.features.measured import NAME, write_report
 from steerwidgets.dictionaries.cav.cav import CAV
 from steerwidgets.dictionaries.pooling import own_words
 from steerwidgets.dictionaries.statistics import FeatureStatistics
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 CORPUS: Final = "corpus"
 """The source of rows of the corpus, which have no labels."""
-_ADDED: Final = "; 99.5th percentiles over held-out texts, where above zero"
+_CORPUS: Final = f"{NAME} and held-out texts of the concepts"
 _BATCH: Final = 16
 
 
@@ -129,7 +129,7 @@ def with_zeros(
         cav.statistics,
         maximum=torch.maximum(cav.statistics.maximum, tokens.amax(0)),
         p995=highs(tokens, zero),
-        corpus=cav.statistics.corpus.partition(_ADDED)[0] + _ADDED,
+        corpus=_CORPUS,
         zero=zero,
         zero_of=ZERO_OF,
     )

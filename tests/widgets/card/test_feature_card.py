@@ -14,6 +14,7 @@ from support.evidence import TEXTS, Gathered, read
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
+from steerwidgets.dictionaries.effects import KnownEffect
 from steerwidgets.label_checks.silent_texts import silent_texts
 from steerwidgets.labels.files import Label
 from steerwidgets.widgets.arrays import unpack
@@ -482,3 +483,22 @@ def test_what_travels_is_small(make):
     page.call("show", feature=5)
     sent = sum(len(json.dumps(state)) for state in page.states)
     assert sent < 20_000
+
+
+def test_what_it_promotes_through_the_model_comes_with_it_or_is_measured(make, lm, dictionary):
+    card = make()
+    assert card.content["effect"] is None
+    page = FrontEnd(card)
+    assert page.call("effect")["type"] == "result"
+    found = lm.effect(dictionary[3], k=8)
+    shown = card.content["effect"]
+    assert [token["id"] for token in shown["promoted"]] == [token.id for token, _ in found.promoted]
+    assert shown["said"] == found.said
+    card.show(4)
+    assert card.content["effect"] is None
+    card.show(3)
+    assert card.content["effect"] == shown, "what was measured stays"
+    dictionary.effects = {5: KnownEffect(((40, 2.0),), ((41, -1.0),), "clamp", 50.0, True, 6)}
+    card.show(5)
+    assert [token["id"] for token in card.content["effect"]["promoted"]] == [40]
+    assert card.content["effect"]["said"].endswith("steered by clamp(50), the suggested strength")

@@ -62,7 +62,7 @@ def test_a_setting_that_does_not_exist_is_refused_in_one_sentence(lm, cavs):
 
 
 def test_what_is_no_feature_is_refused(lm):
-    with pytest.raises(TypeError, match=r"but Tensor was given; make one of it"):
+    with pytest.raises(TypeError, match=r"but a Tensor of shape \[32\] was given; make one of it"):
         sw.SteeringPanel(lm, [torch.zeros(32)])
 
 
