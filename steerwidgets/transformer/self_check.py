@@ -320,7 +320,7 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 def _steps(start: Tensor, end: Tensor, part: Tensor) -> bool:
     """Whether a number times a part, not zero, leads from one residual to the other."""
     factor = _factor(end.float() - start.float(), part)
-    return abs(factor) > 1e-3 and _sums(end, start, (factor * part.double()).to(part.dtype))
+    return abs(factor) > 1e-3 and _sums(end, start, factor * part)
 
 
 def _multiple(whole: Tensor, part: Tensor) -> bool:
@@ -328,9 +328,10 @@ def _multiple(whole: Tensor, part: Tensor) -> bool:
     if whole.numel() != part.numel():
         return False
     factor = _factor(whole, part)
-    return factor != 0 and _sums(whole.flatten(), (factor * part.double()).to(part.dtype).flatten())
+    return factor != 0 and _sums(whole.flatten(), (factor * part).flatten())
 
 
 def _factor(whole: Tensor, part: Tensor) -> float:
-    a, b = whole.flatten().double(), part.to(whole.device).flatten().double()
+    # On the CPU, since Apple's GPU knows no float64.
+    a, b = whole.cpu().double().flatten(), part.cpu().double().flatten()
     return float((a @ b) / (b @ b).clamp(min=1e-30))
