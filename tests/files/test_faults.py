@@ -327,4 +327,3 @@ def test_messages_in_parts_and_what_a_tokenizer_gives_are_prompts(chatting):
         chatting.encode({"input_ids": [[1, 2], [3, 4]]})
     with pytest.raises(TypeError, match="in a list"):
         chatting.encode(USER[0])
-
