@@ -136,9 +136,21 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     import numpy as np
     import torch
 
+    arrays: dict[str, Any] = {}
+    is_plain = True
     with reading(path, ".npz"):
-        opened = np.load(path, allow_pickle=False)
-        arrays: dict[str, Any] = dict(opened) if isinstance(opened, np.lib.npyio.NpzFile) else {}
+        try:
+            opened = np.load(path, allow_pickle=False)
+            arrays = dict(opened) if isinstance(opened, np.lib.npyio.NpzFile) else {}
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            is_plain = False
+    if not is_plain:
+        raise ValueError(
+            f"{path.name} holds more than plain arrays, and loading it could run code, so it was not loaded; save it "
+            "again as arrays of float32."
+        )
     tensors = {}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar, overload
 
 from steerwidgets.files.shown import named, shown
 
-LARGEST: Final = 3.4028234663852886e38
-"""The largest float32: what is larger is infinite as soon as a tensor holds it."""
+LARGEST: Final = 3.4028235e38
+"""What still rounds to the largest float32: a larger number is infinite as soon as a tensor holds it."""
 
 _TODO: Final = "correct it, or make the file again"
 

@@ -273,9 +273,8 @@ def _number(op: Op, parameter: Parameter, given: Mapping[str, Any], label: str) 
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _holds(value):
         raise ValueError(
-            f"{shown(label)}.{op.name}: {parameter.name} has to be a finite number (up to {LARGEST:.1e}, the "
-            "largest of "
-            f"float32), but {shown(value)} was given."
+            f"{shown(label)}.{op.name}: {parameter.name} has to be a finite number, but "
+            f"{'None' if value is None else shown(value)} was given (the largest of float32 is {LARGEST:.1e})."
         )
     return float(value) + 0.0  # -0.0 is 0.0
 

@@ -993,7 +993,7 @@ def _feature_from_json(said: Fields, dictionaries: Sequence[FeatureSource]) -> D
     raise ValueError(
         f"The recipe uses feature {shown(index)} ({shown(said.text('label', ''))}) of the {said.text('kind', '')} "
         "dictionary "
-        f"{shown(fingerprint)}, which is not among the {len(dictionaries)} dictionaries given; "
+        f"{fingerprint[:60]}, which is not among the {len(dictionaries)} dictionaries given; "
         "pass it in dictionaries=[…]."
     )
 

@@ -156,12 +156,18 @@ def test_a_direction_of_such_a_dictionary_is_written_out():
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda parts: parts.update(form="pickle"), "written out as 'pickle', which is none of the forms"),
-        (lambda parts: parts.pop("encoder"), "damaged: KeyError at 'encoder'"),
-        (lambda parts: parts["encoder"].update(shape=[31]), "numbers of a vector are cut"),
-        (lambda parts: parts.update(decoder=parts["encoder"] | {"shape": [4, 8]}), r"have shapes \[32\], \[4, 8\]"),
-        (lambda parts: parts["settings"].update(activation="topk"), "settings that no SAE has"),
-        (lambda parts: parts.update(settings=3), "damaged: TypeError"),
+        (lambda parts: parts.update(form="pickle"), "form should be one of .*, but 'pickle' was given"),
+        (lambda parts: parts.pop("encoder"), "damaged: .*inline.encoder should be given, but is missing"),
+        (lambda parts: parts["encoder"].update(shape=[31]), "numbers of encoder .* are cut"),
+        (
+            lambda parts: parts.update(decoder=parts["encoder"] | {"shape": [4, 8]}),
+            r"decoder\.shape should be 1 whole number, .* but \[4, 8\]",
+        ),
+        (
+            lambda parts: parts["settings"].update(activation="topk"),
+            "activation should be one of 'relu', 'jumprelu', but 'topk'",
+        ),
+        (lambda parts: parts.update(settings=3), "damaged: .*settings should be a table"),
     ],
 )
 def test_damage(damage, says):

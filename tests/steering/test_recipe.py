@@ -233,10 +233,10 @@ def set_in(*path_and_value):
 
 
 DAMAGES = {
-    "not JSON": ("{oh", "not a recipe: the text is not JSON"),
+    "not JSON": ("{oh", "not a recipe: the text is not whole JSON"),
     "empty": ("", "not a recipe"),
-    "a list": ("[]", "format should be 'steerwidgets.recipe/1', but it is 'list'"),
-    "a number": ("3", "format should be .*'int'"),
+    "a list": ("[]", "format should be 'steerwidgets.recipe/1', but it is \\[\\]"),
+    "a number": ("3", "format should be .* but it is 3"),
     "other format": (damaged(set_in("format", "steerwidgets.recipe/9")), "format should be .*recipe/9"),
     "no steers": ('{"format": "steerwidgets.recipe/1"}', "damaged.*steers"),
     "steers null": (damaged(set_in("steers", None)), "damaged"),
