@@ -41,12 +41,13 @@ class Host:
     * `restart`: the kernel can be restarted while the page and its widgets stay;
     * `rerun`: after a restart the cells can be run again;
     * `keeps`: a reload of the page finds the widgets as they were;
-    * `touch`: it can be opened in a browser with a touch screen.
+    * `frozen`: there is no kernel.
     """
 
     name: ClassVar[str]
     environment: ClassVar[str]
     can: ClassVar[frozenset[str]]
+    plain: ClassVar[Cell] = Cell("import ipywidgets", "ipywidgets.IntSlider()")  # a slider of the host's own world
     page: Page
 
     def __init__(self, folder: Path) -> None:
@@ -106,6 +107,9 @@ class Host:
 
     def leave(self) -> None:
         """The page is about to be closed."""
+
+    def renew(self) -> None:
+        """The next page gets a new kernel."""
 
     # --- servers
 

@@ -11,7 +11,7 @@ import nbformat
 from hosts.host import PATIENCE, Cell, Host, free_port
 from playwright.sync_api import Page
 
-NOTEBOOK = frozenset({"cells", "save", "run", "restart", "rerun", "keeps", "touch"})
+NOTEBOOK = frozenset({"cells", "save", "run", "restart", "rerun", "keeps"})
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {
         "fetchNews": "false",
@@ -74,8 +74,7 @@ class Jupyter(Host):
         self.wait_ready()
         self.run_all()
 
-    def give_up_kernel(self) -> None:
-        """The next notebook gets a kernel of its own."""
+    def renew(self) -> None:
         for kernel in self.call("GET", "api/kernels"):
             self.call("DELETE", f"api/kernels/{kernel['id']}")
         self._kernel = ""
@@ -95,7 +94,7 @@ class Jupyter(Host):
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self.give_up_kernel()
+            self.renew()
         super().stop()
 
 
@@ -171,6 +170,10 @@ class Classic(Jupyter):
             "() => window.Jupyter?.notebook?._fully_loaded && Jupyter.notebook.kernel?.is_connected()", timeout=PATIENCE
         )
         self.page.evaluate("() => Jupyter.notebook.set_autosave_interval(0)")
+        # Its widget manager asks the kernel which widgets there are, and then draws outputs anew: run nothing before.
+        self.page.wait_for_function("() => Jupyter.notebook.kernel.widget_manager", timeout=PATIENCE)
+        self.page.evaluate("() => new Promise(done => Jupyter.notebook.kernel.kernel_info(done))")
+        self.page.wait_for_timeout(1000)
 
     def run_all(self) -> None:
         self.page.evaluate("() => { Jupyter.notebook.execute_all_cells() }")
@@ -188,7 +191,7 @@ class Classic(Jupyter):
 
     def focus_on_cell(self) -> None:
         self.page.evaluate(
-            "() => { Jupyter.notebook.select(0); Jupyter.notebook.command_mode(); Jupyter.notebook.focus_cell(); }"
+            "() => { const book = Jupyter.notebook; book.select(0); book.command_mode(); book.focus_cell() }"
         )
 
     def save(self) -> None:
@@ -217,7 +220,7 @@ class Voila(Host):
     """A notebook as an application; a kernel for every page."""
 
     name = environment = "voila"
-    can = frozenset({"run", "touch"})
+    can = frozenset({"run"})
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -232,7 +235,7 @@ class Voila(Host):
             "--VoilaConfiguration.show_tracebacks=True",
         ]
         options += ["--VoilaConfiguration.allow_theme_override=YES", "--ServerApp.allow_root=True"]
-        self.start(["voila", *options, str(self.files)], answers="voila/static/main.js")
+        self.start(["voila", *options, str(self.files)], answers="")
 
     def open(self, page: Page, cells: Sequence[Cell]) -> None:
         self.page = page

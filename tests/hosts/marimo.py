@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hosts.host import PATIENCE, Cell, Host, free_port
+from hosts.cache import folder
+from hosts.host import Cell, Host, free_port
 from playwright.sync_api import Page
 
 CONFIG = """
@@ -38,14 +42,19 @@ class Marimo(Host):
     """A server of one file; for each opening a new one, so that its session is new too."""
 
     environment = "marimo"
+    plain = Cell("mo.ui.slider(0, 10)")
     mode: str
     wrapped: bool
+    _place: Path | None = None
 
     def open(self, page: Page, cells: Sequence[Cell]) -> None:
         self.page = page
         self.leave()
+        if not self._place:
+            # What lies in /tmp has no name yet to marimo, and cannot be saved.
+            self._place = Path(tempfile.mkdtemp(dir=folder("apps")))
         (self.folder / ".marimo.toml").write_text(CONFIG, "utf-8")
-        file = self.folder / "app.py"
+        file = self._place / "app.py"
         write_app(file, cells, wrapped=self.wrapped)
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -53,8 +62,7 @@ class Marimo(Host):
         options += ["--skip-update-check"] if self.mode == "edit" else ["--no-check", "--session-ttl=120"]
         self.start(["marimo", "--quiet", self.mode, *options, str(file)], answers="health")
         page.emulate_media(color_scheme="light")
-        page.goto(self.address)
-        page.locator("[data-cell-id], .output-area, .output").first.wait_for(timeout=PATIENCE)
+        page.goto(f"{self.address}/?file={file}" if self.mode == "edit" else self.address)
 
     def cells(self) -> list[str]:
         return self.page.evaluate(
@@ -70,30 +78,38 @@ class Marimo(Host):
         return address.endswith("/api/kernel/save")
 
     def leave(self) -> None:
-        self.stop()
+        super().stop()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._place:
+            shutil.rmtree(self._place, ignore_errors=True)
 
 
 class MarimoEdit(Marimo):
     mode = "edit"
-    can = frozenset({"cells", "save", "run", "rerun", "keeps", "touch"})
+    can = frozenset({"cells", "save", "run", "rerun", "keeps"})
 
     def restart(self) -> None:
         # What the menu's "Restart kernel" does once it is confirmed; the page loads itself again then.
         with self.page.expect_navigation():
             self.page.keyboard.press("Control+k")
+            self.page.keyboard.type("restart kernel")
             self.page.get_by_role("option", name="Restart kernel").click()
-            self.page.get_by_role("alertdialog").get_by_role("button", name="Restart").click()
+            self.page.get_by_role("alertdialog").get_by_role(
+                "button", name=re.compile("restart", re.IGNORECASE)
+            ).click()
 
     def run_again(self) -> None:
         """It runs its cells when it starts."""
 
     def focus_on_cell(self) -> None:
-        self.page.locator("[data-cell-id]").first.evaluate("cell => (cell.querySelector('[tabindex]') ?? cell).focus()")
+        self.page.locator("[data-cell-id]").first.focus()
 
 
 class MarimoRun(Marimo):
     mode = "run"
-    can = frozenset({"run", "touch"})
+    can = frozenset({"run"})
 
 
 class MarimoEditWrapped(MarimoEdit):

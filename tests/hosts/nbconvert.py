@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -22,9 +23,10 @@ class NbConvert(Host):
 
     def open(self, page: Page, cells: Sequence[Cell]) -> None:
         self.page = page
-        executed = self.folder / "executed.ipynb"
+        name = hashlib.sha256(repr(cells).encode()).hexdigest()[:8]
+        self.executed = executed = self.folder / f"{name}-executed.ipynb"
         if not executed.exists():
-            source = self.folder / "cells.ipynb"
+            source = self.folder / f"{name}.ipynb"
             write_notebook(source, cells)
             self._convert(source, "--execute", "--to=notebook", f"--output={executed.stem}")
         page.route("**/*", self._answer)
@@ -36,10 +38,10 @@ class NbConvert(Host):
             self._show("dark" if on else "light")
 
     def _show(self, theme: str) -> None:
-        page = self.folder / f"{theme}.html"
+        page = self.executed.with_name(f"{self.executed.stem}-{theme}.html")
         if not page.exists():
             options = [f"--template={self.template}", f"--HTMLExporter.theme={theme}", f"--output={page.stem}"]
-            self._convert(self.folder / "executed.ipynb", "--to=html", *options)
+            self._convert(self.executed, "--to=html", *options)
         self.page.goto(page.as_uri())
 
     def _convert(self, source: Path, *options: str) -> None:

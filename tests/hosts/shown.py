@@ -9,7 +9,9 @@ from playwright.sync_api import Locator, Page
 
 SEA = "the sea and sailing"
 SETUP = f"""
+import os, tempfile
 import ipywidgets
+os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp()  # labels that a check types into a card are not the next one's
 ipywidgets.Widget.close_all()
 {TINY.strip()}
 from support import sae as tiny
