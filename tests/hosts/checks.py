@@ -143,21 +143,14 @@ def light_is_readable(host: Host, shown: Widgets) -> None:
     _follows(shown, dark=False)
 
 
-FIXED = """root => {
-    const found = [];
-    for (const element of root.querySelectorAll('*')) {
-        if (!element.checkVisibility() || element.closest('svg, option, [hidden]')) continue;
-        if (![...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
-        if (getComputedStyle(element).position !== 'fixed') continue;
-        found.push(`${element.className}: ${element.textContent.slice(0, 30)}`);
-    }
-    return found;
-}"""
+FIXED = """root => [...root.querySelectorAll('*')]
+    .filter(e => getComputedStyle(e).position === 'fixed' && e.checkVisibility() && e.textContent.trim())
+    .map(e => `${e.className}: ${e.textContent.trim().slice(0, 30)}`)"""
 
 
 @check()
 def nothing_is_printed_over(host: Host, shown: Widgets) -> None:
-    """No text of a widget has left its place for a fixed one on the screen."""
+    """Nothing of a widget that no pointer is on has left its place for a fixed one on the screen."""
     found = {name: root.evaluate(FIXED) for name, root in shown.roots.items()}
     assert not any(found.values()), found
 

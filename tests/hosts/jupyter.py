@@ -212,7 +212,7 @@ class Notebook6(Classic):
 class NbClassic(Classic):
     name = environment = "nbclassic"
     app = "nbclassic"
-    page_path = "nbclassic/notebooks/{}?"
+    page_path = "notebooks/{}?"
     traits: ClassVar[dict[str, object]] = {}
 
 

@@ -92,7 +92,7 @@ class MarimoEdit(Marimo):
 
     def restart(self) -> None:
         # What the menu's "Restart kernel" does once it is confirmed; the page loads itself again then.
-        with self.page.expect_navigation():
+        with self.page.expect_navigation(wait_until="commit"):
             self.page.keyboard.press("Control+k")
             self.page.keyboard.type("restart kernel")
             self.page.get_by_role("option", name="Restart kernel").click()

@@ -58,6 +58,7 @@ class Opened:
             self.errors, self.console = [], []
             self._context = self._browser.new_context(viewport=VIEW, has_touch=touch, reduced_motion="reduce")
             self._context.set_default_timeout(20_000)
+            self._context.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
             page = self._context.new_page()
             page.on("console", self._heard)
             page.on("pageerror", lambda error: self.errors.append(f"pageerror {error}"))
@@ -135,7 +136,7 @@ def test_nothing_goes_wrong_in_the_console(opened, host, request, tmp_path):
     opened.close()
     request.addfinalizer(opened.give_up)
     there = opened.page(host, cells=[host.plain])
-    there.page.locator(".widget-slider, marimo-slider").first.wait_for(timeout=60_000)
+    there.page.locator(".widget-slider, marimo-slider").first.wait_for(state="attached", timeout=60_000)
     there.page.wait_for_timeout(500)
     usual = set(opened.errors)
     opened.give_up()
