@@ -369,8 +369,17 @@ class LanguageModel(LoadedModel):
             steer: what to steer with instead, such as `feature.add(40)`.
             chat: whether a string goes through the chat template.
 
+        Returns:
+            `.promoted` and `.suppressed`: pairs of a token and its mean difference in logits, the strongest first; and
+            what it was steered with.
+
         Raises:
             ValueError: there is no prompt, or the feature can't be steered or does not fit the model.
+
+        Example:
+            >>> effect = lm.effect(cavs["music"], "Name a city.", k=3)
+            >>> len(effect.promoted), len(effect.suppressed)
+            (3, 3)
         """
         checked_direction(feature, "lm.effect")
         return effect(self, feature, several_prompts(prompts) if prompts is not None else NEUTRAL, k, steer, chat=chat)

@@ -141,7 +141,14 @@ def test_settings_are_typed_and_every_key_is_explained():
                 settings[name] = _looked_up(named[1], inspect.unwrap(function)) if named else str(each.annotation)
     # The settings of transformers are its own; the rest take a number by the loading's name, or traits.
     open_ended = {name for name, found in settings.items() if isinstance(found, str)}
-    assert open_ended == {"LanguageModel.from_pretrained", "MFAFeature.pull", "MFAMixture.pull", "Widget.publish"}
+    assert open_ended == {
+        "LanguageModel.from_pretrained",
+        "LoadedModel.encode",
+        "MFAFeature.pull",
+        "MFAMixture.pull",
+        "Widget.publish",
+        "Widget.publish_together",
+    }
     for found in {each for each in settings.values() if not isinstance(each, str)}:
         assert typing.is_typeddict(found)
         explained = re.findall(r"^    (\w+):", _section(found, "Attributes"), re.MULTILINE)

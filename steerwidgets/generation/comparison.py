@@ -89,7 +89,16 @@ class Comparison:
         return self._cache is not None and self._cache.is_kept
 
     def without_cache(self) -> Comparison:
-        """The same run without the keys and values that it kept; who has this one still has them."""
+        """The same run without the keys and values that it kept; who has this one still has them.
+
+        Returns:
+            The same texts and scores, whose lenses read the text again.
+
+        Example:
+            >>> run = lm.compare("Name a city.", None, max_new_tokens=2, keep_cache=True)
+            >>> run.without_cache().keeps_cache
+            False
+        """
         bare = copy.copy(self)
         bare._cache = None  # noqa: SLF001 - its own
         return bare

@@ -451,7 +451,18 @@ class Feature(Direction):
         return None
 
     def expected_latent(self, h: Tensor) -> Tensor | None:  # noqa: ARG002 - of components alone
-        """Where `h` [..., d_model] lies along its loadings, float32 [..., rank]; None where it has none."""
+        """Where `h` lies along its loadings; None where it has none.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., rank], or None.
+
+        Example:
+            >>> cavs["music"].expected_latent(torch.zeros(32)) is None
+            True
+        """
         return None
 
     @property

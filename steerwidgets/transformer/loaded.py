@@ -200,6 +200,9 @@ class LoadedModel:
 
         Raises:
             RuntimeError: this thread is inside `lm.steer(…)`.
+
+        Example:
+            >>> lm.refuse_steering()  # nothing steers here
         """
         if self.lock.is_steering:
             raise RuntimeError(

@@ -80,7 +80,17 @@ class Widget(anywidget.AnyWidget):
                 setattr(self, name, value)
 
     def publish_together(self, **traits: Any) -> None:
-        """Set traits so that the page gets them in one message."""
+        """Set traits so that the page gets them in one message.
+
+        Args:
+            traits: by name.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.publish_together(curve="log", clip=False)
+            >>> heatmap.curve
+            'log'
+        """
         with self._sync_lock, self.hold_sync():
             self.publish(**traits)
 
@@ -133,17 +143,34 @@ class Widget(anywidget.AnyWidget):
         lifetime.hold(self)
 
     def stop(self) -> None:
-        """Ask whatever is running for the page to end."""
+        """Ask whatever is running for the page to end.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.stop()  # nothing runs, so nothing happens
+        """
         self._protocol.cancel_all()
 
     def let_go(self) -> None:
-        """Stop what is running, and from now on live only as long as somebody's code has the widget."""
+        """Stop what is running, and from now on live only as long as somebody's code has the widget.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.let_go()
+            >>> heatmap.curve
+            'linear'
+        """
         self.stop()
         lifetime.let_go(self)
         lifetime.forget_shown(self)
 
     def release(self) -> None:
-        """Give back memory that only makes answers faster."""
+        """Give back memory that only makes answers faster.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> heatmap.release()
+        """
 
     def close(self) -> None:
         """Stop what is running and take the widget off the page."""
@@ -173,7 +200,16 @@ class Widget(anywidget.AnyWidget):
         return bundle
 
     def summary(self) -> str:
-        """The widget in plain text, for where it can't be seen."""
+        """The widget in plain text, for where it can't be seen.
+
+        Returns:
+            Its title and what it shows, in lines.
+
+        Example:
+            >>> heatmap = sw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0])
+            >>> isinstance(heatmap.summary(), str)
+            True
+        """
         first, *rest = [*self._said(), ""]
         return "\n".join(filter(None, (f"{self.title.capitalize()}: {first}", *rest)))
 

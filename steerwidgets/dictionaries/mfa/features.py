@@ -74,7 +74,18 @@ class MFAFeature(Feature):
         return self.mfa.loadings(self.index)
 
     def expected_latent(self, h: Tensor) -> Tensor:
-        """`E[z|h,k]`: float32 [..., rank] of h [..., d_model]."""
+        """`E[z|h,k]`, where a residual lies along the loadings (arXiv 2602.02464).
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., rank].
+
+        Example:
+            >>> mfa[0].expected_latent(torch.zeros(2, 32)).shape == (2, mfa.rank)
+            True
+        """
         return self.mfa.expected_latent(h, self.index)
 
     def activation(self, h: Tensor) -> Tensor:

@@ -171,7 +171,12 @@ class SteeringPanel(RecipeWidget):
         return shown
 
     def release(self) -> None:
-        """Give back the run's keys and values: a token's lens reads the whole text again."""
+        """Give back the run's keys and values: a token's lens reads the whole text again.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.release()
+        """
         super().release()
         if "_lens" in self.__dict__ and self.comparison is not None:
             self.comparison = self._lens.comparison = self.comparison.without_cache()

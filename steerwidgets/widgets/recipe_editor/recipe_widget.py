@@ -137,7 +137,12 @@ class RecipeWidget(Widget):
         return {}
 
     def release(self) -> None:
-        """Give back the prompt's residuals; they are read again where they are needed."""
+        """Give back the prompt's residuals; they are read again where they are needed.
+
+        Example:
+            >>> picker = sw.FeaturePicker(lm, cavs)
+            >>> picker.release()
+        """
         super().release()
         self._residuals = None
 
