@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from steerwidgets.files.fields import LARGEST, Fields
+from steerwidgets.files.fields import Fields
 from steerwidgets.files.json_text import parse_json, refuse_deep
 from steerwidgets.files.shown import shown
 from steerwidgets.files.tensors import checked, dense, finite

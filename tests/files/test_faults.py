@@ -266,7 +266,7 @@ def test_a_gemma_scope_transcoder_is_no_sae(tmp_path, settings):
     folder.mkdir(parents=True)
     arrays = {name: tensor.numpy() for name, tensor in sae.tensors().items()}
     np.savez(folder / "params.npz", **arrays, threshold=np.ones(sae.SIZE, "f4"))
-    with pytest.raises(ValueError, match="Gemma Scope transcoder.*from_sae_lens"):
+    with pytest.raises(ValueError, match=r"Gemma Scope transcoder.*from_sae_lens"):
         sw.SAE.load(folder / "params.npz", **settings)
 
 

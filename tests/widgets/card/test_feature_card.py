@@ -14,6 +14,7 @@ from support.evidence import TEXTS, Gathered, read
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
+from steerwidgets.label_checks.silent_texts import silent_texts
 from steerwidgets.labels.files import Label
 from steerwidgets.widgets.arrays import unpack
 from steerwidgets.widgets.card.lines import plain_lines
@@ -348,7 +349,7 @@ def test_a_text_that_waits_for_the_model_can_be_stopped(make, gate):
 def test_silent_texts_are_shown_with_what_fires_instead(make, lm, dictionary):
     card = make()
     page = FrontEnd(card)
-    found = sw.silence.silent_texts(lm, dictionary, 3, words=["the", "user"], share=0.1)
+    found = silent_texts(lm, dictionary, 3, words=["the", "user"], share=0.1)
     asked = page.ask("silent", words=["the", "user"])
     assert page.end(asked)["type"] == "result"
     shown = card.silent
