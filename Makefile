@@ -14,7 +14,7 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e package clean
+.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -22,6 +22,7 @@ help:
 	@echo "make model             fetch and convert the embedded model into the user's cache"
 	@echo "make check             the daily loop, under two minutes: lint, types, imports, tsc, tests without a model"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
+	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
 	@echo "make clean             remove what the targets made here (not the model's cache)"
 
@@ -113,7 +114,7 @@ dictionaries: model $(VENV)/.stamp-dev
 # ---------------------------------------------------------------- checks
 
 # Nothing under test may ask a model hub; the embedded model comes through pip.
-check lint types imports js pytest notebooks e2e package: export HF_HUB_OFFLINE := 1
+check lint types imports js pytest notebooks e2e hosts package: export HF_HUB_OFFLINE := 1
 
 # What keeps one core busy runs beside something else; the tests themselves run in two processes.
 test: model $(VENV)/.stamp-dev js/node_modules/.package-lock.json
@@ -184,7 +185,10 @@ notebooks: model $(VENV)/.stamp-dev
 	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
 	for notebook in "$${all[@]}"; do $(BIN)/python notebooks/headless.py "$$notebook"; done
 
-e2e: model $(VENV)/.stamp-dev
+e2e: BROWSER_TESTS := tests/e2e $(WORKERS)
+hosts: BROWSER_TESTS := tests/hosts
+hosts: js/node_modules/.package-lock.json # the foreign style sheets come with npm
+e2e hosts: model $(VENV)/.stamp-dev
 	@set -e; \
 	find_chromium() { \
 	  local each; \
@@ -200,7 +204,7 @@ e2e: model $(VENV)/.stamp-dev
 	fi; \
 	if browser="$$(find_chromium)"; then export STEERWIDGETS_CHROMIUM="$$browser"; fi; \
 	echo "Browser: $${STEERWIDGETS_CHROMIUM:-playwright}"; \
-	$(BIN)/python -m pytest tests/e2e --durations=5
+	$(BIN)/python -m pytest $(BROWSER_TESTS) --durations=5
 
 package: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest tests/test_package.py

@@ -342,4 +342,6 @@ def _reading(path: Path) -> Iterator[None]:
 def damaged(path: Path, why: str = "") -> ValueError:
     """The sentence of a file of an index that can't be used."""
     what = why or ("it is damaged or cut" if path.exists() else "it is missing")
-    return ValueError(f"{path.name} of the corpus index in {str(path.parent)!r} can't be read: {what}; build it again.")
+    return ValueError(
+        f"{path.name} of the corpus index in {str(path.parent)!r} can't be read ({what}); build it again."
+    )

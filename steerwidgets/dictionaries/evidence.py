@@ -167,13 +167,6 @@ class FeatureData:
         for name in needed:
             if name in self.arrays:
                 _refuse_strange(name, self.arrays[name])
-        most = max(
-            (int(self.arrays[name].max()) for name in needed if name.endswith("sources") and sizes[name]), default=0
-        )
-        if most >= len(self.sources) and any(bool(self.arrays[f"{group}lengths"].any()) for group in self._groups()):
-            raise ValueError(
-                f"Feature data counts through {len(self.sources)} sources, but an example is of number {most}."
-            )
 
     def __len__(self) -> int:
         return len(self.arrays["counts"])
@@ -241,7 +234,11 @@ class FeatureData:
             return None
         tokens, values = (self.arrays[group + name][at].tolist()[: int(length)] for name in _WINDOW)
         shares = tuple(round(value / _LEVELS * top, 3) for value in values)
-        return Example(tuple(tokens), shares, int(peak), self.sources[int(source)])
+        return Example(tuple(tokens), shares, int(peak), self._source(int(source)))
+
+    def _source(self, number: int) -> str:
+        """What an example is from; nothing where the file does not name it."""
+        return self.sources[number] if 0 <= number < len(self.sources) else ""
 
     def _list(self, name: str, index: int) -> Valued:
         ids, values = (self.arrays[f"{name}.{part}"][index].tolist() for part in ("ids", "values"))

@@ -30,8 +30,8 @@ def suggestions(
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != size:
         found = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else shown(given)
         raise ValueError(
-            f"suggested has one entry for each of the {size} concepts, an op with its numbers or None, but {found} "
-            "were given; give None where nothing is known."
+            f"suggested has one entry for each of the {size} concepts, but {found} were given: an op with its "
+            "numbers, or None where nothing is known."
         )
     return tuple(
         None if each is None else suggestion(each, ops, f"suggested of {named(i)!r}") for i, each in enumerate(given)

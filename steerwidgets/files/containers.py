@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import pickle
 import re
 import zipfile
@@ -59,13 +60,14 @@ def reading(path: Path, kind: str, *, todo: str = "download or make it again") -
             raise
         raise _not_whole(path, kind, f"it announces more than it holds: {todo}") from None
     except OSError as error:
-        if error.errno is None:
+        if not isinstance(error, IsADirectoryError | PermissionError | FileNotFoundError) and error.errno != errno.EIO:
+            # Libraries say so where a damaged file sends them to a place that it does not have.
             raise _not_whole(path, kind, todo) from None
         why = "it is a folder" if path.is_dir() else "you may not read it"
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"There is no file at {str(path)!r}.") from None
         if not isinstance(error, IsADirectoryError | PermissionError):
-            why = f"the disk says error {error.errno}"
+            why = "the disk could not read it"
         raise OSError(f"{str(path)!r} can't be read: {why}; give another file.") from None
     except Exception:  # noqa: BLE001 - see above
         raise _not_whole(path, kind, todo) from None
@@ -98,7 +100,7 @@ def load_plain(path: Path, save_as: str) -> Any:
             if known:
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            known = zipfile.is_zipfile(path) or bool(re.search("Unsupported (global|class)", str(error)))
+            known = zipfile.is_zipfile(path) or bool(re.search("Unsupported (global|class|operand)", str(error)))
     if not known:
         raise _not_whole(path, "PyTorch", "download or make it again")
     raise ValueError(

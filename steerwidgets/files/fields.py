@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 
 from steerwidgets.files.shown import named, shown
 
-LARGEST: Final = 3.4028235e38
+LARGEST: Final = 3.4028235677973362e38
 """What still rounds to the largest float32: a larger number is infinite as soon as a tensor holds it."""
 
 _TODO: Final = "correct it, or make the file again"

@@ -328,7 +328,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _described(value: Any) -> str:
-    if value is None or isinstance(value, bool):
+    if value is None:
         return shown(value)
     kind = "dict" if isinstance(value, _Pairs) else type(value).__name__
     return f"{kind} {shown(dict(value) if isinstance(value, _Pairs) else value)}"

@@ -151,14 +151,18 @@ class Protocol:
 
     def receive(self, message: Any) -> None:
         """Take in one message; whatever it holds, nothing is raised."""
+        request_id = message.get("id") if isinstance(message, Mapping) else None
         try:
             _refuse_deep(message)
+        except _MalformedError as error:
+            self.refuse(error, request_id if isinstance(request_id, str) else None)
+            return
+        try:
             self._dispatch(message)
         except _MalformedError as error:
-            request_id = message.get("id") if isinstance(message, Mapping) else None
-            self.refuse(error, request_id if isinstance(request_id, str) else None)
+            self.refuse(error, request_id)
 
-    def refuse(self, error: ValueError, request_id: str | None = None) -> None:
+    def refuse(self, error: ValueError, request_id: Any = None) -> None:
         """Tell the front-end why what it sent was not taken in."""
         self.send({"type": "error", "id": request_id, "error": described(error)})
 

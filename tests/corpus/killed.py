@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from support import corpora, models, sae, toks
 
 import steerwidgets as sw
-from steerwidgets.corpus import building, part_files, parts
+from steerwidgets.corpus import building, parts
+from steerwidgets.files import atomic
 
 
 def main(folder):
@@ -46,8 +47,8 @@ def build(lm, path, what, number):
         return lambda *given: (count(), done(*given))[1]
 
     if what == "disk":
-        for module in (part_files, parts):
-            module.to_disk = counted(part_files.to_disk if module is part_files else module.to_disk)
+        for module in (atomic, parts):
+            module.to_disk = counted(module.to_disk)
     if what == "rename":
         Path.rename = counted(Path.rename)
     dictionaries = [sae.make("topk", k=5), sw.CAV(torch.eye(32)[:3], list("abc"), layer=2)]

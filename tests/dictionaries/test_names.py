@@ -111,7 +111,7 @@ def test_labels_of_another_dictionary(kind, llama):
         ({"a": -1}, "'a' in labels has the index -1, but an index is a whole number from 0 on"),
         ({"a": True}, "labels maps str 'a' to bool True"),
         ({"a": "3"}, "labels maps str 'a' to str '3'"),
-        ({"a": None}, "labels maps str 'a' to NoneType None"),
+        ({"a": None}, "labels maps str 'a' to null"),
         (7, "labels is int 7"),
         ([1, 2, 3], "Entry 0 of labels is no text"),
     ],

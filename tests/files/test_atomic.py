@@ -75,15 +75,15 @@ def test_on_a_disk_that_is_full(kind, tmp_path):
 def test_ctrl_c_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-
-    def break_off():
-        with atomically(path) as fresh:
-            fresh.write_text("half of the n")
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        break_off()
+        _write_half(path)
     assert held(tmp_path) == {"a.txt": b"old"}
+
+
+def _write_half(path):
+    with atomically(path) as fresh:
+        fresh.write_text("half of the n")
+        raise KeyboardInterrupt
 
 
 def test_permissions_and_links_stay(tmp_path):

@@ -371,7 +371,11 @@ def test_tables(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.csv", b"number,label\n1,sea\n", "Line 2 of a.csv has no column for an index .*columns are number, label"),
+        (
+            "a.csv",
+            b"number,label\n1,sea\n",
+            "first line of a.csv has no column for an index .*columns are number, label",
+        ),
         ("a.csv", b"index,words\n1,sea\n", "no column for a label .*columns are index, words"),
         ("a.csv", b"index,label\n1\n", "Line 2 of a.csv has another number of columns"),
         ("a.csv", b"index,label\nx,sea\n", "Line 2 of a.csv has the index 'x', but an index is a whole number"),
@@ -383,7 +387,7 @@ def test_tables(tmp_path):
         ("a.jsonl", b'{"index": 1.5, "label": "sea"}\n', "has the index 1.5, but"),
         ("a.json", b'{"sea": 1', "a.json is not whole JSON"),
         ("a.json", b"3", "but a.json is int 3"),
-        ("a.json", b'{"sea": {"index": 1}}', "a.json maps str 'sea' to Pairs"),
+        ("a.json", b'{"sea": {"index": 1}}', "a.json maps str 'sea' to dict"),
         ("a.json", b"[3]", "is no text and no row with names, but int 3"),
         ("a.parquet", b"", "but not as a.parquet"),
         ("a.jsonl.gz", gzip.compress(lines(NEURONPEDIA).encode())[:-12], "a.jsonl.gz is not a whole gzip file"),

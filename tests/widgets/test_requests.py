@@ -246,6 +246,8 @@ def test_close_stops_the_run(panel, page, gate, hooks, lock_is_free):
     assert panel.result["rows"][0]["ended"] == "stopped"
 
 
-def test_steering_that_overflows_is_sent_as_what_a_page_can_parse(panel, page, cavs):
+def test_steering_that_overflows_is_told_in_what_a_page_can_parse(panel, page, cavs):
     steer = {"id": "x", "key": cavs[0].key, "op": "add", "params": {"alpha": 3e38}, "enabled": True}
-    assert page.call("generate", **run_args(panel, steers=[steer]))["type"] == "result"
+    end = page.call("generate", **run_args(panel, steers=[steer]))
+    assert end["type"] == "error"
+    assert "its strength makes the activations overflow" in end["error"]["message"]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import reading
 from steerwidgets.files.shown import shown
-from steerwidgets.files.tensors import finite
 from steerwidgets.steering.recipe import Recipe, Steer
 
 if TYPE_CHECKING:
@@ -164,4 +163,4 @@ def _direction(path: Path, tensor: Any) -> tuple[int, Tensor]:
         raise ValueError(f"{name} holds whole numbers ({kind}), not floating-point numbers; save it as float32.")
     with reading(path, "GGUF"):
         numbers = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-    return int(block), finite(torch.from_numpy(numbers), name)
+    return int(block), torch.from_numpy(numbers)

@@ -221,9 +221,10 @@ def test_an_empty_recipe_gives_the_same_text_twice(panel):
     assert max(panel.result["kl"]) <= panel.result["kl_floor"]
 
 
-def test_steering_that_overflows_still_makes_a_result_that_can_be_shown(panel, cavs, tmp_path):
+def test_steering_that_overflows_is_told_and_leaves_what_can_be_shown(panel, cavs, tmp_path):
     panel.recipe = cavs[0].add(3e38)
-    panel.generate()
+    with pytest.raises(ValueError, match=r"not numbers \(NaN\) in row 1, which is steered"):
+        panel.generate()
     json.dumps(panel.result, allow_nan=False)
     json.dumps(panel.readouts, allow_nan=False)
     panel.to_html(tmp_path / "overflow.html")
