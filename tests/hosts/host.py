@@ -47,7 +47,6 @@ class Host:
     name: ClassVar[str]
     environment: ClassVar[str]
     can: ClassVar[frozenset[str]]
-    plain: ClassVar[Cell] = Cell("import ipywidgets", "ipywidgets.IntSlider()")  # a slider of the host's own world
     page: Page
 
     def __init__(self, folder: Path) -> None:

@@ -42,7 +42,6 @@ class Marimo(Host):
     """A server of one file; for each opening a new one, so that its session is new too."""
 
     environment = "marimo"
-    plain = Cell("mo.ui.slider(0, 10)")
     mode: str
     wrapped: bool
     _place: Path | None = None

@@ -29,6 +29,11 @@ CELLS = (
     Cell("card = sw.FeatureCard(lm, dictionary, 3, own_text='The wide sea')", "card"),
     Cell("lens = sw.LogitLens(lm, 'Name a city by the sea.')", "lens"),
 )
+# The least that anywidget can show: what goes wrong with it is the host's.
+PLAIN = Cell(
+    "import anywidget\nmodule = 'export default {\\n render({ el }) { el.innerHTML = \"<button>plain</button>\" } }'",
+    "anywidget.AnyWidget(_esm=module)",
+)
 # A page without a kernel shows what ran before it was saved.
 RUN = [
     Cell(f"{cell.code}\nran = panel.generate()" if cell.shows == "panel" else cell.code, cell.shows) for cell in CELLS

@@ -15,7 +15,7 @@ from e2e.lab import PATIENCE
 from hosts import jupyter, marimo, nbconvert
 from hosts.checks import CHECKS, Check, run
 from hosts.host import Cell, Host
-from hosts.shown import CELLS, RUN, Widgets
+from hosts.shown import CELLS, PLAIN, RUN, Widgets
 from playwright.sync_api import expect
 
 HOSTS: tuple[type[Host], ...] = (
@@ -132,11 +132,11 @@ def test_host(opened, host, check, picture, request, tmp_path):
 
 @pytest.mark.parametrize("host", HOSTS, ids=_name)
 def test_nothing_goes_wrong_in_the_console(opened, host, request, tmp_path):
-    """From opening the page to a run: no error in the console that a plain slider's page does not have."""
+    """From opening the page to a run: no error in the console that the plainest widget's page does not have."""
     opened.close()
     request.addfinalizer(opened.give_up)
-    there = opened.page(host, cells=[host.plain])
-    there.page.locator(".widget-slider, marimo-slider").first.wait_for(state="attached", timeout=60_000)
+    there = opened.page(host, cells=[PLAIN])
+    there.page.get_by_role("button", name="plain", exact=True).wait_for(timeout=60_000)
     there.page.wait_for_timeout(500)
     usual = set(opened.errors)
     opened.give_up()
