@@ -94,8 +94,12 @@ MISTAKES = {
     # Prompts
     "several texts": (lambda g: g.lm.compare([TEXT, TEXT], g.steer), "a list of 2 texts", "for text in texts]"),
     "several texts to read": (lambda g: g.lm.read([TEXT], g.sae), "a list of 1 text", "for text in texts]"),
-    "one message": (lambda g: g.lm.compare({"role": "user", "content": "Hi"}, g.steer), "one message", "[message]"),
-    "a dict as prompt": (lambda g: g.lm.compare({"text": "Hi"}, g.steer), "a dict of 'text'", "a role and a content"),
+    "one message": (lambda g: g.lm.compare({"role": "user", "content": "Hi"}, g.steer), "One message", "[message]"),
+    "a dict as prompt": (
+        lambda g: g.lm.compare({"text": "Hi"}, g.steer),
+        "a table of text",
+        "a string, messages or token ids",
+    ),
     "recipe first": (lambda g: g.lm.compare(g.steer, TEXT), "the Steer", "lm.compare(prompt, feature.add(40))"),
     "dictionary first": (
         lambda g: g.lm.search(g.sae, TEXT),

@@ -174,7 +174,6 @@ class CoupledSampler:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores whose argmax is the next token, float32 [batch, vocabulary]."""
         step = input_ids.shape[1] - self._prompt_width
-        _refuse_overflow(scores, step)
         penalised = self._sampling.frequency_penalty != 0
         counts = self._counts(input_ids, scores) if penalised else None
         processed = processed_logits(scores, counts, self._sampling)
@@ -193,26 +192,6 @@ class CoupledSampler:
             # Padding is known by where it stands, never by its id: that may be the end-of-turn token's.
             counted = column >= width - self._prompt_lengths.to(input_ids.device)[:, None]
         return torch.zeros_like(scores).scatter_add_(1, input_ids, counted.to(scores.dtype))
-
-
-def _refuse_overflow(scores: Tensor, step: int) -> None:
-    """Refuse logits of which none can be drawn from: they would give the first token of the vocabulary for ever.
-
-    Raises:
-        ValueError: a row's logits hold NaN.
-    """
-    bad = scores.isnan().any(dim=-1)
-    if not bool(bad.any()):
-        return
-    rows = bad.nonzero()[:, 0].tolist()
-    if 0 in rows:
-        what = (
-            "without any steering, so its weights or its number format (dtype) overflow; load it in float32 or bfloat16"
-        )
-        what = what if len(scores) > 1 else "so its activations overflow; steer less, or load it in float32 or bfloat16"
-    else:
-        what = f"in row {rows[0]}, which is steered: its strength makes the activations overflow; give a smaller one"
-    raise ValueError(f"At step {step} the model's logits are not numbers (NaN) {what}.")
 
 
 def _outside_nucleus(scores: Tensor, top_p: float) -> Tensor:

@@ -323,12 +323,12 @@ def test_logits_that_are_no_numbers_stop_the_run(fresh):
     """One sentence names what steered the row, instead of `<bos>` for ever."""
     lm = fresh()
     with pytest.raises(ValueError, match=r"^At generated token 0 the logits .* are NaN or infinite under 'one'\.add\("):
-        lm.compare(PROMPT, D.add(1e39), max_new_tokens=3)
-    after_two = D.add(1e39).at([len(PROMPT) + 1])
+        lm.compare(PROMPT, D.add(3e38), max_new_tokens=3)
+    after_two = D.add(3e38).at([len(PROMPT) + 1])
     with pytest.raises(ValueError, match=r"^At generated token 2 .* under 'one'\.add"):
         lm.compare(PROMPT, after_two, max_new_tokens=5)
     with pytest.raises(ValueError, match=r"NaN or infinite under"):
-        list(lm.stream(PROMPT, D.add(1e39), max_new_tokens=3))
+        list(lm.stream(PROMPT, D.add(3e38), max_new_tokens=3))
     with torch.no_grad():
         lm.model.lm_head.weight[7] = float("nan")
     with pytest.raises(ValueError, match=r"without any steering: its weights hold such numbers"):
@@ -340,7 +340,7 @@ def test_a_row_that_has_ended_stops_no_other(fresh):
     lm = fresh()
     free = lm.compare(PROMPT, None, max_new_tokens=6, temperature=0).baseline.token_ids
     lm.model.generation_config.eos_token_id = [*sorted(lm.end_ids), free[0]]
-    never = D.add(1e39).at([len(PROMPT) + 1])
+    never = D.add(3e38).at([len(PROMPT) + 1])
     rows = lm.compare(PROMPT, never, max_new_tokens=6, temperature=0)
     assert (rows.baseline.ended, rows.steered.ended) == ("eos", "eos")
 

@@ -59,7 +59,7 @@ def run_again(kernel: Kernel, cell: str, times: int, *, close: bool) -> None:
     for _ in range(times):
         run = kernel.start_cell(f"{before}{cell}\n{name}", cell_id=f"cell of {name}")
         kernel.finish(run)
-        [shown] = kernel.of(run, "execute_result")
+        [shown] = kernel.of(run, "execute_result", "display_data")
         page = Page(kernel, shown["content"]["data"]["application/vnd.jupyter.widget-view+json"]["model_id"])
         page.end(page.ask("no such request"))
         if name == "panel":

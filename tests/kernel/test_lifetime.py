@@ -142,7 +142,7 @@ def test_without_ids_of_cells_only_what_is_heavy_goes(counting_kernel, count):
 
 def test_a_run_that_nobody_sees_any_more_stops(counting_kernel, count):
     run = run_cell(counting_kernel, "panel = sw.SteeringPanel(lm, cavs, recipe=cavs[0].add(4))\npanel", "one")
-    [shown] = counting_kernel.of(run, "execute_result")
+    [shown] = counting_kernel.of(run, "execute_result", "display_data")
     page = Page(counting_kernel, shown["content"]["data"]["application/vnd.jupyter.widget-view+json"]["model_id"])
     page.streamed(page.generate(6000))
     run_cell(counting_kernel, RUN_AGAIN, "one")

@@ -291,7 +291,7 @@ def test_unknown_releases_are_sae_lens_own_sentences():
 
 
 def test_objects_that_are_refused():
-    with pytest.raises(TypeError, match="takes an SAE of sae_lens, but a Linear was given"):
+    with pytest.raises(TypeError, match="takes an SAE of sae_lens, but a Linear of torch was given"):
         sw.SAE.from_sae_lens(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="pass norm_scaling_factor="):
         sw.SAE.from_sae_lens(make("standard", normalize_activations="expected_average_only_in"))

@@ -140,7 +140,7 @@ def test_virtual_tokens_come_before_the_texts_own():
     """They are read with the text and count for no position; the model without them was looked at before."""
     inner = models.make("llama")
     sw.LanguageModel(inner, toks.byte_level())
-    lm = sw.LanguageModel(Prompted(inner), toks.byte_level())
+    lm = sw.LanguageModel(Prompted(inner).eval(), toks.byte_level())
     assert lm.architecture.virtual_tokens == 4
     ids, v = torch.tensor([PROMPT]), vector(1)
     with torch.no_grad():

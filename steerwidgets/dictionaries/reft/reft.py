@@ -318,7 +318,7 @@ class ReFT(Dictionary):
             raise FileNotFoundError(f"A ReFT folder holds one weight.pt, but {str(folder)!r} holds {held}.")
         metadata, about = folder / "metadata.jsonl", read_about(folder / ABOUT)
         block = about.get("layer") if layer is None else layer
-        with naming(found[0]):
+        with naming(folder):
             loaded = cls._read(
                 found[0],
                 metadata if metadata.exists() else None,

@@ -237,18 +237,18 @@ def test_a_weight_that_was_cut_short(tmp_path):
 
 def test_a_weight_that_is_something_else(tmp_path):
     torch.save({"cavs": weight()}, tmp_path / "weight.pt")
-    with pytest.raises(ValueError, match=r"one tensor \[concept, d_model\], but weight.pt holds dict"):
+    with pytest.raises(ValueError, match=r"one tensor \[concept, d_model\], but weight.pt holds \{'cavs'"):
         sw.ReFT.load(tmp_path, layer=1)
     torch.save(weight()[0], tmp_path / "weight.pt")
-    with pytest.raises(ValueError, match=r"holds a tensor of shape \[32\]"):
+    with pytest.raises(ValueError, match=r"but one of shape \[32\] was given"):
         sw.ReFT.load(tmp_path, layer=1)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"concept_id": 1, "conc', r"Line 1 of metadata.jsonl is not a concept .*cut short"),
-        ('{"concept": "x"}', "not a concept with concept_id"),
+        ('{"concept_id": 1, "conc', r"Line 1 of metadata.jsonl is not whole JSON.*cut short"),
+        ('{"concept": "x"}', "concept_id has the index null"),
         ("[1, 2]", "not a concept"),
         ('{"concept_id": 7, "concept": "x"}', "names concept 7, but the weight has rows 0 to 2"),
     ],
