@@ -121,7 +121,8 @@ class Checkpoint:
     @property
     def eps(self) -> float:
         """The floor of Ψ; where the meta does not say, what the reference's own loader takes."""
-        return float(self.meta.get("eps_floor", _EPS_OF_RANK_FILES if "rank" in self.meta else _EPS))
+        said = self.meta.get("eps_floor")
+        return float(said if said is not None else _EPS_OF_RANK_FILES if "rank" in self.meta else _EPS)
 
     @property
     def extra(self) -> dict[str, Any]:
