@@ -3,6 +3,7 @@ import "./base.css";
 import type { ReadonlySignal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
 import { type HostModel, lifetime } from "../host/host";
+import { keepKeys } from "./keys";
 import { type Theme, watchTheme } from "./theme";
 
 interface Given {
@@ -50,15 +51,8 @@ export function mount<State>(
 function createRoot(el: HTMLElement, name: string, until: AbortSignal): HTMLElement {
   const root = document.createElement("div");
   root.className = `sw ${name}`;
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own attribute
-  root.addEventListener("keydown", keepKeys, { signal: until });
+  keepKeys(root, until);
   el.append(root);
   until.addEventListener("abort", () => root.remove(), { once: true });
   return root;
-}
-
-/** Typing must not reach the notebook's shortcuts; Ctrl and Cmd combinations stay the host's. */
-function keepKeys(event: KeyboardEvent): void {
-  const combination = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
-  if (!combination) event.stopPropagation();
 }
