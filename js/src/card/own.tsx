@@ -47,7 +47,7 @@ function Result({ card, paint }: { card: Card; paint: LinePaint }) {
       ]
     : ["it does not fire on this text"];
   return (
-    <div class={card.doing.value?.what === "try" ? "older" : ""}>
+    <div class={card.doing.value?.what === "try" ? "sw--older" : ""}>
       <CardLines card={card} name="Your text" id="own" lines={lines} paint={paint} whole own />
       <p class="sw-note sw-num" aria-live="polite">
         {parts.filter(Boolean).join(" · ")}

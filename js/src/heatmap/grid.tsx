@@ -137,7 +137,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
     <div class="sw-heat-text" ref={scroller} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
       {/* biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out */}
       <div
-        class={["sw-lines", striped ? "striped" : "", written ? "written" : ""].join(" ")}
+        class={["sw-lines", striped ? "sw--striped" : "", written ? "sw--written" : ""].join(" ")}
         role="grid"
         aria-label="Token activations"
         aria-multiselectable="true"

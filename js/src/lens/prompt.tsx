@@ -39,7 +39,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
         />
       )}
       {!lens.frozen && !generated && (
-        <div class="actions">
+        <div class="sw--actions">
           {has_chat_template && (
             <Segmented
               label="Template"
@@ -63,9 +63,9 @@ export function LensPrompt({ lens }: { lens: Lens }) {
           : status.value.message}
       </p>
       {busy && (
-        <div class="progress" aria-hidden="true">
+        <div class="sw--progress" aria-hidden="true">
           <span
-            class={busy.of > 0 ? "" : "unknown"}
+            class={busy.of > 0 ? "" : "sw--unknown"}
             style={{ "--share": busy.of > 0 ? busy.done / busy.of : 0 }}
           />
         </div>

@@ -23,7 +23,7 @@ export function Prompt({ panel }: { panel: Panel }) {
         onInput={(event) => panel.setPrompt(event.currentTarget.value)}
         onKeyDown={keys}
       />
-      <div class="actions">
+      <div class="sw--actions">
         <Button
           kind="primary"
           disabled={panel.frozen}

@@ -43,7 +43,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           onChoose={(next) => finder.setMode(next)}
         />
       </div>
-      <way.Query bench={bench} onDown={() => focus(`.${landing}[tabindex='0']`)} />
+      <way.Query bench={bench} onDown={() => focus(`.sw--${landing}[tabindex='0']`)} />
       {error && (
         <Failure
           sentence={error}
@@ -52,7 +52,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           }}
         />
       )}
-      <div class="tools sw-num">
+      <div class="sw--tools sw-num">
         <p class="sw-note" aria-live="polite">
           {countText(bench, answer)}
         </p>
@@ -67,7 +67,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           head={search.sort === "output_score" ? "score" : way.head(search)}
           rows={rows}
           landing={landing}
-          onLeave={() => focus(".query")}
+          onLeave={() => focus(".sw--query")}
         />
       ) : (
         <p class="sw-empty">{nothing(bench, way, make)}</p>

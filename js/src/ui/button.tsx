@@ -1,4 +1,5 @@
 import type { ButtonHTMLAttributes, ComponentChildren } from "preact";
+import { parts } from "./flags";
 
 interface Props extends Omit<ButtonHTMLAttributes, "class" | "type"> {
   /** primary, quiet, small; "icon" is a small square for one character. */
@@ -10,7 +11,7 @@ export function Button({ kind = "", ...rest }: Props) {
   return (
     <button
       type="button"
-      class={kind.startsWith("icon") ? `sw-${kind}` : `sw-button ${kind}`}
+      class={parts(kind.startsWith("icon") ? `sw-${kind}` : `sw-button ${kind}`)}
       {...rest}
     />
   );
