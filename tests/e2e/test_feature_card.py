@@ -98,7 +98,8 @@ def test_it_fits_and_is_readable(open_card, picture, theme):
         page.set_viewport_size({"width": width, "height": 1000})
         card.peak().hover()
         assert card.root.evaluate(WIDER_THAN_ITSELF) == []
-        read = card.root.locator(".sw-word:not(.sw--uncounted), dd, dt, h3, .sw--peak, .sw-note, figcaption span, .sw--source")
+        texts = ".sw-word:not(.sw--uncounted), dd, dt, h3, .sw--peak, .sw-note, figcaption span, .sw--source"
+        read = card.root.locator(texts)
         assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
         picture(page, f"card-{theme}-{width}")
     page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
@@ -218,7 +219,8 @@ def test_steering_goes_to_the_panel(open_card):
     )
     notebook, card = open_card(cell)
     card.button("Steer with this").click()
-    expect(card.root.get_by_role("banner").or_(card.root.locator(".sw--said"))).to_contain_text("in the panel's recipe now")
+    said = card.root.get_by_role("banner").or_(card.root.locator(".sw--said"))
+    expect(said).to_contain_text("in the panel's recipe now")
     expect(notebook.panel().root).to_contain_text("label 3")
     assert notebook.execute("assert [s.feature.index for s in panel.recipe] == [3]") == "ok"
     card.button("Steer with this").click()

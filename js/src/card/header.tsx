@@ -40,7 +40,9 @@ export function CardHeader({ card, content }: { card: Card; content: Content }) 
             <>
               <SaveButton from={card} />
               {content.ops.length > 0 && (
-                <Button onClick={() => card.steer()}>Steer with this</Button>
+                <Button asks onClick={() => card.steer()}>
+                  Steer with this
+                </Button>
               )}
             </>
           )}
@@ -89,6 +91,7 @@ function Step({ card, step }: { card: Card; step: 1 | -1 }) {
   return (
     <Button
       kind="quiet sw-num"
+      asks
       aria-label={step < 0 ? "Previous feature" : "Next feature"}
       aria-disabled={to === null}
       onClick={() => to !== null && card.show(to)}

@@ -42,7 +42,7 @@ function ThroughModel({ card, content: { effect, ops } }: { card: Card; content:
       {doing?.what === "effect" ? (
         <Progress card={card} doing={doing} />
       ) : (
-        <Button kind="small" onClick={() => card.measure()}>
+        <Button asks kind="small" onClick={() => card.measure()}>
           Steer and see
         </Button>
       )}

@@ -32,7 +32,9 @@ export function CardSilent({ card, paint }: { card: Card; paint: LinePaint }) {
             onInput={(event) => setWords(event.currentTarget.value)}
             onKeyDown={(event) => event.key === "Enter" && look()}
           />
-          <Button onClick={look}>Look for silent texts</Button>
+          <Button asks onClick={look}>
+            Look for silent texts
+          </Button>
         </div>
       )}
       {doing?.what === "silent" && <Progress card={card} doing={doing} />}

@@ -125,6 +125,7 @@ function Export({ card, said }: { card: Card; said: number }) {
   return (
     <Button
       kind="quiet small"
+      asks
       title={`What you said of ${said === 1 ? "one feature" : `${said} features`} of this dictionary`}
       onClick={(event) => save(event.currentTarget)}
     >

@@ -23,6 +23,7 @@ export function SelectionBar({ heatmap }: { heatmap: Heatmap }) {
           {heatmap.canSearch && (
             <Button
               kind="small"
+              asks
               aria-disabled={Boolean(busy)}
               onClick={() => busy || heatmap.search()}
             >

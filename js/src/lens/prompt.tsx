@@ -25,6 +25,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
       ) : (
         <textarea
           class="sw-field"
+          dir="auto"
           aria-label="Text"
           rows={1}
           placeholder={
@@ -51,7 +52,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
           {busy ? (
             <Button onClick={() => lens.stop()}>Stop</Button>
           ) : (
-            <Button title="Ctrl+Enter in the text" onClick={() => lens.read()}>
+            <Button asks title="Ctrl+Enter in the text" onClick={() => lens.read()}>
               Read
             </Button>
           )}

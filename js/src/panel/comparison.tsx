@@ -149,6 +149,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
         <Button
           ref={opener}
           kind="small"
+          asks
           aria-label={`Logit lens of ${visible(token)}`}
           aria-disabled={panel.frozen}
           title={panel.frozen ? FROZEN : undefined}

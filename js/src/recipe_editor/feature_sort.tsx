@@ -140,7 +140,7 @@ function Scores({ scores }: { scores: Measured }) {
         How much steering with a feature raises its own top logits, on neutral prompts.
       </span>
       {missing > 0 && (
-        <Button kind="small" onClick={() => scores.start()}>
+        <Button asks kind="small" onClick={() => scores.start()}>
           Score {plural(missing, "row")}
         </Button>
       )}
