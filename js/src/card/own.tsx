@@ -16,6 +16,7 @@ export function CardOwn({ card, paint }: { card: Card; paint: LinePaint }) {
       {!card.frozen && (
         <textarea
           class="sw-field"
+          dir="auto"
           aria-label="Your own text"
           placeholder="Type a text and see where the feature fires"
           rows={Math.min(6, own_text.value.split("\n").length)}

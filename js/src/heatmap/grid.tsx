@@ -27,7 +27,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
   const focusNext = useRef(false);
   const drag = useRef<Drag | null>(null);
   const pointer = useRef("");
-  const tokens = heatmap.tokens.value;
+  const tokens = heatmap.shown.value;
   const striped = heatmap.traits.mixing.value === "stripes" && heatmap.lit.value.length > 1;
   const written = Boolean(tokens.at(-1)?.generated);
   const height = LINE + (striped ? heatmap.lit.value.length * LANE : 0);

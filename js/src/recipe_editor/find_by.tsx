@@ -109,6 +109,7 @@ function PromptQuery({ bench, onDown }: QueryProps) {
     <>
       <textarea
         class="sw-field sw--query"
+        dir="auto"
         aria-label="Prompt to search by"
         rows={2}
         placeholder="A text that the features shall fire on"
