@@ -1,5 +1,5 @@
 // The page that a test shows widgets on; they are taken off it again after each test.
-import { afterEach, beforeEach } from "vitest";
+import { afterEach, beforeEach, expect } from "vitest";
 import type { HostModel } from "../src/host/host";
 
 interface Props {
@@ -22,9 +22,16 @@ beforeEach(() => {
   lives = [];
 });
 afterEach(() => {
+  expect(foreign(el), "classes without our prefix").toEqual([]);
   for (const life of lives) life.abort();
   el.remove();
 });
+
+/** Classes that a page's own sheets may know too. */
+const foreign = (root: HTMLElement) =>
+  [...root.querySelectorAll("*")]
+    .flatMap((each) => [...each.classList])
+    .filter((name) => !/^sw(-|$)/.test(name));
 
 /** What a host does with a widget's module. */
 export function show(factory: () => Widget, model: HostModel, views = 1): void {

@@ -140,7 +140,7 @@ def in_jupyterlab(browser: Any, server: Server, repeat: int) -> list[tuple[str, 
     notebook.wait_idle()
     rows.append(("scrolling 20,000 tokens", frames(page, ".sw-heat-text >> nth=1", 400), "16.7 ms is 60 a second"))
     notebook.run_cell(3)
-    page.locator(".sw-picker .sw-features .row").first.wait_for()
+    page.locator(".sw-picker .sw-features .sw--row").first.wait_for()
     notebook.wait_idle()
     rows.append(("scrolling 1,000,000 features", frames(page, ".sw-picker .sw-features", 900), ""))
     rows += searched(page, wire)
@@ -195,7 +195,7 @@ def searched(page: Page, wire: Wire) -> list[tuple[str, str, str]]:
     wire.reset()
     box = page.locator(".sw-picker").get_by_role("searchbox", name="Search features")
     box.fill("group 73")
-    page.locator(".sw-picker .sw-features .row", has_text="group 73").first.wait_for()
+    page.locator(".sw-picker .sw-features .sw--row", has_text="group 73").first.wait_for()
     page.wait_for_timeout(800)
     return [("on the wire: a search in 1,000,000 labels", str(wire), "<= 20 KB a page")]
 

@@ -38,7 +38,7 @@ class Card:
         return self.grid(grid).locator(f"[data-line='{line}'] [data-token='{position}']")
 
     def peak(self, line: int = 0, grid: str = "Examples"):
-        return self.grid(grid).locator(f"[data-line='{line}'] .at [data-token]")
+        return self.grid(grid).locator(f"[data-line='{line}'] .sw--at [data-token]")
 
     def button(self, name: str):
         return self.root.get_by_role("button", name=name, exact=True)
@@ -98,7 +98,8 @@ def test_it_fits_and_is_readable(open_card, picture, theme):
         page.set_viewport_size({"width": width, "height": 1000})
         card.peak().hover()
         assert card.root.evaluate(WIDER_THAN_ITSELF) == []
-        read = card.root.locator(".sw-word:not(.uncounted), dd, dt, h3, .peak, .sw-note, figcaption span, .source")
+        texts = ".sw-word:not(.sw--uncounted), dd, dt, h3, .sw--peak, .sw-note, figcaption span, .sw--source"
+        read = card.root.locator(texts)
         assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
         picture(page, f"card-{theme}-{width}")
     page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
@@ -111,7 +112,7 @@ def test_hover_tabs_and_scale_need_no_kernel(open_card):
     card.peak().hover()
     value = card.grid().get_by_role("rowheader").first.text_content()
     expect(card.caption).to_contain_text(f"under the pointer {float(value):g}")
-    expect(card.root.locator(".marker")).to_have_count(1)
+    expect(card.root.locator(".sw--marker")).to_have_count(1)
     expect(card.root.locator(".sw-card-tip")).to_contain_text("scale end")
     before = ground(card.peak(1))
     card.choose("Curve", "log")
@@ -162,7 +163,7 @@ def test_keys_alone(open_card):
     keys.press("ArrowDown")
     keys.press("ArrowLeft")
     keys.press("Enter")
-    expect(card.grid().locator("[data-line='1']")).to_have_class("sw-card-line open")
+    expect(card.grid().locator("[data-line='1']")).to_have_class("sw-card-line sw--open")
     keys.press("Home")
     expect(card.token(0, 1)).to_be_focused()
     keys.press("Escape")
@@ -218,11 +219,12 @@ def test_steering_goes_to_the_panel(open_card):
     )
     notebook, card = open_card(cell)
     card.button("Steer with this").click()
-    expect(card.root.get_by_role("banner").or_(card.root.locator(".said"))).to_contain_text("in the panel's recipe now")
+    said = card.root.get_by_role("banner").or_(card.root.locator(".sw--said"))
+    expect(said).to_contain_text("in the panel's recipe now")
     expect(notebook.panel().root).to_contain_text("label 3")
     assert notebook.execute("assert [s.feature.index for s in panel.recipe] == [3]") == "ok"
     card.button("Steer with this").click()
-    expect(card.root.locator(".said")).to_contain_text("already")
+    expect(card.root.locator(".sw--said")).to_contain_text("already")
 
 
 def test_two_views_stay_in_step(open_card):

@@ -45,7 +45,7 @@ class Picker:
         self.search = self.root.get_by_role("searchbox", name="Search features")
         self.prompt = self.root.get_by_role("textbox", name="Prompt to search by")
         self.list = self.features.get_by_role("list")
-        self.rows = self.list.locator("li.row")
+        self.rows = self.list.locator("li.sw--row")
 
     def mode(self, name: str):
         return self.root.get_by_role("radiogroup", name="Find by").get_by_role("radio", name=name, exact=True)
@@ -54,7 +54,7 @@ class Picker:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def labels(self) -> list[str]:
-        return self.rows.locator("button.label").all_inner_texts()
+        return self.rows.locator("button.sw--label").all_inner_texts()
 
     def sort(self, value: str) -> None:
         self.root.get_by_role("combobox", name="Sort features").select_option(value)
@@ -89,26 +89,26 @@ def test_every_way_to_search_the_embedded_dictionaries(server, open_notebook, em
     picker.mode("fires on prompt").check()
     picker.prompt.fill("The ship sailed out to sea.")
     picker.counted(re.compile(r"^\d+ of"))
-    expect(picker.rows.first.locator(".value")).to_have_text(re.compile(r"\d"))
+    expect(picker.rows.first.locator(".sw--value")).to_have_text(re.compile(r"\d"))
     most = picker.labels()[:3]
     picker.root.get_by_role("radio", name="span").check()
     tokens = picker.root.get_by_role("group", name="Tokens of the prompt").get_by_role("button")
     tokens.last.click()
     expect(tokens.last).to_have_attribute("aria-pressed", "true")
-    expect(picker.rows.first.locator("button.label")).not_to_have_text(most[0])
+    expect(picker.rows.first.locator("button.sw--label")).not_to_have_text(most[0])
     picture(notebook.page, "picker-prompt")
     picker.mode("promotes").check()
     picker.search.fill("sea")
     picker.counted(re.compile(r"feature"))
-    expect(picker.rows.first.locator(".value")).to_have_text(re.compile(r"\d"))
+    expect(picker.rows.first.locator(".sw--value")).to_have_text(re.compile(r"\d"))
     promoting = picker.labels()[:3]
     picker.root.get_by_role("radio", name="suppresses").check()
-    expect(picker.rows.first.locator("button.label")).not_to_have_text(promoting[0])
+    expect(picker.rows.first.locator("button.sw--label")).not_to_have_text(promoting[0])
     chosen = picker.labels()[0]
-    picker.rows.first.locator("button.label").click()
+    picker.rows.first.locator("button.sw--label").click()
     picker.mode("similar").check()
     expect(picker.features).to_contain_text(f"Similar to {chosen}")
-    expect(picker.rows.first.locator(".value")).to_have_text(re.compile(r"0\.\d|1"))
+    expect(picker.rows.first.locator(".sw--value")).to_have_text(re.compile(r"0\.\d|1"))
     assert notebook.errors() == []
     server.end_kernels()
 
@@ -124,9 +124,9 @@ def test_label_index_filters_and_order(open_picker):
     assert picker.labels() == ["label 7"]
     picker.search.fill("")
     picker.sort("density")
-    expect(picker.rows.first.locator("button.label")).to_have_text("label 39")
+    expect(picker.rows.first.locator("button.sw--label")).to_have_text("label 39")
     picker.button("Largest first").click()
-    expect(picker.rows.first.locator("button.label")).to_have_text("label 0")
+    expect(picker.rows.first.locator("button.sw--label")).to_have_text("label 0")
     picker.button("Filters").click()
     picker.root.get_by_role("spinbutton", name="Least density, %").fill("50")
     picker.counted("20 of 43 features")
@@ -148,10 +148,10 @@ print(f"raw: label {raw}, of the maximum: label {shares}.")
     picker.mode("fires on prompt").check()
     expect(picker.features).to_contain_text("Write a text")
     picker.prompt.fill("Hello there")
-    expect(picker.rows.first.locator(".value")).to_have_text(re.compile(r"\d"))
+    expect(picker.rows.first.locator(".sw--value")).to_have_text(re.compile(r"\d"))
     shares = picker.labels()[0]
     picker.root.get_by_role("switch", name="Normalised").uncheck()
-    expect(picker.rows.first.locator("button.label")).not_to_have_text(shares)
+    expect(picker.rows.first.locator("button.sw--label")).not_to_have_text(shares)
     raw = picker.labels()[0]
     notebook.run_cell(2)
     expect(notebook.output(2)).to_contain_text(f"raw: {raw}, of the maximum: {shares}.")
@@ -256,7 +256,7 @@ def test_it_fits_and_is_readable(open_picker, picture, theme, width):
     picker.button("Filters").click()
     picture(page, f"picker-{theme}-{width}")
     assert picker.root.evaluate(WIDER_THAN_ITSELF) == []
-    texts = picker.rows.locator(".label, .number")
+    texts = picker.rows.locator(".sw--label, .sw--number")
     assert [c for c in texts.evaluate_all(f"texts => texts.map({CONTRAST})") if c < 4.5] == []
     page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
 

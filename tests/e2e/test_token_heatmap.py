@@ -102,7 +102,7 @@ def test_it_fits_and_is_readable(open_heatmap, picture, theme, width):
     page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
     page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
     notebook.command("application:toggle-left-area")
-    words = heatmap.grid.locator(".sw-word:not(.uncounted)")
+    words = heatmap.grid.locator(".sw-word:not(.sw--uncounted)")
     for mixing in ("stripes", "blend"):
         heatmap.choose("Several features", mixing)
         assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
@@ -264,7 +264,7 @@ def test_words_on_the_screen_are_those_of_the_json(open_heatmap):
     )
     code = "import json; words = json.loads(heatmap.to_json())['segments']; print(json.dumps(words))"
     words = json.loads(notebook.printed(code))
-    joined = "grid => [...grid.querySelectorAll('[role=gridcell]')].filter(c => c.querySelector('.joined')).length"
+    joined = "grid => [...grid.querySelectorAll('[role=gridcell]')].filter(c => c.querySelector('.sw--joined')).length"
     several = [word for word in words if word["last"] > word["first"]]
     assert several
     assert heatmap.grid.evaluate(joined) == sum(word["last"] - word["first"] for word in several)
@@ -292,7 +292,7 @@ def test_a_steered_text_is_told_apart_from_its_prompt(open_heatmap, picture):
     assert "".join(texts).endswith(
         notebook.printed("print(*(token.text for token in out.steered.tokens), sep='', end='')")
     )
-    words = heatmap.grid.locator(".sw-word:not(.uncounted)")
+    words = heatmap.grid.locator(".sw-word:not(.sw--uncounted)")
     assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
     picture(notebook.page, "heatmap-steered")
 

@@ -49,7 +49,7 @@ export function CardExamples({ card, content, paint }: Props) {
           options={tabs}
           onChoose={(value) => card.choose("tab", value)}
         />
-        <span class="scale">
+        <span class="sw--scale">
           <Scale paint={paint} />
           <Segmented
             label="Curve"
@@ -80,7 +80,7 @@ export function CardExamples({ card, content, paint }: Props) {
 function Missing({ what }: { what: Content["missing"][Tab] }) {
   if (!what) return null;
   return (
-    <div class="sw-empty framed small">
+    <div class="sw-empty sw--framed sw--small">
       <p>{what.said}</p>
       {what.code && <pre>{what.code}</pre>}
     </div>
@@ -94,7 +94,11 @@ function Scale({ paint: { scale, hue, palette } }: { paint: LinePaint }) {
   return (
     <span class="sw-card-scale sw-num">
       <span>{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
-      <span class="ramp" style={{ background: ramp(scale, hue, palette.surface) }} aria-hidden />
+      <span
+        class="sw--ramp"
+        style={{ background: ramp(scale, hue, palette.surface) }}
+        aria-hidden
+      />
       <span title={CURVE[scale.curve]}>
         {scale.signed ? "+" : ""}
         {end} {source(scale)}

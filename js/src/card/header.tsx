@@ -11,7 +11,7 @@ export function CardHeader({ card, content }: { card: Card; content: Content }) 
   const said = card.steered.value;
   return (
     <header class="sw-header sw-card-header">
-      <div class="line">
+      <div class="sw--line">
         <span class="sw-badge" title={content.site}>
           {content.kind} {content.layer}
         </span>
@@ -25,7 +25,7 @@ export function CardHeader({ card, content }: { card: Card; content: Content }) 
             {content.link.name} ↗
           </a>
         )}
-        <div class="right">
+        <div class="sw--right">
           {(!card.frozen || card.beside(-1) !== null || card.beside(1) !== null) && (
             <nav aria-label="Features">
               <Step card={card} step={-1} />
@@ -40,13 +40,15 @@ export function CardHeader({ card, content }: { card: Card; content: Content }) 
             <>
               <SaveButton from={card} />
               {content.ops.length > 0 && (
-                <Button onClick={() => card.steer()}>Steer with this</Button>
+                <Button asks onClick={() => card.steer()}>
+                  Steer with this
+                </Button>
               )}
             </>
           )}
         </div>
       </div>
-      <p class="said" role="status">
+      <p class="sw--said" role="status">
         {said}
       </p>
     </header>
@@ -74,7 +76,7 @@ function Source({ content }: { content: Content }) {
   ];
   return (
     <span
-      class={label_author === "language model" ? "sw-chip sw-num by-model" : "sw-chip sw-num"}
+      class={label_author === "language model" ? "sw-chip sw-num sw--by-model" : "sw-chip sw-num"}
       title={title.filter(Boolean).join(" ")}
     >
       {[who, detection !== undefined && `detection ${detection.toFixed(2)}`]
@@ -89,6 +91,7 @@ function Step({ card, step }: { card: Card; step: 1 | -1 }) {
   return (
     <Button
       kind="quiet sw-num"
+      asks
       aria-label={step < 0 ? "Previous feature" : "Next feature"}
       aria-disabled={to === null}
       onClick={() => to !== null && card.show(to)}

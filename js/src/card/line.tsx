@@ -44,32 +44,32 @@ export class CardLineRow extends Memo<Props> {
         {/* biome-ignore lint/a11y/useFocusableInteractive: the cells of a grid take the focus, not its rows */}
         {/* biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out */}
         <div
-          class={`sw-card-line${open ? " open" : ""}${fixed ? " fixed" : ""}`}
+          class={`sw-card-line${open ? " sw--open" : ""}${fixed ? " sw--fixed" : ""}`}
           role="row"
           data-line={at}
         >
           {!fixed && (
             // biome-ignore lint/a11y/useSemanticElements: as above
             // biome-ignore lint/a11y/useFocusableInteractive: as above
-            <span class="peak sw-num" role="rowheader">
+            <span class="sw--peak sw-num" role="rowheader">
               {steady(peak?.value ?? 0)}
             </span>
           )}
-          <span class="text">
+          <span class="sw--text">
             {open ? (
               this.#cells(0, length)
             ) : (
               <>
-                <span class={first > 0 ? "before long" : "before"}>
+                <span class={first > 0 ? "sw--before sw--long" : "sw--before"}>
                   <span>
-                    {first > 0 && <i class="cut">… </i>}
+                    {first > 0 && <i class="sw--cut">… </i>}
                     {this.#cells(first, line.peak)}
                   </span>
                 </span>
-                <span class="at">{this.#cells(line.peak, line.peak + 1)}</span>
-                <span class="after">
+                <span class="sw--at">{this.#cells(line.peak, line.peak + 1)}</span>
+                <span class="sw--after">
                   {this.#cells(line.peak + 1, end)}
-                  {end < length && <i class="cut"> …</i>}
+                  {end < length && <i class="sw--cut"> …</i>}
                 </span>
               </>
             )}
@@ -77,8 +77,8 @@ export class CardLineRow extends Memo<Props> {
           {!fixed && (
             // biome-ignore lint/a11y/useSemanticElements: as above
             // biome-ignore lint/a11y/useFocusableInteractive: as above
-            <span class="end" role="gridcell">
-              <span class="source">{line.source}</span>
+            <span class="sw--end" role="gridcell">
+              <span class="sw--source">{line.source}</span>
               <Button
                 kind="icon"
                 tabIndex={-1}
@@ -122,7 +122,7 @@ export class CardLineRow extends Memo<Props> {
       // biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out
       <span
         key={at}
-        class={TURNS.test(token.text) ? "sw-token apart" : "sw-token"}
+        class={TURNS.test(token.text) ? "sw-token sw--apart" : "sw-token"}
         role="gridcell"
         aria-label={nameOf(token)}
         tabIndex={stop ? 0 : -1}

@@ -42,7 +42,7 @@ function ThroughModel({ card, content: { effect, ops } }: { card: Card; content:
       {doing?.what === "effect" ? (
         <Progress card={card} doing={doing} />
       ) : (
-        <Button kind="small" onClick={() => card.measure()}>
+        <Button asks kind="small" onClick={() => card.measure()}>
           Steer and see
         </Button>
       )}
@@ -135,14 +135,14 @@ interface NameProps {
 export function FeatureName({ card, index, label }: NameProps) {
   if (!card.canShow(index))
     return (
-      <span class="name" title={label}>
+      <span class="sw--name" title={label}>
         {label}
       </span>
     );
   return (
     <button
       type="button"
-      class="name"
+      class="sw--name"
       title={`${label} (${index})`}
       aria-label={`Open ${label} (${index})`}
       onClick={() => card.show(index)}
@@ -165,8 +165,8 @@ export function Loadings({ card, loadings }: { card: Card; loadings: Loading[] }
       <ul class="sw-plain">
         {loadings.map(({ index, norm, promoted, suppressed }) => (
           <li key={index}>
-            <span class="index sw-num">z{index}</span>
-            <span class="tokens">
+            <span class="sw--index sw-num">z{index}</span>
+            <span class="sw--tokens">
               <Side sign="+" tokens={promoted} />
               <Side sign="−" tokens={suppressed} />
             </span>
@@ -185,7 +185,7 @@ export function Loadings({ card, loadings }: { card: Card; loadings: Loading[] }
 function Side({ sign, tokens }: { sign: string; tokens: ValuedToken[] }) {
   if (!tokens.length) return null;
   return (
-    <span class="side">
+    <span class="sw--side">
       <i>{sign}</i>
       {tokens.map((token) => (
         <code key={token.id}>{visible(token)}</code>

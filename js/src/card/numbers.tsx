@@ -41,7 +41,9 @@ export function CardNumbers({ card, content }: { card: Card; content: Content })
       {content.histogram ? (
         <Histogram card={card} histogram={content.histogram} reads={content.reads} />
       ) : (
-        content.missing.histogram && <p class="sw-note missing">{content.missing.histogram.said}</p>
+        content.missing.histogram && (
+          <p class="sw-note sw--missing">{content.missing.histogram.said}</p>
+        )
       )}
     </section>
   );
@@ -81,7 +83,7 @@ function Histogram({ card, histogram, reads }: HistogramProps) {
     <figure
       aria-label={`Histogram of the ${reads} where it fires, 0 to ${end}, by the logarithm of the number of tokens`}
     >
-      <div class="plot">
+      <div class="sw--plot">
         <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
           {bars.map((each, i) => (
             <g
@@ -89,9 +91,9 @@ function Histogram({ card, histogram, reads }: HistogramProps) {
               onPointerEnter={() => setBar(each)}
               onPointerLeave={() => setBar(null)}
             >
-              <rect class="field" x={i * width} y={0} width={width} height={100} />
+              <rect class="sw--field" x={i * width} y={0} width={width} height={100} />
               <rect
-                class="bar"
+                class="sw--bar"
                 x={i * width + width * 0.06}
                 y={100 - each.height * 100}
                 width={width * 0.88}
@@ -100,11 +102,13 @@ function Histogram({ card, histogram, reads }: HistogramProps) {
             </g>
           ))}
         </svg>
-        {at?.counted && <i class="marker" style={{ left: `${placeOf(at.value, top) * 100}%` }} />}
+        {at?.counted && (
+          <i class="sw--marker" style={{ left: `${placeOf(at.value, top) * 100}%` }} />
+        )}
       </div>
       <figcaption class="sw-num">
         <span>0</span>
-        <span class="middle">{caption(at, bar)}</span>
+        <span class="sw--middle">{caption(at, bar)}</span>
         <span>{end}</span>
       </figcaption>
     </figure>

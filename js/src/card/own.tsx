@@ -16,6 +16,7 @@ export function CardOwn({ card, paint }: { card: Card; paint: LinePaint }) {
       {!card.frozen && (
         <textarea
           class="sw-field"
+          dir="auto"
           aria-label="Your own text"
           placeholder="Type a text and see where the feature fires"
           rows={Math.min(6, own_text.value.split("\n").length)}
@@ -47,7 +48,7 @@ function Result({ card, paint }: { card: Card; paint: LinePaint }) {
       ]
     : ["it does not fire on this text"];
   return (
-    <div class={card.doing.value?.what === "try" ? "older" : ""}>
+    <div class={card.doing.value?.what === "try" ? "sw--older" : ""}>
       <CardLines card={card} name="Your text" id="own" lines={lines} paint={paint} whole own />
       <p class="sw-note sw-num" aria-live="polite">
         {parts.filter(Boolean).join(" · ")}

@@ -22,7 +22,7 @@ export function CardSilent({ card, paint }: { card: Card; paint: LinePaint }) {
     <section aria-label="Where it stays silent" class="sw-card-silent">
       <h3>Where it should fire and stays silent</h3>
       {!card.frozen && (
-        <div class="ask">
+        <div class="sw--ask">
           <input
             type="text"
             class="sw-field"
@@ -32,7 +32,9 @@ export function CardSilent({ card, paint }: { card: Card; paint: LinePaint }) {
             onInput={(event) => setWords(event.currentTarget.value)}
             onKeyDown={(event) => event.key === "Enter" && look()}
           />
-          <Button onClick={look}>Look for silent texts</Button>
+          <Button asks onClick={look}>
+            Look for silent texts
+          </Button>
         </div>
       )}
       {doing?.what === "silent" && <Progress card={card} doing={doing} />}
@@ -67,7 +69,7 @@ function Why({ card, line }: { card: Card; line: CardLine }) {
         “{line.word}” {formatNumber(line.value)}, typically {formatNumber(line.expected)}
       </span>
       {line.instead?.map(({ index, label, value, along }) => (
-        <span key={index} class="rival">
+        <span key={index} class="sw--rival">
           <FeatureName card={card} index={index} label={label} /> {formatNumber(value)}
           {along !== null && (
             <small title="what it adds along this feature's own direction: activation × d·d′ / ‖d‖">

@@ -17,7 +17,7 @@ export function CardVerdict({ card }: { card: Card }) {
     <section aria-label="Your verdict" class="sw-card-verdict">
       <h3>Your verdict</h3>
       {verdict.unreadable && <p class="sw-note">{verdict.unreadable}</p>}
-      <div class="rating">
+      <div class="sw--rating">
         <Stars
           rating={verdict.rating}
           frozen={card.frozen}
@@ -58,9 +58,9 @@ interface StarsProps {
 function Stars({ rating, frozen, onRate }: StarsProps) {
   const name = useId();
   return (
-    <fieldset class="stars" aria-label="Rating" disabled={frozen}>
+    <fieldset class="sw--stars" aria-label="Rating" disabled={frozen}>
       {STARS.map((star) => (
-        <label key={star} class={star <= (rating ?? 0) ? "on" : ""} title={`${star} of 5`}>
+        <label key={star} class={star <= (rating ?? 0) ? "sw--on" : ""} title={`${star} of 5`}>
           <input
             type="radio"
             name={name}
@@ -125,6 +125,7 @@ function Export({ card, said }: { card: Card; said: number }) {
   return (
     <Button
       kind="quiet small"
+      asks
       title={`What you said of ${said === 1 ? "one feature" : `${said} features`} of this dictionary`}
       onClick={(event) => save(event.currentTarget)}
     >

@@ -50,7 +50,7 @@ export function HeatControls({ heatmap }: { heatmap: Heatmap }) {
           onChoose={(value) => heatmap.choose("mixing", value)}
         />
       )}
-      <span class="scale">
+      <span class="sw--scale">
         <ScaleEnd heatmap={heatmap} />
         <Segmented
           label="Curve"

@@ -32,14 +32,14 @@ export function HeatDetail({ heatmap, hues }: Props) {
   return (
     <section class="sw-heat-detail" aria-label="Token">
       <h3>Token</h3>
-      <p class="what sw-num">
+      <p class="sw--what sw-num">
         <code>{visible(token)}</code>
         {token.id >= 0 && <span>id {token.id}</span>}
         <span>position {index}</span>
         {token.generated && <span>generated</span>}
         {token.fragment && <span>bytes of a character</span>}
       </p>
-      {why && <p class="why">{why} · not counted, so not coloured</p>}
+      {why && <p class="sw--why">{why} · not counted, so not coloured</p>}
       <Values heatmap={heatmap} hues={hues} index={index} />
       <Strongest heatmap={heatmap} index={index} />
     </section>
@@ -53,7 +53,7 @@ function Values({ heatmap, hues, index }: Props & { index: number }) {
   const pooled = granularity.value !== "tokens" && heatmap.tokens.value[index]?.counted;
   const unit = granularity.value.slice(0, -1);
   return (
-    <ul class="values sw-plain">
+    <ul class="sw--values sw-plain">
       {columns.map((column, at) => {
         const value = heatmap.value(index, at);
         const scale = heatmap.scales.value[at];
@@ -63,16 +63,16 @@ function Values({ heatmap, hues, index }: Props & { index: number }) {
         const colour = css(toRgb(below ? hue.negative : hue.positive));
         return (
           <li key={column.key}>
-            <span class="label" title={column.label}>
+            <span class="sw--label" title={column.label}>
               {column.label}
             </span>
             <b class="sw-num">{formatNumber(value, 4)}</b>
-            <span class="bar" aria-hidden="true">
+            <span class="sw--bar" aria-hidden="true">
               <span style={{ width: `${share * 100}%`, background: colour }} />
             </span>
-            <span class="of sw-num">{scale ? ofScale(value, scale) : ""}</span>
+            <span class="sw--of sw-num">{scale ? ofScale(value, scale) : ""}</span>
             {pooled && (
-              <span class="unit sw-num">
+              <span class="sw--unit sw-num">
                 its {unit}: {formatNumber(heatmap.painted(index, at), 4)} ({pooling.value})
               </span>
             )}
@@ -99,16 +99,16 @@ function Strongest({ heatmap, index }: { heatmap: Heatmap; index: number }) {
   return (
     <>
       <h3>Strongest here</h3>
-      <ol class="ranked sw-plain">
+      <ol class="sw--ranked sw-plain">
         {top.map((feature) => (
           <li key={feature.index}>
-            <span class="label" title={`${feature.label} (${feature.index})`}>
+            <span class="sw--label" title={`${feature.label} (${feature.index})`}>
               {feature.label}
             </span>
-            <span class="bar" aria-hidden="true">
+            <span class="sw--bar" aria-hidden="true">
               <span style={{ width: `${(Math.abs(feature.value) / most) * 100}%` }} />
             </span>
-            <span class="number sw-num">{formatNumber(feature.value)}</span>
+            <span class="sw--number sw-num">{formatNumber(feature.value)}</span>
             {heatmap.canSearch && (
               <Button
                 kind="icon"

@@ -27,7 +27,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
   const focusNext = useRef(false);
   const drag = useRef<Drag | null>(null);
   const pointer = useRef("");
-  const tokens = heatmap.tokens.value;
+  const tokens = heatmap.shown.value;
   const striped = heatmap.traits.mixing.value === "stripes" && heatmap.lit.value.length > 1;
   const written = Boolean(tokens.at(-1)?.generated);
   const height = LINE + (striped ? heatmap.lit.value.length * LANE : 0);
@@ -137,7 +137,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
     <div class="sw-heat-text" ref={scroller} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
       {/* biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out */}
       <div
-        class={["sw-lines", striped ? "striped" : "", written ? "written" : ""].join(" ")}
+        class={["sw-lines", striped ? "sw--striped" : "", written ? "sw--written" : ""].join(" ")}
         role="grid"
         aria-label="Token activations"
         aria-multiselectable="true"

@@ -11,7 +11,7 @@ export function HeatHeader({ heatmap }: { heatmap: Heatmap }) {
   const generated = tokens.filter((token) => token.generated).length;
   return (
     <header class="sw-header">
-      <div class="line">
+      <div class="sw--line">
         <h2>Token activations</h2>
         {model && <span class="sw-chip">{model}</span>}
         {dictionary && (
@@ -32,7 +32,7 @@ export function HeatHeader({ heatmap }: { heatmap: Heatmap }) {
             {origin}
           </span>
         )}
-        <div class="right">
+        <div class="sw--right">
           {heatmap.frozen ? (
             <span class="sw-chip" title="Hover, pins, scale and solo work without a kernel">
               frozen copy

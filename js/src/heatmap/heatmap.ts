@@ -7,7 +7,7 @@ import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { FLAGS, type HeatToken, type TextWire, textTokens } from "../host/tokens";
 import { type HeatScale, isBeyond, scaleOf } from "./colour";
-import { pool, segment } from "./segments";
+import { pool, segment, withCharacters } from "./segments";
 import { type Column, EMPTY_HEAT, type HeatTraits, type Kept } from "./types";
 
 const POINTING = 50; // ms between two words to the kernel about where the pointer is
@@ -64,6 +64,12 @@ export class Heatmap {
     return alone >= 0 ? [alone] : columns.map((_, index) => index);
   });
 
+  /** The tokens as they are written: in words, bytes become their characters. */
+  readonly shown = computed(() =>
+    this.traits.granularity.value === "tokens"
+      ? this.tokens.value
+      : withCharacters(this.tokens.value, this.segments.value),
+  );
   readonly segments = computed(() => segment(this.tokens.value, this.traits.granularity.value));
 
   /** The values that are painted, [segment, column]. */

@@ -23,7 +23,7 @@ export function HeatLegend({ heatmap, hues, palette }: Props) {
     <section class="sw-heat-legend" aria-label="Features">
       <ul class="sw-plain">
         {columns.map((column, index) => (
-          <li key={column.key} class={lit.has(index) ? "" : "dim"}>
+          <li key={column.key} class={lit.has(index) ? "" : "sw--dim"}>
             <Feature heatmap={heatmap} column={column} hue={hues[index] as Hue} />
             <Scale
               scale={heatmap.scales.value[index] as HeatScale}
@@ -45,20 +45,24 @@ function Feature({ heatmap, column, hue }: { heatmap: Heatmap; column: Column; h
   const solo = heatmap.traits.solo.value === column.key;
   const content = (
     <>
-      <span class="swatch" style={{ background: css(toRgb(hue.positive)) }} aria-hidden="true" />
-      <span class="label" title={column.label}>
+      <span
+        class="sw--swatch"
+        style={{ background: css(toRgb(hue.positive)) }}
+        aria-hidden="true"
+      />
+      <span class="sw--label" title={column.label}>
         {column.label}
       </span>
     </>
   );
   return (
-    <span class="feature">
+    <span class="sw--feature">
       {alone ? (
-        <span class="name">{content}</span>
+        <span class="sw--name">{content}</span>
       ) : (
         <button
           type="button"
-          class="name"
+          class="sw--name"
           aria-pressed={solo}
           aria-label={`Solo ${column.label}`}
           title={solo ? "Show all features again" : "Colour the text by this feature alone"}
@@ -102,21 +106,27 @@ function Scale({ scale, hue, palette, beyond }: ScaleProps) {
   const zero = zeroSaid(scale.zero, scale.zeroOf);
   if (isSilent(scale))
     return (
-      <span class="scale silent">{["silent in this text", zero].filter(Boolean).join(" · ")}</span>
+      <span class="sw--scale sw--silent">
+        {["silent in this text", zero].filter(Boolean).join(" · ")}
+      </span>
     );
   const end = formatNumber(scale.end);
   return (
-    <span class="scale sw-num">
-      <span class="ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
-      <span class="ramp" style={{ background: ramp(scale, hue, palette.surface) }} aria-hidden />
-      <span class="ends">{scale.signed ? `+${end}` : end}</span>
-      <span class="source" title={CURVES[scale.curve]}>
+    <span class="sw--scale sw-num">
+      <span class="sw--ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
+      <span
+        class="sw--ramp"
+        style={{ background: ramp(scale, hue, palette.surface) }}
+        aria-hidden
+      />
+      <span class="sw--ends">{scale.signed ? `+${end}` : end}</span>
+      <span class="sw--source" title={CURVES[scale.curve]}>
         {scale.curve} · {scale.source}
         {zero && ` · ${zero}`}
       </span>
       {beyond > 0 && (
-        <span class="beyond" title="stronger than the end of the scale">
-          <span class="sw-word clipped">{beyond}</span> beyond
+        <span class="sw--beyond" title="stronger than the end of the scale">
+          <span class="sw-word sw--clipped">{beyond}</span> beyond
         </span>
       )}
     </span>
@@ -149,7 +159,7 @@ function HowMixed({ heatmap, hues, palette }: Props) {
         <span>{plural(lit.length, "bar")} under a word, in this order: length is strength</span>
       )}
       {several && mixing.value === "blend" && (
-        <span class="together">
+        <span class="sw--together">
           where several fire, their colours add up
           {lit.length <= 3 && <Together lit={lit} hues={hues} palette={palette} />}
         </span>
@@ -167,16 +177,16 @@ function Together({ lit, hues, palette }: { lit: number[]; hues: Hue[]; palette:
         const shares = hues.map((_, index) => (set.includes(index) ? 1 : 0));
         const background = css(mixed(shares, hues, toLab(palette.surface)));
         return (
-          <span key={set.join()} class="sum">
+          <span key={set.join()} class="sw--sum">
             {set.map((index) => (
               <span
                 key={index}
-                class="swatch"
+                class="sw--swatch"
                 style={{ background: css(toRgb((hues[index] as Hue).positive)) }}
               />
             ))}
             <i>=</i>
-            <span class="swatch" style={{ background }} />
+            <span class="sw--swatch" style={{ background }} />
           </span>
         );
       })}

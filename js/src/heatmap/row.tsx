@@ -1,6 +1,7 @@
 import "../ui/token.css";
 import "./row.css";
 import type { HeatToken } from "../host/tokens";
+import { parts as names } from "../ui/flags";
 import { splitLead, TURNS } from "../ui/format";
 import type { Line, Piece } from "../ui/lines";
 import { Memo } from "../ui/memo";
@@ -66,7 +67,7 @@ export class HeatRow extends Memo<Props> {
       // biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out
       <span
         key={`${index}.${start}`}
-        class={cell.filter(Boolean).join(" ")}
+        class={names(cell.join(" "))}
         role="gridcell"
         aria-label={painter.name(index) + (goesOn ? ", continued" : "")}
         aria-selected={selected.has(index)}
@@ -75,7 +76,7 @@ export class HeatRow extends Memo<Props> {
         data-start={start}
       >
         {first && parts.lead ? <span class="sw-lead">{parts.lead}</span> : parts.lead}
-        <span class={classes.filter(Boolean).join(" ")} style={look.style}>
+        <span class={names(classes.join(" "))} style={look.style}>
           {withMarks(parts.body)}
         </span>
       </span>

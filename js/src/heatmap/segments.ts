@@ -32,6 +32,44 @@ const BEGINS: Record<Granularity, (token: HeatToken, before: HeatToken) => boole
   lines: (_, before) => before.text.includes("\n"),
 };
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * The tokens as pieces of the segments: bytes that are a character together are written as that, at the first of them.
+ * What makes no character stays bytes, and so does one whose bytes fall into several segments.
+ */
+export function withCharacters(tokens: HeatToken[], { of }: Segments): HeatToken[] {
+  const shown = [...tokens];
+  for (let first = 0; first < tokens.length; first++) {
+    let bytes: number[] = [];
+    for (let last = first; bytes.length < 8 && of[last] === of[first]; last++) {
+      if (!tokens[last]?.fragment) break;
+      bytes = [...bytes, ...bytesOf(tokens[last] as HeatToken)];
+      const text = decoded(bytes);
+      if (text === null) continue;
+      for (let at = first; at <= last; at++)
+        shown[at] = {
+          ...(tokens[at] as HeatToken),
+          fragment: false,
+          text: at === first ? text : "",
+        };
+      first = last;
+      break;
+    }
+  }
+  return shown;
+}
+
+const bytesOf = ({ text }: HeatToken) => text.split(" ").map((byte) => Number.parseInt(byte, 16));
+
+function decoded(bytes: number[]): string | null {
+  try {
+    return UTF8.decode(Uint8Array.from(bytes));
+  } catch {
+    return null;
+  }
+}
+
 /**
  * One value for each segment and column, [segment, column]: of its counted tokens the strongest (the one furthest
  * from zero) or the mean; NaN where none counts.

@@ -15,14 +15,15 @@ export function SelectionBar({ heatmap }: { heatmap: Heatmap }) {
   const busy = heatmap.busy.value;
   return (
     <div class="sw-heat-selection">
-      <span class="what" role="status" aria-live="polite">
+      <span class="sw--what" role="status" aria-live="polite">
         {busy || (positions.length ? chosen(heatmap, positions) : "Nothing pinned or selected.")}
       </span>
       {positions.length > 0 && (
-        <span class="actions">
+        <span class="sw--actions">
           {heatmap.canSearch && (
             <Button
               kind="small"
+              asks
               aria-disabled={Boolean(busy)}
               onClick={() => busy || heatmap.search()}
             >
@@ -67,7 +68,7 @@ export function Pinned({ heatmap, hues, onGo }: PinnedProps) {
     <section class="sw-heat-pinned" aria-label="Pinned tokens">
       <h3>
         Pinned
-        <span class="numbers" aria-hidden="true">
+        <span class="sw--numbers" aria-hidden="true">
           {columns.map((column, at) => (
             <i key={column.key} style={{ background: css(toRgb((hues[at] as Hue).positive)) }} />
           ))}
@@ -80,10 +81,10 @@ export function Pinned({ heatmap, hues, onGo }: PinnedProps) {
           return (
             <li key={position}>
               <button type="button" onClick={() => onGo(position)} title="Go to this token">
-                <span class="position sw-num">{position}</span>
+                <span class="sw--position sw-num">{position}</span>
                 <code>{visible(token)}</code>
               </button>
-              <span class="numbers sw-num">
+              <span class="sw--numbers sw-num">
                 {columns.map((column, at) => (
                   <span key={column.key} title={column.label}>
                     {formatNumber(heatmap.value(position, at))}
@@ -140,9 +141,9 @@ function Row({ heatmap, feature, shown }: RowProps) {
       title={shown ? "Shown already" : `Colour the text by it too (feature ${index})`}
       onClick={() => shown || !heatmap.canSearch || heatmap.show(index)}
     >
-      <span class="label">{label}</span>
+      <span class="sw--label">{label}</span>
       <code>{token ? visible(token) : ""}</code>
-      <span class="number sw-num">{formatNumber(value)}</span>
+      <span class="sw--number sw-num">{formatNumber(value)}</span>
     </button>
   );
 }

@@ -7,6 +7,8 @@ export interface HostModel {
   on(event: string, callback: (...args: never[]) => void): void;
   off(event: string, callback: (...args: never[]) => void): void;
   send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[] | ArrayBufferView[]): void;
+  /** In some hosts: whether there is a kernel that knows of it. */
+  readonly comm_live?: boolean;
   /** The other models of the kernel. */
   readonly widget_manager?: { get_model(id: string): Promise<HostModel> };
   /** Set by static_host only: there is no kernel and there never will be. */

@@ -1,4 +1,6 @@
 // Requests to the kernel over msg:custom. Every request ends in exactly one of result, error, cancelled.
+import { effect, type ReadonlySignal } from "@preact/signals";
+import { connectionOf } from "./connection";
 import { type HostModel, listen } from "./host";
 
 export interface StreamMessage {
@@ -61,11 +63,15 @@ export interface RpcOptions {
 
 /** The requests of one model. */
 export class Rpc {
+  /** The kernel is another one now: what is asked ends here and now. */
+  readonly lost: ReadonlySignal<boolean>;
   readonly request: <T>(name: string, args: unknown, options?: RequestOptions) => Promise<T>;
   /** Asks the kernel to stop; a request it has not even seen ends here and now. */
   readonly cancel: (id: string, abandon?: boolean) => void;
 
   constructor(model: HostModel, options: RpcOptions) {
+    const connection = connectionOf(model, options.signal);
+    this.lost = connection.lost;
     const pending = new Map<string, Pending>();
     const finished = new Set<string>();
 
@@ -117,23 +123,30 @@ export class Rpc {
       }
     };
 
+    const dispose = () => {
+      for (const id of [...pending.keys()]) close(id)?.reject(new Cancelled());
+    };
     this.cancel = (id, abandon = false) => {
       const entry = pending.get(id);
       if (!entry) return;
-      model.send({ type: "cancel", id });
+      connection.send({ type: "cancel", id });
       if (abandon || !entry.accepted) close(id)?.reject(new Cancelled());
     };
     this.request = <T>(name: string, args: unknown, given: RequestOptions = {}) => {
       const id = freshId();
       const answer = open(id, given, false);
       given.signal?.addEventListener("abort", () => this.cancel(id, given.abandon), { once: true });
-      model.send({ type: "request", id, name, args });
+      const answered = () => pending.get(id)?.accepted ?? true;
+      connection.send({ type: "request", id, name, args }, answered);
+      if (connection.lost.peek()) dispose();
       return answer as Promise<T>;
     };
-    const dispose = () => {
-      for (const id of [...pending.keys()]) close(id)?.reject(new Cancelled());
-    };
     listen(model, "msg:custom", receive, options.signal);
+    // Nobody will answer: the banner says why.
+    const stop = effect(() => {
+      if (connection.lost.value) dispose();
+    });
+    options.signal.addEventListener("abort", stop, { once: true });
     options.signal.addEventListener("abort", dispose, { once: true });
   }
 }

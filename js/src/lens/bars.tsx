@@ -30,15 +30,15 @@ export function Bars({ label, rows, most }: Props) {
         const { lead, body } = cellText(token);
         return (
           <li key={key} title={title}>
-            <span class={token?.fragment ? "name fragment" : "name"}>
+            <span class={token?.fragment ? "sw--name sw--fragment" : "sw--name"}>
               {lead && <i>{lead}</i>}
               {token ? body : name}
               {note && <small> → {note}</small>}
             </span>
-            <span class={size < 0 ? "bar negative" : "bar"} aria-hidden="true">
+            <span class={size < 0 ? "sw--bar sw--negative" : "sw--bar"} aria-hidden="true">
               <span style={{ width: `${Math.min(Math.abs(size) / most, 1) * 100}%` }} />
             </span>
-            <span class="number sw-num">{value}</span>
+            <span class="sw--number sw-num">{value}</span>
             {add && (
               <Button kind="icon" aria-label={add.label} title={add.label} onClick={add.act}>
                 +

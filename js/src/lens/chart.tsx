@@ -62,7 +62,7 @@ export function LensChart({ lens }: { lens: Lens }) {
         role="img"
         aria-label={spoken(lens, ids, run, position)}
       >
-        <g class="axis">
+        <g class="sw--axis">
           <path d={`M${FRAME.left} ${FRAME.bottom}H${FRAME.right}`} />
           <text x={FRAME.left - 5} y={FRAME.top + 4} text-anchor="end">
             {axis === "rank" ? "1" : formatNumber(most)}
@@ -77,9 +77,9 @@ export function LensChart({ lens }: { lens: Lens }) {
             {run.layers.at(-1)}
           </text>
         </g>
-        <path class="here" d={`M${place.x(here)} ${FRAME.top}V${FRAME.bottom}`} />
+        <path class="sw--here" d={`M${place.x(here)} ${FRAME.top}V${FRAME.bottom}`} />
         {lens.steeredLayers.value.map((layer, at) => (
-          <g key={layer} class="site">
+          <g key={layer} class="sw--site">
             <path d={`M${place.x(layer)} ${FRAME.top - 4}V${FRAME.bottom}`} />
             {at === 0 && <SiteName x={place.x(layer)} />}
           </g>
@@ -89,16 +89,16 @@ export function LensChart({ lens }: { lens: Lens }) {
           return (
             <g
               key={`${id}${faint}`}
-              class={faint ? "line faint" : "line"}
+              class={faint ? "sw--line sw--faint" : "sw--line"}
               style={{ stroke: colour }}
             >
-              {dotted && <path class="bound" d={dotted} />}
+              {dotted && <path class="sw--bound" d={dotted} />}
               {known && <path d={known} />}
             </g>
           );
         })}
       </svg>
-      <ul class="names sw-plain">
+      <ul class="sw--names sw-plain">
         {ids.map((id, at) => (
           <LineName key={id} lens={lens} id={id} run={run} position={position} at={at} />
         ))}
@@ -140,9 +140,9 @@ function LineName({ lens, id, run, position, at }: NameProps) {
   const removable = !lens.frozen && lens.traits.tracked.value.includes(id);
   return (
     <li title={`id ${id}`}>
-      <span class="dot" style={{ background: `var(--f${at + 1})` }} aria-hidden="true" />
-      <span class="name">{name}</span>
-      {from >= 0 && <span class="from">top-1 from block {run.layers[from]}</span>}
+      <span class="sw--dot" style={{ background: `var(--f${at + 1})` }} aria-hidden="true" />
+      <span class="sw--name">{name}</span>
+      {from >= 0 && <span class="sw--from">top-1 from block {run.layers[from]}</span>}
       {removable && (
         <Button
           kind="icon"

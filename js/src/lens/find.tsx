@@ -32,18 +32,18 @@ export function LensFind({ lens }: { lens: Lens }) {
             value={query}
             onInput={(event) => setQuery(event.currentTarget.value)}
           />
-          <button type="submit" class="sw-button small">
+          <button type="submit" class="sw-button sw--small">
             Find
           </button>
         </form>
       )}
       {(chosen.id !== null || lens.frozen) && (
-        <span class="mark">
+        <span class="sw--mark">
           {chosen.id === null ? (
             "Mark where a token comes in:"
           ) : (
             <>
-              <i class="corner" aria-hidden="true" /> {chosen.name}{" "}
+              <i class="sw--corner" aria-hidden="true" /> {chosen.name}{" "}
               <small class="sw-num">id {chosen.id}</small> enters the top
               <select
                 class="sw-select"
@@ -70,7 +70,7 @@ export function LensFind({ lens }: { lens: Lens }) {
         </span>
       )}
       {choices.length > 0 && (
-        <ul class="sw-plain hits" aria-label="Tokens found">
+        <ul class="sw-plain sw--hits" aria-label="Tokens found">
           {choices.map((token) => (
             <li key={token.id}>
               <button

@@ -109,7 +109,7 @@ export function LensGrid({ lens, painter }: { lens: Lens; painter: LensPainter }
     >
       {/* biome-ignore lint/a11y/useSemanticElements: most of the grid does not exist at any time */}
       <div
-        class="inner"
+        class="sw--inner"
         role="grid"
         aria-label="Logit lens"
         aria-rowcount={rows.length + 1 + sums}

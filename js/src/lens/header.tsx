@@ -22,14 +22,14 @@ export function LensHeader({ lens }: { lens: Lens }) {
   const { measure, facts } = lens.traits;
   return (
     <header class="sw-header sw-lens-header">
-      <div class="line">
+      <div class="sw--line">
         <h2>
           {facts.value.generated ? `After “${shownText(lens.tokens.value[0])}”` : "Logit lens"}
         </h2>
-        {facts.value.model && <span class="sw-chip model">{facts.value.model}</span>}
+        {facts.value.model && <span class="sw-chip sw--model">{facts.value.model}</span>}
         <StreamChoice lens={lens} />
         <Blocks lens={lens} />
-        <div class="right">
+        <div class="sw--right">
           {lens.compares.value && (
             <Segmented
               label="Run"
@@ -88,7 +88,10 @@ function Blocks({ lens }: { lens: Lens }) {
     lens.choose("span", first === low && last === high ? [] : [first, last]);
   return (
     <>
-      <label class="sw-chip number" title="A row for every so many blocks, from the deepest down">
+      <label
+        class="sw-chip sw--number"
+        title="A row for every so many blocks, from the deepest down"
+      >
         every
         <NumberBox
           label="Layer stride"
@@ -100,7 +103,7 @@ function Blocks({ lens }: { lens: Lens }) {
         />
         of {layers.length}
       </label>
-      <span class="sw-chip number" title="The blocks that have rows, counted from 0">
+      <span class="sw-chip sw--number" title="The blocks that have rows, counted from 0">
         blocks
         <NumberBox
           label="First block"

@@ -33,7 +33,12 @@ class Heads extends Memo<HeadsProps> {
       <div class="sw-lens-heads" role="row" aria-rowindex={1} style={{ height: `${height}px` }}>
         {/* biome-ignore lint/a11y/useFocusableInteractive: likewise */}
         {/* biome-ignore lint/a11y/useSemanticElements: likewise */}
-        <div class="corner" role="columnheader" aria-colindex={1} style={{ width: `${left}px` }}>
+        <div
+          class="sw--corner"
+          role="columnheader"
+          aria-colindex={1}
+          style={{ width: `${left}px` }}
+        >
           <span>this token</span>
           <span>next token</span>
         </div>
@@ -46,7 +51,7 @@ class Heads extends Memo<HeadsProps> {
             // biome-ignore lint/a11y/useSemanticElements: likewise
             <div
               key={column}
-              class="column"
+              class="sw--column"
               role="columnheader"
               aria-colindex={column + 2}
               aria-label={said}
@@ -60,7 +65,7 @@ class Heads extends Memo<HeadsProps> {
               style={{ left: `${left + column * width}px`, width: `${width - 1}px` }}
             >
               <Name token={token} />
-              {next ? <Name token={next} /> : <span class="end">end</span>}
+              {next ? <Name token={next} /> : <span class="sw--end">end</span>}
             </div>
           );
         })}
@@ -72,7 +77,7 @@ class Heads extends Memo<HeadsProps> {
 function Name({ token }: { token: Token | undefined }) {
   const { lead, body } = cellText(token);
   return (
-    <span class={token?.fragment ? "fragment" : ""}>
+    <span class={token?.fragment ? "sw--fragment" : ""}>
       {lead && <i>{lead}</i>}
       {body}
     </span>

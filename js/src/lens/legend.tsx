@@ -24,16 +24,16 @@ export function LensLegend({ lens, palette }: { lens: Lens; palette: Palette }) 
         )}
       </p>
       {needs ? (
-        <span class="scale">Choose the token whose {label} colours the cells below.</span>
+        <span class="sw--scale">Choose the token whose {label} colours the cells below.</span>
       ) : (
-        <span class="scale sw-num">
-          <span class="ends">{scale.low}</span>
+        <span class="sw--scale sw-num">
+          <span class="sw--ends">{scale.low}</span>
           <span
-            class="ramp"
+            class="sw--ramp"
             aria-hidden="true"
             style={{ background: rampOf(scale.signed, palette) }}
           />
-          <span class="ends">{scale.high}</span>
+          <span class="sw--ends">{scale.high}</span>
           <span>{scale.what}</span>
         </span>
       )}

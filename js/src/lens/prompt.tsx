@@ -25,6 +25,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
       ) : (
         <textarea
           class="sw-field"
+          dir="auto"
           aria-label="Text"
           rows={1}
           placeholder={
@@ -39,7 +40,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
         />
       )}
       {!lens.frozen && !generated && (
-        <div class="actions">
+        <div class="sw--actions">
           {has_chat_template && (
             <Segmented
               label="Template"
@@ -51,7 +52,7 @@ export function LensPrompt({ lens }: { lens: Lens }) {
           {busy ? (
             <Button onClick={() => lens.stop()}>Stop</Button>
           ) : (
-            <Button title="Ctrl+Enter in the text" onClick={() => lens.read()}>
+            <Button asks title="Ctrl+Enter in the text" onClick={() => lens.read()}>
               Read
             </Button>
           )}
@@ -63,9 +64,9 @@ export function LensPrompt({ lens }: { lens: Lens }) {
           : status.value.message}
       </p>
       {busy && (
-        <div class="progress" aria-hidden="true">
+        <div class="sw--progress" aria-hidden="true">
           <span
-            class={busy.of > 0 ? "" : "unknown"}
+            class={busy.of > 0 ? "" : "sw--unknown"}
             style={{ "--share": busy.of > 0 ? busy.done / busy.of : 0 }}
           />
         </div>

@@ -1,4 +1,5 @@
 import "./row.css";
+import { flags } from "../ui/flags";
 import { Memo } from "../ui/memo";
 import type { LensPainter } from "./painter";
 import { cellText } from "./text";
@@ -39,7 +40,7 @@ export class LensRow extends Memo<Props> {
         {/* biome-ignore lint/a11y/useFocusableInteractive: a name of a row is not to be reached */}
         {/* biome-ignore lint/a11y/useSemanticElements: likewise */}
         <div
-          class={steered ? "sw-lens-head steered" : "sw-lens-head"}
+          class={steered ? "sw-lens-head sw--steered" : "sw-lens-head"}
           role="rowheader"
           aria-colindex={1}
           aria-label={steered ? `block ${block}, steered here` : `block ${block}`}
@@ -58,12 +59,12 @@ export class LensRow extends Memo<Props> {
     const { row, painter, left, width, height, active, pinned, stop } = this.props;
     const look = painter.look(row, column);
     const { lead, body } = cellText(look.token);
-    const state = `${column === active ? " active" : ""}${column === pinned ? " pinned" : ""}`;
+    const state = flags({ active: column === active, pinned: column === pinned });
     return (
       // biome-ignore lint/a11y/useSemanticElements: most of the grid does not exist at any time
       <div
         key={column}
-        class={`sw-lens-cell ${look.classes}${state}`}
+        class={`sw-lens-cell ${look.classes} ${state}`}
         role="gridcell"
         aria-colindex={column + 2}
         aria-label={look.name}

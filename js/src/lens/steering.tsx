@@ -18,7 +18,7 @@ export function LensSteering({ lens }: { lens: Lens }) {
   return (
     <section class="sw-lens-steering" aria-label="Steering">
       <h3>Steered by</h3>
-      <ul class="steers sw-plain">
+      <ul class="sw--steers sw-plain">
         {steering.steers.map(({ label, what, site }, at) => (
           <li key={at}>
             <b>{label}</b> <span class="sw-num">{what}</span> <small>{site}</small>
@@ -87,7 +87,7 @@ function Output({
     ["suppressed, Δlogit", at(suppressed, position), signed],
   ];
   return (
-    <div class="lists">
+    <div class="sw--lists">
       {lists.map(([title, rows, format]) => (
         <table key={title}>
           <caption>{title}</caption>

@@ -45,7 +45,7 @@ export function LensSums({ lens, left, width, height, rows, first, last }: Props
         // biome-ignore lint/a11y/useSemanticElements: most of the grid does not exist at any time
         <div
           key={title}
-          class="line"
+          class="sw--line"
           role="row"
           aria-rowindex={rows + 2 + line}
           style={{ height: `${height}px` }}
@@ -60,7 +60,7 @@ export function LensSums({ lens, left, width, height, rows, first, last }: Props
             // biome-ignore lint/a11y/useSemanticElements: likewise
             <div
               key={column}
-              class="sum"
+              class="sw--sum"
               role="gridcell"
               aria-colindex={column + 2}
               aria-label={`${said} ${of(column)}`}

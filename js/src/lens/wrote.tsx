@@ -54,7 +54,7 @@ export function LensWrote({ lens }: { lens: Lens }) {
           </select>
         )}
         {!answered && (
-          <Button kind="small" onClick={() => lens.explain(about)}>
+          <Button asks kind="small" onClick={() => lens.explain(about)}>
             What wrote it
           </Button>
         )}

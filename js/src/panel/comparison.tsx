@@ -4,6 +4,7 @@ import { useRef, useState } from "preact/hooks";
 import { same } from "../host/store";
 import { Button } from "../ui/button";
 import { type Palette, shareOn } from "../ui/colour";
+import { parts } from "../ui/flags";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import { TokenText } from "../ui/token_text";
 import { differenceText, KlBars } from "./kl_bars";
@@ -62,7 +63,7 @@ export function Comparison({ panel, shown, palette }: Props) {
           {...pointing(steered)}
         />
       )}
-      <p class="sw-note sw-num difference">{differenceText(shown)}</p>
+      <p class="sw-note sw-num sw--difference">{differenceText(shown)}</p>
       {/* last, so that its growing to a second line moves nothing that is pointed at */}
       <Detail place={place} pinned={pinned} shown={shown} panel={panel} opener={opener} />
       {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
@@ -91,7 +92,7 @@ function Column({ row, shown, palette, ...pointing }: ColumnProps) {
   const fork =
     shown.divergence !== null && shown.divergence < row.tokens.length ? shown.divergence : null;
   return (
-    <section class={`sw-column ${row.name}`} aria-label={name} aria-busy={shown.streaming}>
+    <section class={parts(`sw-column ${row.name}`)} aria-label={name} aria-busy={shown.streaming}>
       <h3>
         {name}
         {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
@@ -106,7 +107,7 @@ function Column({ row, shown, palette, ...pointing }: ColumnProps) {
         fork={fork}
         {...pointing}
       />
-      {shown.streaming && <span class="caret" aria-hidden="true" />}
+      {shown.streaming && <span class="sw--caret" aria-hidden="true" />}
     </section>
   );
 }
@@ -125,7 +126,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
   const token = row?.tokens[place?.index ?? -1];
   if (!place || !row || !token) {
     return (
-      <p class="sw-detail hint">
+      <p class="sw-detail sw--hint">
         Point at a token for its id, position and values; Enter or a click pins it, to open its
         logit lens.
       </p>
@@ -148,6 +149,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
         <Button
           ref={opener}
           kind="small"
+          asks
           aria-label={`Logit lens of ${visible(token)}`}
           aria-disabled={panel.frozen}
           title={panel.frozen ? FROZEN : undefined}

@@ -16,6 +16,7 @@ export function Prompt({ panel }: { panel: Panel }) {
     <div class="sw-prompt">
       <textarea
         class="sw-field"
+        dir="auto"
         aria-label="Prompt"
         rows={2}
         placeholder="What shall the model answer or continue?"
@@ -23,9 +24,10 @@ export function Prompt({ panel }: { panel: Panel }) {
         onInput={(event) => panel.setPrompt(event.currentTarget.value)}
         onKeyDown={keys}
       />
-      <div class="actions">
+      <div class="sw--actions">
         <Button
           kind="primary"
+          asks
           disabled={panel.frozen}
           aria-disabled={running || panel.frozen}
           title={panel.frozen ? FROZEN : "Ctrl+Enter in the prompt"}

@@ -22,8 +22,8 @@ export function StatusLine({ panel }: { panel: Panel }) {
       <p role="status" aria-live="polite" class="sw-num">
         {text}
       </p>
-      <div class={run ? "progress on" : "progress"} aria-hidden="true">
-        <span class={run && !run.done ? "unknown" : ""} style={{ "--share": share }} />
+      <div class={run ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
+        <span class={run && !run.done ? "sw--unknown" : ""} style={{ "--share": share }} />
       </div>
     </div>
   );

@@ -41,7 +41,7 @@ function WatchSelect({ panel, watched }: { panel: Panel; watched: string }) {
     .slice(0, MOST);
   return (
     <select
-      class="sw-select quiet"
+      class="sw-select sw--quiet"
       aria-label="Watch feature"
       value={watched}
       disabled={panel.frozen}
@@ -74,11 +74,11 @@ function Legend({ colouring, clipped }: { colouring: Colouring; clipped: boolean
   const end = formatNumber(scale.domain);
   return (
     <span class="sw-legend sw-num">
-      <span class="ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
-      <span class={scale.signed ? "ramp signed" : "ramp"} aria-hidden="true" />
-      <span class="ends">{scale.signed ? `+${end}` : end}</span>
+      <span class="sw--ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
+      <span class={scale.signed ? "sw--ramp sw--signed" : "sw--ramp"} aria-hidden="true" />
+      <span class="sw--ends">{scale.signed ? `+${end}` : end}</span>
       <span>{["linear", source, zero].filter(Boolean).join(" · ")}</span>
-      {clipped && <span class="sw-word clipped">beyond</span>}
+      {clipped && <span class="sw-word sw--clipped">beyond</span>}
     </span>
   );
 }

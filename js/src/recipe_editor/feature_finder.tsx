@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { Failure } from "../ui/failure";
 import { formatNumber, plural } from "../ui/format";
+import { RESTARTED } from "../ui/restarted";
 import { Segmented } from "../ui/segmented";
 import type { Bench } from "./bench";
 import { FeatureList } from "./feature_list";
@@ -43,7 +44,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           onChoose={(next) => finder.setMode(next)}
         />
       </div>
-      <way.Query bench={bench} onDown={() => focus(`.${landing}[tabindex='0']`)} />
+      <way.Query bench={bench} onDown={() => focus(`.sw--${landing}[tabindex='0']`)} />
       {error && (
         <Failure
           sentence={error}
@@ -52,7 +53,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           }}
         />
       )}
-      <div class="tools sw-num">
+      <div class="sw--tools sw-num">
         <p class="sw-note" aria-live="polite">
           {countText(bench, answer)}
         </p>
@@ -67,7 +68,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           head={search.sort === "output_score" ? "score" : way.head(search)}
           rows={rows}
           landing={landing}
-          onLeave={() => focus(".query")}
+          onLeave={() => focus(".sw--query")}
         />
       ) : (
         <p class="sw-empty">{nothing(bench, way, make)}</p>
@@ -93,10 +94,10 @@ function countText({ finder, frozen, traits }: Bench, answer: Answer | null): st
 }
 
 /** Why no row stands here, and what to do about it. */
-function nothing({ finder, traits }: Bench, way: FindBy, make: string): string {
+function nothing({ finder, traits, frozen }: Bench, way: FindBy, make: string): string {
   const { mode, query, filters } = finder.search.value;
   if (finder.lacks.value === "kernel") {
-    return "A frozen copy searches by label only: this needs the kernel.";
+    return frozen ? "A frozen copy searches by label only: this needs the kernel." : RESTARTED;
   }
   if (finder.lacks.value) return way.asks;
   if (finder.searching.value) return "Searching…";

@@ -1,5 +1,6 @@
 import "./feature_list.css";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { flags, parts } from "../ui/flags";
 import { indexOf, moveTo } from "../ui/roving";
 import { barHeight, follow, type Place, placeAt, ROW, rowsAt } from "../ui/scroll";
 import type { Bench } from "./bench";
@@ -68,23 +69,23 @@ export function FeatureList({ bench, answer, head, rows, landing, onLeave }: Pro
     if (target === null) return;
     event.preventDefault();
     column.current = side ?? column.current;
-    wanted.current = `.${column.current}[data-index="${target}"]`;
+    wanted.current = `.sw--${column.current}[data-index="${target}"]`;
     setCurrent(target);
     go(revealed(place, target, view));
     focusWanted();
   };
 
   return (
-    <div class={`sw-list ${head && "ranked"} ${several && "several"}`}>
-      <div class="row head" aria-hidden="true">
+    <div class={`sw-list ${flags({ ranked: head, several })}`}>
+      <div class="sw--row sw--head" aria-hidden="true">
         {HEADS.map(([column, text]) => (
-          <span key={column} class={column}>
+          <span key={column} class={parts(column)}>
             {column.endsWith("value") ? head : text}
           </span>
         ))}
       </div>
       <ul class="sw-features" ref={list} style={{ height: `${view}px` }} onKeyDown={keys}>
-        <li class="spacer" style={{ height: `${barHeight(count)}px` }} aria-hidden="true" />
+        <li class="sw--spacer" style={{ height: `${barHeight(count)}px` }} aria-hidden="true" />
         {Array.from({ length: last - first }, (_, offset) => {
           const index = first + offset;
           const feature = answer.rows[index];

@@ -1,5 +1,5 @@
 import { Button } from "../ui/button";
-import { flags } from "../ui/flags";
+import { flags, parts } from "../ui/flags";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import type { Bench } from "./bench";
 import type { Found } from "./types";
@@ -40,7 +40,7 @@ export function FeatureRow({ feature, index, count, top, bench, ...rest }: Props
       {feature ? (
         cells({ feature, bench, at, ...rest })
       ) : (
-        <button type="button" class="label select add" {...at(rest.stop ?? "add")}>
+        <button type="button" class="sw--label sw--select sw--add" {...at(rest.stop ?? "add")}>
           loading row {formatNumber(index + 1, 9)}
         </button>
       )}
@@ -60,12 +60,12 @@ function cells({ feature, home, scored, note, bench, at }: Cells) {
   const where = place ? ` at token ${place.position} ${visible(place.token)}` : "";
   return (
     <>
-      <span class="sw-badge kind" title={`${kind} at block ${layer}`}>
+      <span class="sw-badge sw--kind" title={`${kind} at block ${layer}`}>
         {kind}
       </span>
       <button
         type="button"
-        class="label select"
+        class="sw--label sw--select"
         {...at("select")}
         aria-pressed={bench.traits.selected.value === feature.key}
         title={[label, feature.label_source].filter(Boolean).join(" · ")}
@@ -74,11 +74,11 @@ function cells({ feature, home, scored, note, bench, at }: Cells) {
         {label}
       </button>
       {home !== null && (
-        <span class="home" title={home}>
+        <span class="sw--home" title={home}>
           {home}
         </span>
       )}
-      <span class="shape">
+      <span class="sw--shape">
         {histogram && <Sparkline bars={histogram} text={`log counts of its values, 0 to ${top}`} />}
       </span>
       {number(
@@ -108,7 +108,7 @@ function cells({ feature, home, scored, note, bench, at }: Cells) {
 
 function number(kind: string, text: string, title: string) {
   return (
-    <span class={`number ${kind}`} title={title}>
+    <span class={parts(`number ${kind}`)} title={title}>
       {text}
     </span>
   );

@@ -64,7 +64,7 @@ function FilterBar({ bench: { finder, traits } }: { bench: Bench }) {
     filter({ density: from <= 0 && to >= TOP ? null : [from / 100, to / 100] });
   return (
     // biome-ignore lint/a11y/useSemanticElements: a fieldset has a legend and a layout of its own
-    <div class="options" role="group" aria-label="Filters">
+    <div class="sw--options" role="group" aria-label="Filters">
       <label class="sw-check">
         <input
           type="checkbox"
@@ -126,7 +126,7 @@ function Scores({ scores }: { scores: Measured }) {
     const { done, of, secondsLeft } = running;
     const left = secondsLeft === null ? "" : ` · ${formatDuration(secondsLeft)} left`;
     return (
-      <div class="options">
+      <div class="sw--options">
         <span class="sw-note" aria-live="polite">{`Scored ${done} of ${of}${left}`}</span>
         <Button kind="small" onClick={() => scores.stop()}>
           Stop scoring
@@ -135,12 +135,12 @@ function Scores({ scores }: { scores: Measured }) {
     );
   }
   return (
-    <div class="options">
+    <div class="sw--options">
       <span class="sw-note">
         How much steering with a feature raises its own top logits, on neutral prompts.
       </span>
       {missing > 0 && (
-        <Button kind="small" onClick={() => scores.start()}>
+        <Button asks kind="small" onClick={() => scores.start()}>
           Score {plural(missing, "row")}
         </Button>
       )}

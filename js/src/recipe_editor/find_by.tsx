@@ -76,7 +76,7 @@ function Box({ bench, onDown, placeholder }: QueryProps & { placeholder: string 
   const { mode, query } = finder.search.value;
   return (
     <input
-      class="sw-field query"
+      class="sw-field sw--query"
       type="search"
       aria-label="Search features"
       placeholder={placeholder}
@@ -108,7 +108,8 @@ function PromptQuery({ bench, onDown }: QueryProps) {
   return (
     <>
       <textarea
-        class="sw-field query"
+        class="sw-field sw--query"
+        dir="auto"
         aria-label="Prompt to search by"
         rows={2}
         placeholder="A text that the features shall fire on"
@@ -120,7 +121,7 @@ function PromptQuery({ bench, onDown }: QueryProps) {
           if (selectionEnd === value.length) down(event, onDown);
         }}
       />
-      <div class="options">
+      <div class="sw--options">
         <Segmented
           label="Rank by"
           value={rank}
@@ -165,7 +166,7 @@ export const SIMILAR: FindBy = {
     const selected = bench.traits.selected.value;
     const label = (of: string) => bench.feature(of)?.label ?? of;
     return (
-      <p class="options query" tabIndex={-1}>
+      <p class="sw--options sw--query" tabIndex={-1}>
         {key && (
           <span>
             Similar to <b>{label(key)}</b>

@@ -1,7 +1,7 @@
 // Finds features: in the page where it holds them all, page by page in the kernel otherwise. One per model.
 
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { Rpc } from "../host/rpc";
+import { Cancelled, type Rpc } from "../host/rpc";
 import { same, type TraitStore } from "../host/store";
 import type { Token } from "../host/tokens";
 import { type BenchTraits, type Found, SEARCH, type Search } from "./types";
@@ -99,7 +99,7 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
   const lacks = computed((): Lack => {
     const { mode, query, key } = search.value;
     if (mode === "label") return "";
-    if (frozen) return "kernel";
+    if (frozen || rpc.lost.value) return "kernel";
     if (mode === "similar") return key ? "" : "key";
     return query.trim() ? "" : "query";
   });
@@ -129,7 +129,8 @@ export function createFinder({ store, rpc, frozen, findHere, until }: Given): Fi
       const reply = await rpc.request<Reply & Compact>("find", args, options);
       take(page, asked, { ...reply, features: rowsOf(reply) });
     } catch (thrown) {
-      if (!signal.aborted) error.value = (thrown as Error).message;
+      if (!signal.aborted && !(thrown instanceof Cancelled))
+        error.value = (thrown as Error).message;
     } finally {
       if (pages.get(page) === controller) pages.delete(page);
       loading.value--;

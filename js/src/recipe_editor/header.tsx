@@ -25,7 +25,7 @@ export function Header({ bench }: { bench: Bench }) {
   };
   return (
     <header class="sw-header">
-      <div class="line">
+      <div class="sw--line">
         <h2 title={name}>{name || "No model"}</h2>
         {device && (
           <span class="sw-chip">
@@ -37,9 +37,9 @@ export function Header({ bench }: { bench: Bench }) {
             {blocks} blocks · {d_model}
           </span>
         )}
-        <div class="right">
-          <span class={state === "not steering" ? "sw-chip" : "sw-chip steering"}>{state}</span>
-          <span class="actions">
+        <div class="sw--right">
+          <span class={state === "not steering" ? "sw-chip" : "sw-chip sw--steering"}>{state}</span>
+          <span class="sw--actions">
             <Button kind="quiet" aria-expanded={open === "recipe"} onClick={toggle("recipe")}>
               Recipe JSON
             </Button>

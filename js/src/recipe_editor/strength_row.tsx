@@ -44,12 +44,12 @@ export function StrengthRow(props: Props) {
     );
   };
   return (
-    <li class={enabled ? "sw-strength" : "sw-strength off"} style={{ "--colour": colour }}>
-      <div class="top">
-        <span class="label" title={label}>
+    <li class={enabled ? "sw-strength" : "sw-strength sw--off"} style={{ "--colour": colour }}>
+      <div class="sw--top">
+        <span class="sw--label" title={label}>
           {label}
         </span>
-        <span class="controls">
+        <span class="sw--controls">
           {opSelect(props, label, op)}
           {main && box(main, "strength")}
           <Switch
@@ -71,7 +71,7 @@ export function StrengthRow(props: Props) {
       </div>
       {main && op && slider(props, label, op, main)}
       {others.length > 0 && (
-        <div class="others">
+        <div class="sw--others">
           {others.map((parameter) => (
             <label key={parameter.name}>
               {parameter.symbol || parameter.name}
@@ -80,8 +80,8 @@ export function StrengthRow(props: Props) {
           ))}
         </div>
       )}
-      <div class="foot">
-        <p class="meanings sw-num">
+      <div class="sw--foot">
+        <p class="sw--meanings sw-num">
           {feature && (
             <span class="sw-badge">
               {feature.kind} {feature.layer}
@@ -90,14 +90,14 @@ export function StrengthRow(props: Props) {
           {meanings(steer, feature, readout, main).map(({ value, unit }) => (
             <span
               key={unit}
-              class="fact"
+              class="sw--fact"
               title={unit.startsWith("max") ? (feature?.max_activation_of ?? undefined) : undefined}
             >
               <b>{value}</b> {unit}
             </span>
           ))}
-          {op && <span class="fact formula">{op.formula}</span>}
-          {readout?.note && <span class="fact">{readout.note}</span>}
+          {op && <span class="sw--fact sw--formula">{op.formula}</span>}
+          {readout?.note && <span class="sw--fact">{readout.note}</span>}
         </p>
         <Button
           kind="quiet small control"

@@ -21,7 +21,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle }: Props) {
   return (
     // biome-ignore lint/a11y/useSemanticElements: a fieldset has a legend and a layout of its own
     <div
-      class={stale ? "sw-strip stale" : "sw-strip"}
+      class={stale ? "sw-strip sw--stale" : "sw-strip"}
       role="group"
       aria-label={label}
       onKeyDown={handlers.onKeyDown}
@@ -30,7 +30,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle }: Props) {
         <button
           key={index}
           type="button"
-          class={token.special || token.template ? "piece template" : "piece"}
+          class={token.special || token.template ? "sw--piece sw--template" : "sw--piece"}
           data-index={index}
           tabIndex={index === 0 ? 0 : -1}
           aria-pressed={pressed(index)}

@@ -1,17 +1,23 @@
 import type { ButtonHTMLAttributes, ComponentChildren } from "preact";
+import { parts } from "./flags";
+import { RESTARTED, useLost } from "./restarted";
 
 interface Props extends Omit<ButtonHTMLAttributes, "class" | "type"> {
   /** primary, quiet, small; "icon" is a small square for one character. */
   kind?: string;
+  /** It asks the kernel, so that it can do nothing once that is another one. */
+  asks?: boolean;
   children: ComponentChildren;
 }
 
-export function Button({ kind = "", ...rest }: Props) {
+export function Button({ kind = "", asks = false, ...rest }: Props) {
+  const lost = useLost() && asks;
   return (
     <button
       type="button"
-      class={kind.startsWith("icon") ? `sw-${kind}` : `sw-button ${kind}`}
+      class={parts(kind.startsWith("icon") ? `sw-${kind}` : `sw-button ${kind}`)}
       {...rest}
+      {...(lost && { "aria-disabled": true, title: RESTARTED, onClick: undefined })}
     />
   );
 }

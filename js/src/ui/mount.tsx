@@ -2,7 +2,10 @@
 import "./base.css";
 import type { ReadonlySignal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
+import { type Connection, connectionOf } from "../host/connection";
 import { type HostModel, lifetime } from "../host/host";
+import { keepKeys } from "./keys";
+import { Kernel, Restarted } from "./restarted";
 import { type Theme, watchTheme } from "./theme";
 
 interface Given {
@@ -28,18 +31,30 @@ export function mount<State>(
   name: string,
 ) {
   return () => {
-    let state: State | undefined;
+    let made: { state: State; connection: Connection } | undefined;
+    const make = (model: HostModel, until: AbortSignal) => ({
+      connection: connectionOf(model, until),
+      state: new StateOf(model, until),
+    });
     return {
       initialize({ model, signal }: Given) {
         const life = lifetime(signal);
-        state = new StateOf(model, life.signal);
+        made = make(model, life.signal);
         return life.end;
       },
       render({ model, el, signal }: Given & { el: HTMLElement }) {
         const life = lifetime(signal);
-        state ??= new StateOf(model, life.signal);
+        made ??= make(model, life.signal);
+        const { state, connection } = made;
         const root = createRoot(el, name, life.signal);
-        render(<View state={state} theme={watchTheme(root, life.signal)} root={root} />, root);
+        const view = <View state={state} theme={watchTheme(root, life.signal)} root={root} />;
+        const whole = (
+          <Kernel.Provider value={connection}>
+            <Restarted />
+            {view}
+          </Kernel.Provider>
+        );
+        render(whole, root);
         life.signal.addEventListener("abort", () => render(null, root), { once: true });
         return life.end;
       },
@@ -50,15 +65,8 @@ export function mount<State>(
 function createRoot(el: HTMLElement, name: string, until: AbortSignal): HTMLElement {
   const root = document.createElement("div");
   root.className = `sw ${name}`;
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own attribute
-  root.addEventListener("keydown", keepKeys, { signal: until });
+  keepKeys(root, until);
   el.append(root);
   until.addEventListener("abort", () => root.remove(), { once: true });
   return root;
-}
-
-/** Typing must not reach the notebook's shortcuts; Ctrl and Cmd combinations stay the host's. */
-function keepKeys(event: KeyboardEvent): void {
-  const combination = (event.ctrlKey || event.metaKey) && event.key !== "Enter";
-  if (!combination) event.stopPropagation();
 }

@@ -27,6 +27,8 @@ export function NumberBox({
   title,
   onValue,
 }: Props) {
+  // Without limits, what lies between two steps is right too: sliders and code come to it. The box only walks in steps.
+  const whole = min !== undefined && step !== "any" && Number.isInteger(step);
   const typing = useRef(false);
   const box = useRef<HTMLInputElement>(null);
   const shown = typing.current && box.current ? box.current.value : (value ?? "").toString();
@@ -41,7 +43,16 @@ export function NumberBox({
       placeholder={placeholder}
       min={min}
       max={max}
-      step={step}
+      step={whole ? step : "any"}
+      onKeyDown={(event) => {
+        const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+        if (!way || whole || step === "any") return;
+        event.preventDefault();
+        const next = Number(((value ?? 0) + way * step).toPrecision(12));
+        const settled = within(next, min, max);
+        event.currentTarget.value = settled.toString();
+        onValue(settled);
+      }}
       value={shown}
       onFocus={() => {
         typing.current = true;

@@ -26,6 +26,7 @@ export function SaveButton({ from }: Props) {
   return (
     <Button
       kind="quiet"
+      asks
       aria-busy={saving}
       onClick={(event) => !saving && save(event.currentTarget)}
     >

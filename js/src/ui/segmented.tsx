@@ -14,7 +14,7 @@ export function Segmented<Value extends string>({ label, value, options, onChoos
   return (
     <div class="sw-segmented" role="radiogroup" aria-label={label}>
       {options.map(([option, text]) => (
-        <label key={option} class={option === value ? "on" : ""}>
+        <label key={option} class={option === value ? "sw--on" : ""}>
           <input
             type="radio"
             name={name}

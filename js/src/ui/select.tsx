@@ -1,3 +1,5 @@
+import { parts } from "./flags";
+
 interface Props<Value extends string> {
   label: string;
   value: Value;
@@ -12,7 +14,7 @@ export function Select<Value extends string>(props: Props<Value>) {
   const { label, value, options, kind = "", title, onChoose } = props;
   return (
     <select
-      class={`sw-select quiet ${kind}`}
+      class={parts(`sw-select quiet ${kind}`)}
       aria-label={label}
       title={title}
       value={value}

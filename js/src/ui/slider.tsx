@@ -1,5 +1,6 @@
 import "./slider.css";
 import { useRef } from "preact/hooks";
+import { parts } from "./flags";
 
 export interface Range {
   min: number;
@@ -38,10 +39,10 @@ export function Slider({
   const { suggested } = range;
   return (
     <div
-      class={disabled ? "sw-slider off" : "sw-slider"}
+      class={disabled ? "sw-slider sw--off" : "sw-slider"}
       style={{ "--from": from, "--to": to, "--colour": colour }}
     >
-      <span class="bar" aria-hidden="true" />
+      <span class="sw--bar" aria-hidden="true" />
       {widest.min < range.neutral && (
         <Tick at={share(range.neutral)} kind="neutral" title="no change" />
       )}
@@ -67,7 +68,9 @@ export function Slider({
 }
 
 function Tick({ at, kind, title }: { at: number; kind: string; title: string }) {
-  return <span class={`tick ${kind}`} style={{ "--at": at }} title={title} aria-hidden="true" />;
+  return (
+    <span class={parts(`tick ${kind}`)} style={{ "--at": at }} title={title} aria-hidden="true" />
+  );
 }
 
 /** The range never shrinks under the thumb while its row lives. */

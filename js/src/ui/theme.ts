@@ -15,7 +15,7 @@ export function watchTheme(root: HTMLElement, until: AbortSignal): ReadonlySigna
   const system = matchMedia("(prefers-color-scheme: dark)");
   const update = () => {
     const dark = isDark(root, system.matches);
-    root.classList.toggle("dark", dark);
+    root.classList.toggle("sw--dark", dark);
     theme.value = { dark, palette: readPalette(root, dark ? DARK : LIGHT) };
   };
   const marks = new MutationObserver(update);

@@ -35,7 +35,7 @@ export class Token extends Memo<Props> {
     const classes = flags({ fragment, fork, active, pinned, clipped: look?.clipped });
     return (
       <span
-        class={TURNS.test(token.text) ? "sw-token apart" : "sw-token"}
+        class={TURNS.test(token.text) ? "sw-token sw--apart" : "sw-token"}
         role="option"
         aria-label={this.#label()}
         aria-selected={pinned}
@@ -67,7 +67,7 @@ export function withMarks(text: string) {
   return text.split(invisible).map((piece) => {
     const mark = piece.length === 1 && invisible.test(piece) ? markOf(piece) : undefined;
     return mark ? (
-      <span class={piece === " " ? "sw-space lone" : "sw-space"} data-mark={mark}>
+      <span class={piece === " " ? "sw-space sw--lone" : "sw-space"} data-mark={mark}>
         {piece}
       </span>
     ) : (

@@ -24,6 +24,7 @@ export function TokenText(props: Props) {
   return (
     <div
       class="sw-text"
+      dir="auto"
       role="listbox"
       aria-label={`${name} tokens`}
       {...rovingHandlers(tokens.length, props)}

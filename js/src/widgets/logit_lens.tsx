@@ -47,7 +47,7 @@ function View({ state: lens, theme }: Mounted<Lens>) {
             <LensFind lens={lens} />
           </>
         ) : (
-          <p class="sw-empty framed">
+          <p class="sw-empty sw--framed">
             Nothing is read yet: write a text above and press Read, to see at each token what every
             block would say next.
           </p>

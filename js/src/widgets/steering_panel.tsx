@@ -53,7 +53,7 @@ function NothingYet({ panel }: { panel: Panel }) {
     ? "Press Generate"
     : "Add a feature, then press Generate";
   return (
-    <p class="sw-empty framed">
+    <p class="sw-empty sw--framed">
       {next}: the model answers twice with the same noise, once as it is and once steered, and the
       texts stand here side by side.
     </p>

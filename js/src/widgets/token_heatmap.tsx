@@ -79,7 +79,7 @@ function usePainter(heatmap: Heatmap, hues: Painter["hues"], theme: ReadonlySign
 
 function NothingYet({ heatmap }: { heatmap: Heatmap }) {
   return (
-    <p class="sw-empty framed small">
+    <p class="sw-empty sw--framed sw--small">
       {heatmap.canSearch
         ? "No feature is chosen yet: select some of the text and ask which features fire here, or set .features in code."
         : "No feature is chosen: in the notebook, set .features in code."}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { pool, segment } from "../../src/heatmap/segments";
+import { pool, segment, withCharacters } from "../../src/heatmap/segments";
 import type { Granularity } from "../../src/heatmap/types";
 import { unpack } from "../../src/host/arrays";
 import type { HeatToken } from "../../src/host/tokens";
@@ -66,6 +66,31 @@ describe("granularity", () => {
     expect([...pool(Float32Array.from([7]), 1, tokens, segment(tokens, "words"), "max")]).toEqual([
       Number.NaN,
     ]);
+  });
+});
+
+describe("bytes in words", () => {
+  const bytes = (text: string, word = false) => heatToken(text, { fragment: true, word });
+  const shown = (...tokens: HeatToken[]) =>
+    withCharacters(tokens, segment(tokens, "words")).map(({ text }) => text);
+
+  it("become the characters that they make", () => {
+    expect(shown(heatToken("a", { word: true }), bytes("20 E2", true), bytes("98 95"))).toEqual([
+      "a",
+      " ☕",
+      "",
+    ]);
+    expect(shown(bytes("D7", true), bytes("A9"), bytes("D7"), bytes("9C"))).toEqual([
+      "ש",
+      "",
+      "ל",
+      "",
+    ]);
+  });
+
+  it("stay bytes where they make none", () => {
+    expect(shown(bytes("E2", true), bytes("98"), heatToken("b"))).toEqual(["E2", "98", "b"]);
+    expect(shown(bytes("D7", true), bytes("A9", true))).toEqual(["D7", "A9"]);
   });
 });
 

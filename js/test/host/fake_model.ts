@@ -29,7 +29,15 @@ export class FakeModel implements HostModel {
   off(event: string, callback: Callback): void {
     this.callbacks.get(event)?.delete(callback);
   }
-  send(content: unknown): void {
+  /** What a send ends in: JupyterLab's throws once the kernel was restarted. */
+  cut = false;
+  /** Tells it that the kernel has read the last message. */
+  idle: (() => void) | undefined;
+
+  send(content: unknown, callbacks?: unknown): void {
+    if (this.cut) throw new Error("Cannot send");
+    const { iopub } = (callbacks ?? {}) as { iopub?: { status(message: unknown): void } };
+    this.idle = () => iopub?.status({ content: { execution_state: "idle" } });
     this.sent.push(content as Record<string, unknown>);
   }
 
@@ -37,6 +45,9 @@ export class FakeModel implements HostModel {
 
   says(message: Record<string, unknown>): void {
     for (const callback of this.callbacks.get("msg:custom") ?? []) callback(message as never);
+  }
+  emits(event: string): void {
+    for (const callback of this.callbacks.get(event) ?? []) callback();
   }
   changes(name: string, value: unknown): void {
     this.#change(name, value);

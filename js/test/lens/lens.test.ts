@@ -357,16 +357,16 @@ describe("a cell", () => {
     const painter = painterOf(lens, LIGHT);
     const look = painter?.look(3, 1);
     expect(look?.name).toBe("block 0 after ␣sea: ␣sea, probability .600, ‹95› enters the top 2");
-    expect(look?.classes.split(" ")).toContain("enters");
-    expect(painter?.look(1, 1).classes).toContain("settles");
-    expect(painter?.look(0, 1).classes).not.toContain("settles");
+    expect(look?.classes.split(" ")).toContain("sw--enters");
+    expect(painter?.look(1, 1).classes).toContain("sw--settles");
+    expect(painter?.look(0, 1).classes).not.toContain("sw--settles");
   });
 
   it("is bold where steering changed the token, and bare where it changed nothing", () => {
     const { lens } = lensOf(steeredTraits());
     const painter = painterOf(lens, LIGHT);
     const moved = painter?.look(0, 1);
-    expect(moved?.classes).toContain("moved");
+    expect(moved?.classes).toContain("sw--moved");
     expect(moved?.name).toContain("in place of ␣Paris");
     expect(moved?.background).toMatch(/^rgb/);
     expect(painter?.look(2, 1).background).toBeUndefined();

@@ -244,7 +244,7 @@ describe("the panel", () => {
   it("keeps typing away from the notebook's shortcuts", () => {
     mount();
     const heard = vi.fn();
-    el.addEventListener("keydown", heard);
+    document.addEventListener("keydown", heard);
     named("Prompt")?.dispatchEvent(new KeyboardEvent("keydown", { key: "d", bubbles: true }));
     expect(heard).not.toHaveBeenCalled();
     named("Prompt")?.dispatchEvent(

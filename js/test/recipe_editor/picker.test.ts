@@ -39,8 +39,8 @@ function mount(values: Record<string, unknown> = {}, views = 1, frozen = false):
 const large = (total = 1_000_000) => ({
   catalogue: { features: SMALL, total, complete: false },
 });
-const rows = () => [...el.querySelectorAll<HTMLElement>(".sw-features .row")];
-const labels = () => rows().map((row) => row.querySelector(".label")?.textContent);
+const rows = () => [...el.querySelectorAll<HTMLElement>(".sw-features .sw--row")];
+const labels = () => rows().map((row) => row.querySelector(".sw--label")?.textContent);
 const radio = (text: string) => {
   const label = [...el.querySelectorAll("label")].find((each) => each.textContent === text);
   return label?.querySelector("input") as HTMLInputElement;
@@ -90,7 +90,7 @@ describe("a small catalogue", () => {
     expect(row?.getAttribute("aria-setsize")).toBe("4");
     expect(row?.getAttribute("aria-posinset")).toBe("1");
     expect(row?.textContent).toContain("1\u202f%");
-    expect(row?.querySelector(".max")?.getAttribute("title")).toBe("largest value in a corpus");
+    expect(row?.querySelector(".sw--max")?.getAttribute("title")).toBe("largest value in a corpus");
     expect(row?.querySelector("svg title")?.textContent).toBe("log counts of its values, 0 to 10");
     expect(row?.querySelector("path")?.getAttribute("d")?.match(/M/g)).toHaveLength(12);
   });
@@ -243,11 +243,11 @@ describe("a search in the kernel", () => {
     const hit = found(1, "the sea", { value: 0.83, at: { position: 2, token: token(" sea") } });
     const note = "largest activation / p99.5";
     await answers({ features: [hit], total: 1, tokens, note });
-    expect(el.querySelector(".value[title]")?.getAttribute("title")).toBe(
+    expect(el.querySelector(".sw--value[title]")?.getAttribute("title")).toBe(
       `${note} at token 2 ␣sea`,
     );
     expect(rows()[0]?.textContent).toContain("0.83");
-    expect(el.querySelector(".head")?.textContent).toContain("fires");
+    expect(el.querySelector(".sw--head")?.textContent).toContain("fires");
 
     radio("span").click();
     await painted();
@@ -316,7 +316,7 @@ describe("a search in the kernel", () => {
     await vi.waitFor(() => expect(asked().length).toBe(before + 1));
     const scored = { ...SMALL[0], output_score: 0.7 };
     await answers({ features: [scored, ...SMALL.slice(1)], total: 4 });
-    expect(el.querySelector(".value[title='output score']")?.textContent).toBe("0.7");
+    expect(el.querySelector(".sw--value[title='output score']")?.textContent).toBe("0.7");
     expect(button("Score 3 rows")).toBeDefined();
   });
 });

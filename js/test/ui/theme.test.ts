@@ -48,7 +48,7 @@ describe("the host's theme", () => {
     document.body.setAttribute("data-jp-theme-light", "false");
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(theme.value.dark).toBe(true);
-    expect(root.classList.contains("dark")).toBe(true);
+    expect(root.classList.contains("sw--dark")).toBe(true);
     life.abort();
     document.body.setAttribute("data-jp-theme-light", "true");
     await new Promise((resolve) => setTimeout(resolve, 10));
