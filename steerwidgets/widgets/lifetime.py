@@ -131,7 +131,7 @@ def hold(widget: Widget) -> None:
 
 def let_go(widget: Any) -> None:
     """Let ipywidgets know a widget for as long as somebody else keeps it: a page that is reloaded still asks for it."""
-    if widget.comm is None:
+    if widget.comm is None or sys.is_finalizing():
         return
     _kept()[widget.model_id] = weakref.proxy(widget)
     hear_weakly(widget)
