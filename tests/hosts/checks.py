@@ -414,6 +414,7 @@ def ctrl_s_saves(host: Host, shown: Widgets) -> None:
     for place, control in (places | {"button": shown.panel.generate}).items():
         control.scroll_into_view_if_needed()
         control.evaluate("element => element.focus()")
+        host.page.wait_for_timeout(2000)  # JupyterLab drops a save while the last one is under way
         if not host.saves(lambda: host.page.keyboard.press("Control+s")):
             wrong.append(place)
     assert not wrong, f"Ctrl+S saves from a cell, and not from: {', '.join(wrong)}"

@@ -8,6 +8,10 @@
 const SUPPRESS = "data-lm-suppress-shortcuts";
 const FOCUSABLE = "button, input, select, textarea, summary, a[href], [tabindex]";
 
+interface Classic {
+  keyboard_manager?: { enabled: boolean; enable(): void; disable(): void };
+}
+
 export function keepKeys(root: HTMLElement, until: AbortSignal): void {
   root.setAttribute(SUPPRESS, "true");
   // Notebook 7 listens on the document in the capture phase: only the window comes before it.
@@ -30,9 +34,14 @@ function suppress(root: HTMLElement, event: KeyboardEvent): void {
 function keep(event: KeyboardEvent): void {
   event.stopPropagation();
   if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey)) return;
+  // The classic notebook is deaf while the focus is in an output.
+  const { keyboard_manager: classic } = (window as { Jupyter?: Classic }).Jupyter ?? {};
+  const deaf = classic && !classic.enabled;
+  if (deaf) classic.enable();
   // Not through the cell, which would take the focus.
   const copy = new KeyboardEvent(event.type, event);
   if (!document.body.dispatchEvent(copy)) event.preventDefault();
+  if (deaf) classic.disable();
 }
 
 /** A tap focuses what it is on, as a click does, and Safari's clicks on buttons: else the next key acts on the cell. */
