@@ -285,7 +285,7 @@ def test_the_embedded_models_features(open_notebook, picture):
     expect(card.region("Loadings")).to_contain_text("E[z] at the token")
     picture(notebook.page, "card-embedded-mfa")
     assert notebook.execute("card.key = cavs[1].key") == "ok"
-    expect(card.root.locator(".sw-card-scale")).to_contain_text("−")
+    expect(card.root.locator(".sw-card-scale")).to_contain_text("zero at 51.4: 95th percentile of tokens of held-out")
     expect(card.root.get_by_role("heading", level=2)).to_have_text("outer space")
     picture(notebook.page, "card-embedded-cav")
 
