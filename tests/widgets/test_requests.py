@@ -250,4 +250,4 @@ def test_steering_that_overflows_is_told_in_what_a_page_can_parse(panel, page, c
     steer = {"id": "x", "key": cavs[0].key, "op": "add", "params": {"alpha": 3e38}, "enabled": True}
     end = page.call("generate", **run_args(panel, steers=[steer]))
     assert end["type"] == "error"
-    assert "its strength makes the activations overflow" in end["error"]["message"]
+    assert "it is too strong for the model's dtype" in end["error"]["message"]
