@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
+from steerwidgets.files.fields import Fields, naming
+from steerwidgets.files.json_text import parse_json
+from steerwidgets.files.shown import named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,13 +86,18 @@ class KnownEffects(Mapping[int, KnownEffect]):
         return f"<KnownEffects of {len(self)} features>"
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file: ids in 32 bits, values in 16."""
+        """Write a safetensors file, whole or not at all: ids in 32 bits, values in 16.
+
+        Raises:
+            OSError: it can't be written.
+        """
         import torch
         from safetensors.torch import save_file
 
         dtypes = (torch.int32, torch.float16, torch.bool, torch.int32, torch.float16)
         tensors = {n: t.to(d).contiguous() for (n, t), d in zip(self._given.items(), dtypes, strict=True)}
-        save_file(tensors, Path(path), {"effects": json.dumps({"op": self.op, "prompts": self.prompts})})
+        with atomically(path) as fresh:
+            save_file(tensors, fresh, {"effects": json.dumps({"op": self.op, "prompts": self.prompts})})
 
     @classmethod
     def load(cls, path: str | Path) -> KnownEffects:
@@ -98,10 +107,13 @@ class KnownEffects(Mapping[int, KnownEffect]):
             FileNotFoundError: there is no such file.
             ValueError: it is damaged, or something else.
         """
-        tensors, header = read_safetensors(Path(path), "effects")
-        try:
-            said = json.loads(header.get("effects", ""))
+        path = Path(path)
+        tensors, header = read_safetensors(path, "effects")
+        with naming(path):
+            what = "the header of a file of effects"
+            said = Fields(parse_json(header.get("effects", ""), what), f"In {what}", todo="make the file again")
+            missing = [name for name in _TENSORS if name not in tensors]
+            if missing:
+                raise ValueError(f"A file of effects holds {', '.join(_TENSORS)}, but {named(missing)} is missing.")
             arrays = {name: tensors[name] for name in _TENSORS}
-            return cls(**arrays, op=str(said["op"]), prompts=int(said["prompts"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{Path(path).name} is not a file of effects ({error}); make it again.") from None
+            return cls(**arrays, op=said.text("op"), prompts=said.whole("prompts", low=1))
