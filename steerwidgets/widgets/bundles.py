@@ -13,7 +13,7 @@ from steerwidgets.widgets.export import STATIC
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from steerwidgets.widgets.base import Widget
+    from anywidget import AnyWidget
 
 
 class LiveWidgets:
@@ -21,14 +21,14 @@ class LiveWidgets:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._widgets: weakref.WeakSet[Widget] = weakref.WeakSet()
+        self._widgets: weakref.WeakSet[AnyWidget] = weakref.WeakSet()
 
-    def add(self, widget: Widget) -> None:
+    def add(self, widget: AnyWidget) -> None:
         """Take one more in; it leaves by itself."""
         with self._guard:
             self._widgets.add(widget)
 
-    def __iter__(self) -> Iterator[Widget]:
+    def __iter__(self) -> Iterator[AnyWidget]:
         with self._guard:
             return iter(list(self._widgets))
 
@@ -47,7 +47,7 @@ class Bundle:
         changed: the signal of the watched file.
     """
 
-    def __init__(self, owner: type[Widget], key: str, contents: Any) -> None:
+    def __init__(self, owner: type[AnyWidget], key: str, contents: Any) -> None:
         self._owner = weakref.ref(owner)
         self._key = key
         self._contents = contents
@@ -94,7 +94,7 @@ def _loader() -> str:
     return (STATIC / "loader.js").read_text(encoding="utf-8")
 
 
-def take_over(owner: type[Widget]) -> None:
+def take_over(owner: type[AnyWidget]) -> None:
     """Put a `Bundle` in the place of each file that anywidget made of a class's own paths."""
     for key, kind in (("_esm", Program), ("_css", Bundle)):
         contents = owner.__dict__.get(key)
@@ -102,7 +102,7 @@ def take_over(owner: type[Widget]) -> None:
             setattr(owner, key, kind(owner, key, contents))
 
 
-def program_of(owner: type[Widget]) -> str:
+def program_of(owner: type[AnyWidget]) -> str:
     """The program of a class, or of the class that it is made from."""
     own = (each.__dict__.get("_esm") for each in owner.__mro__)
     return next((each.text for each in own if isinstance(each, Program)), "")

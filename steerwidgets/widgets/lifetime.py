@@ -25,7 +25,7 @@ from steerwidgets.widgets.bundles import LIVE
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from steerwidgets.widgets.base import Widget
+    from anywidget import AnyWidget
 
 _LAST_SHOWN: Final = ("_", "__", "___")
 
@@ -97,7 +97,7 @@ def follow_cells() -> None:
         events.register("post_run_cell", after_cell)
 
 
-def stop_predecessors(widget: Widget) -> None:
+def stop_predecessors(widget: AnyWidget) -> None:
     """Stop what a cell's earlier widgets of the kind still run: the new one need not wait for what nobody sees."""
     run = current_run()
     for other in LIVE if run is not None and run.has_id else ():
@@ -124,7 +124,7 @@ def after_cell(*_result: object) -> None:
         gc.collect()
 
 
-def hold(widget: Widget) -> None:
+def hold(widget: AnyWidget) -> None:
     """Let ipywidgets keep a widget, as it does by itself."""
     _kept()[widget.model_id] = widget
 
@@ -155,7 +155,7 @@ def weakly(method: Callable[..., object]) -> Callable[..., None]:
     return call
 
 
-def forget_shown(widget: Widget) -> None:
+def forget_shown(widget: AnyWidget) -> None:
     """Take a widget out of what IPython keeps of outputs: `Out[3]`, `_3`, `_`."""
     shell = _shell()
     if shell is None:
