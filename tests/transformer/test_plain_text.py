@@ -63,7 +63,7 @@ def test_findings_print_feature_value_and_token(lm, cavs):
 
 def test_logit_tables_print_their_columns_side_by_side(lm, cavs):
     top = lm.top_logits(cavs[0], k=3)
-    assert repr(top).splitlines()[0].split() == "promoted direct path suppressed direct path".split()
+    assert repr(top).splitlines()[0].split() == ["promoted", "direct", "path", "suppressed", "direct", "path"]
     difference = lm.logit_difference("abc", cavs[0].add(4), k=3)
     lines = repr(difference).splitlines()
     assert lines[0].split() == ["promoted", "logit", "suppressed", "logit", "changed", "logit"]
