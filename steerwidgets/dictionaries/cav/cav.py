@@ -12,10 +12,10 @@ from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.evidence import FeatureData
+from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.suggested import suggestions
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering.ops import OPS

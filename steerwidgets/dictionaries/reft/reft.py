@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.evidence import FeatureData
+from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.suggested import suggestions
 from steerwidgets.files.atomic import atomically, made_folder, write_text
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
