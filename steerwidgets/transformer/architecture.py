@@ -161,6 +161,10 @@ class Architecture:
         """What a short text said of the model: made when first asked for."""
         return findings(self)
 
+    def look_again(self) -> None:
+        """Look at the model as it is now, its adapters switched: before hooks are on, which the look would run."""
+        _ = self.findings
+
     @property
     def virtual_tokens(self) -> int:
         """How many tokens the model puts before every text by itself, as prompt and prefix tuning do."""

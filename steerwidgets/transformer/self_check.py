@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from steerwidgets.transformer.hookpoints import Hookpoint, copied, first_tensor, hidden_states, on_stream, read_stream
+from steerwidgets.transformer.model_state import ModelState, prefix_state
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ _IDS: Final = (5, 9, 3, 12, 7)
 _ROUNDINGS: Final = 8
 """Sums of this many roundings may differ."""
 
-_found: Final[weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Findings]]] = weakref.WeakKeyDictionary()
-"""What was found of a model, by the parts that were looked at: adapters share blocks, and parts can be given."""
+_found: Final[weakref.WeakKeyDictionary[nn.Module, dict[ModelState, Findings]]] = weakref.WeakKeyDictionary()
+"""What was found of a model, by the parts that were looked at: adapters share blocks and put tokens before a text, and
+parts can be given."""
 
 
 class Parts(Protocol):
@@ -103,7 +105,8 @@ class Findings:
 def findings(architecture: Parts) -> Findings:
     """What a short text says of a model: read once, and kept while the model lives."""
     of_model = _found.setdefault(architecture.model, {})
-    parts = tuple(id(each) for each in (architecture.blocks, architecture.final_norm, architecture.unembed))
+    looked_at = (architecture.blocks, architecture.final_norm, architecture.unembed)
+    parts = (*map(id, looked_at), *prefix_state(architecture.model))
     if parts not in of_model:
         if architecture.is_compiled or architecture.input_device.type == "meta":
             return _unchecked(architecture)

@@ -99,7 +99,7 @@ def test_other_families_are_steered_at_their_blocks(name, tokenizer):
 
 @pytest.mark.parametrize("stream", ["attn_out", "mlp_out"])
 def test_what_granite_multiplies_is_served_as_what_is_added(stream, tokenizer):
-    """Granite adds 0.4 times what a sublayer gives; the stream is what joins the residual, read, moved and left alone."""
+    """Granite adds 0.4 times what a sublayer gives: its stream, read, moved or left, is what joins the residual."""
     lm = sw.LanguageModel(other("granite"), tokenizer("chatml"))
     site, block = sw.Site(1, stream), lm.model.model.layers[1]
     sublayer = block.self_attn if stream == "attn_out" else block.mlp
