@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 
@@ -23,6 +24,7 @@ _COUNTED: Final = frozenset({"first", "after"})
 _NEEDS_PROMPT: Final = frozenset({"prompt", "generated", "last_prompt"})
 
 
+@tells_calls("sw.Positions", "positions")
 @dataclass(frozen=True)
 class Positions:
     """The positions that a steer acts on.

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import is_whole
 from steerwidgets.files.shown import shown
 
@@ -36,6 +37,7 @@ _HOOK_NAMES: Final[dict[str, Stream]] = {
 }
 
 
+@tells_calls("sw.Site", "site")
 @dataclass(frozen=True, order=True)
 class Site:
     """A block and one of its streams, as `Site(15)` or `Site(15, "mlp_out")`.
