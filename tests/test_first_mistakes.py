@@ -108,6 +108,16 @@ MISTAKES = {
         "the text 'The sea was calm.'",
         "lm.search(prompt, dictionary)",
     ),
+    "several rows of ids": (
+        lambda g: g.lm.encode(torch.ones(2, 3).long()),
+        "the tokens of 2 texts",
+        "give one of them",
+    ),
+    "a tokenizer of no library": (
+        lambda g: sw.LanguageModel(g.model, alien("my", "Tok", __call__=len, all_special_ids=[], decode=str)),
+        "a Tok was given",
+        "sw.LanguageModel(model, tokenizer)",
+    ),
     "None as prompt": (lambda g: g.lm.compare(None, g.steer), "NoneType None", "a string, a list of messages"),
     "feature as prompt": (lambda g: g.lm.logit_lens(g.feature), "the SAEFeature 'the sea'", "the prompt comes first"),
     # Recipes
@@ -408,6 +418,8 @@ CLEAR = {
         lambda g: sw.LanguageModel(g.model, types.SimpleNamespace(tokenizer=g.tok)).tokenizer,
         lambda g: g.tok,
     ),
+    "ids as a tensor": (lambda g: g.lm.encode(torch.tensor([5, 6])).token_ids, lambda _: (5, 6)),
+    "ids as a tensor of one row": (lambda g: g.lm.encode(torch.tensor([[5, 6]])).token_ids, lambda _: (5, 6)),
     "one label to read": (
         lambda g: g.lm.read(TEXT, g.sae, "the sea").features,
         lambda g: g.lm.read(TEXT, g.sae, [3]).features,
