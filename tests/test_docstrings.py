@@ -21,6 +21,7 @@ import steerwidgets as sw
 _GIVEN = (
     "corpus.index.CorpusIndex",
     "dictionaries.activations.Activations",
+    "dictionaries.heads.Head",
     "dictionaries.mfa.features.MFAFeature",
     "dictionaries.mfa.features.MFAMixture",
     "dictionaries.neurons.Neuron",

@@ -339,7 +339,7 @@ class Heads(Dictionary):
             torch.Size([5, 4])
         """
         refuse_other_width(self, h)
-        norms: Tensor = h.float().unflatten(-1, (self._heads, -1)).norm(dim=-1)
+        norms: Tensor = h.float().reshape(*h.shape[:-1], self._heads, -1).norm(dim=-1)
         return norms
 
 
@@ -369,4 +369,5 @@ def _means(lm: ReadsTexts, site: Site, texts: Sequence[PromptLike]) -> Tensor:
             f"The {len(texts)} texts of mean_over have no token that counts: attention sinks, special and template "
             "tokens are left out; give longer ones."
         )
-    return (total / count).float().unflatten(-1, (heads, -1))
+    means: Tensor = (total / count).float().reshape(heads, -1)
+    return means

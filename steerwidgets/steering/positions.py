@@ -237,7 +237,9 @@ class Positions:
     @property
     def named(self) -> str:
         """What they are called in a sentence: `"prompt"`, `role('user')`."""
-        is_word = self.where not in ("role", "both", *_COUNTED)
+        if self.where == "both":
+            return " & ".join(part.named for part in self.parts)
+        is_word = self.where not in ("role", *_COUNTED)
         return f'"{self.where}"' if is_word else replace(self, special=True).code()
 
     def code(self, package: str = "") -> str:

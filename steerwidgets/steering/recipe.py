@@ -1182,10 +1182,10 @@ def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSour
         raise said.wrong("parameters", "a table of numbers")
 
     def known(written: Fields) -> Direction:
-        return _feature_from_json(written, dictionaries)
+        return _feature_from_json(written.inner("feature", NEEDED), dictionaries)
 
     try:
-        feature = known(said.inner("feature", NEEDED))
+        feature = known(said)
         positions = Positions.from_json(said.inner("positions"))
         control, fading = RandomDirection.from_json(said.value("control")), Fade.from_json(said.value("fade"))
         when = condition_from_json(said.inner("when"), known) if "when" in said else None

@@ -30,10 +30,11 @@ def of_kind(kind, lm):
         "CAV": lambda: sw.CAV(rows, names, layer=1),
         "MFA": lambda: sw.MFA(*make_state(SIZE, D_MODEL, 2), layer=1),
         "Neuron": lambda: sw.Neurons(lm, layer=1),
+        "Head": lambda: sw.Heads(lm, layer=1),
     }[kind]()
 
 
-ALL = pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA", "Neuron"])
+ALL = pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA", "Neuron", "Head"])
 
 
 @ALL

@@ -29,6 +29,8 @@ def says(error, pattern, work):
 
 
 def steer(feature):
+    if feature.kind == "Head":
+        return feature.scale(2)
     return feature.pull(0.5) if feature.kind == "MFA" else feature.add(2)
 
 
@@ -40,6 +42,8 @@ def of_another_width(kind, fresh):
         return sw.ReFT(rows, layer=1) if kind == "ReFT" else sw.CAV(rows, layer=1)
     if kind == "MFA":
         return sw.MFA(*make_state(SIZE, WIDE, 2), layer=1)
+    if kind == "Head":
+        return sw.Heads(fresh(head_dim=10), layer=1)
     return sw.Neurons(fresh(intermediate_size=40), layer=1)
 
 
@@ -49,7 +53,7 @@ def of_another_width(kind, fresh):
 @ALL
 def test_wrong_d_model(kind, llama, fresh):
     made = of_another_width(kind, fresh)
-    theirs, ours = (40, 48) if kind == "Neuron" else (WIDE, D_MODEL)
+    theirs, ours = {"Neuron": (40, 48), "Head": (40, 32)}.get(kind, (WIDE, D_MODEL))
     both = rf"{theirs} numbers.* {ours}"
     for read in (
         lambda: llama.read(PROMPT, made),

@@ -15,7 +15,7 @@ FAMILIES = pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
 
 
 @FAMILIES
-@pytest.mark.parametrize("kind", kinds.KINDS)
+@pytest.mark.parametrize("kind", kinds.DIRECTED)
 @pytest.mark.parametrize("suppress", [False, True])
 def test_as_top_logits_says_of_each_feature(kind, suppress, lm):
     dictionary = kinds.make(kind, lm)
@@ -175,7 +175,7 @@ def test_scores_are_kept(llama):
 
 
 def test_scores_of_every_kind_over_several_prompts(llama):
-    features = [kinds.make(kind, llama)[1] for kind in kinds.KINDS]
+    features = [kinds.make(kind, llama)[1] for kind in kinds.DIRECTED]
     told = []
     both = llama.output_scores(features, prompts=("Hello there", NEUTRAL), on_progress=lambda *at: told.append(at))
     one, other = (llama.output_scores(features, prompts=(text,)) for text in ("Hello there", NEUTRAL))

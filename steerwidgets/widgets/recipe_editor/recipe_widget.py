@@ -107,8 +107,8 @@ class RecipeWidget(Widget):
     @recipe.setter
     def recipe(self, value: Recipe | Steer | Iterable[Steer] | None) -> None:
         recipe = Recipe.of(value)
-        for steer in recipe:
-            self._features.remember(steer.feature)
+        for feature in (feature for steer in recipe for feature in steer.features):
+            self._features.remember(feature)
         shared = {steer.positions for steer in recipe}
         one = next(iter(shared)) if len(shared) == 1 else Positions()
         is_mixed = len(shared) > 1 or one.where not in _SHARED_POSITIONS
@@ -128,7 +128,8 @@ class RecipeWidget(Widget):
             >>> panel.recipe
             'music'.add(40)
         """
-        self._features.remember(steer.feature)
+        for feature in steer.features:
+            self._features.remember(feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
 
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:  # noqa: ARG002
@@ -190,7 +191,9 @@ class RecipeWidget(Widget):
 
     def _shown_keys(self) -> set[str]:
         """The features that have to be known without a search."""
-        return {str(steer["key"]) for steer in self.steers} | {key for key in (self.selected,) if key in self._features}
+        read = {key for steer in self.steers for key in _keys_read(steer.get("when")) if key in self._features}
+        steered = {str(steer["key"]) for steer in self.steers}
+        return steered | read | {key for key in (self.selected,) if key in self._features}
 
     def _publish_features(self) -> None:
         named = {key: self._features.json(self._features.find(key)) for key in self._shown_keys()}
@@ -283,7 +286,19 @@ def _steer_json(steer: Steer, names: OpNames) -> dict[str, Any]:
         "enabled": True,
         "positions": steer.positions.to_json(),
         "control": None if steer.control is None else steer.control.to_json(),
+        "when": None if steer.condition is None else steer.condition.to_json(lambda feature: feature.key),
+        "fade": None if steer.fading is None else steer.fading.to_json(),
     }
+
+
+def _keys_read(when: Any) -> set[str]:
+    """The keys of the features that a condition reads, whatever the front-end wrote."""
+    if isinstance(when, list | tuple):
+        return {key for part in when for key in _keys_read(part)}
+    if not isinstance(when, Mapping):
+        return set()
+    own = {when["feature"]} if isinstance(when.get("feature"), str) else set()
+    return own | _keys_read(when.get("all")) | _keys_read(when.get("any"))
 
 
 def _note(text: str) -> dict[str, Any]:
