@@ -19,6 +19,7 @@ from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
+from steerwidgets.lens.patching import Patching, patch
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
     from steerwidgets.lens.logit_lens import LensSettings
+    from steerwidgets.lens.patching import PatchSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
@@ -496,6 +498,37 @@ class LanguageModel(LoadedModel):
             checked_dictionary(dictionary, "lm.attribution", "prompt, token, dictionary=")
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
+
+    def patch(
+        self, source: PromptLike, target: PromptLike, *, chat: bool = False, **settings: Unpack[PatchSettings]
+    ) -> Patching:
+        """Put residuals of one text into another, one block and token at a time: which of them carry the answer.
+
+        Activation patching (Meng et al. 2022, "Locating and Editing Factual Associations"; Wang et al. 2022), with the
+        share of the metric's difference that each patch brings over: (metric(patched) − metric(target)) ÷
+        (metric(source) − metric(target)).
+
+        Args:
+            source: the text whose residuals are taken: a string (read raw unless `chat`), messages, or token ids.
+            target: the text that they are put into.
+            chat: whether strings go through the chat template.
+            settings: `tokens`, `metric`, `stream`, `layers`, `positions`, `align`, `noise`, `on_progress`, `stop`, as
+                `PatchSettings` explains them.
+
+        Returns:
+            `.share` [layer, position], or [layer, head] for the stream `attn_z`; `.recipe(layer, position)` is a cell's
+            patch, to generate with.
+
+        Raises:
+            ValueError: a setting is out of range, or both texts are answered alike.
+            TypeError: there is no such setting.
+
+        Example:
+            >>> grid = lm.patch("The user asks", "The model asks")
+            >>> grid.share.shape == (4, len(grid.positions))
+            True
+        """
+        return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
 
     @contextmanager
     def steer(
