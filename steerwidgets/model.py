@@ -524,7 +524,7 @@ class LanguageModel(LoadedModel):
             TypeError: there is no such setting.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks")
+            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
             >>> grid.share.shape == (4, len(grid.positions))
             True
         """

@@ -123,7 +123,7 @@ class Patching:
             ValueError: there is no such cell, or both texts hold the same there.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks")
+            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
             >>> len(grid.recipe(1, 1))
             1
         """
@@ -156,7 +156,7 @@ class Patching:
             Block, position (or head), share; the largest first.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks")
+            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
             >>> len(grid.largest(3))
             3
         """
