@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steering.positions import Positions
+    from steerwidgets.steering.condition import Condition
+    from steerwidgets.steering.positions import Positions, after, first, last_prompt, role
     from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
@@ -39,6 +40,7 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "Condition": "steering.condition",
     "Direction": "steering.recipe",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
@@ -59,6 +61,10 @@ _HOMES = {
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
+    "after": "steering.positions",
+    "first": "steering.positions",
+    "last_prompt": "steering.positions",
+    "role": "steering.positions",
 }
 
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
@@ -73,6 +79,7 @@ __all__ = [
     "SAE",
     "Attribution",
     "Comparison",
+    "Condition",
     "Direction",
     "Feature",
     "FeatureCard",
@@ -93,7 +100,11 @@ __all__ = [
     "Steer",
     "SteeringPanel",
     "TokenHeatmap",
+    "after",
     "corpus",
+    "first",
+    "last_prompt",
+    "role",
 ]
 
 

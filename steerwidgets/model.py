@@ -532,7 +532,11 @@ class LanguageModel(LoadedModel):
 
     @contextmanager
     def steer(
-        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | Sequence[int] | None = None
+        self,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        *,
+        prompt_length: int | Sequence[int] | None = None,
+        prompt: Prompt | Sequence[Prompt] | None = None,
     ) -> Iterator[Steering]:
         """Steer any code of yours: `with lm.steer(recipe): model.generate(…)`.
 
@@ -542,12 +546,15 @@ class LanguageModel(LoadedModel):
             recipe: what to change.
             prompt_length: the tokens of the prompt without padding, for positions `prompt`, `generated` and
                 `last_prompt`: one number for all rows of a batch, or one for each.
+            prompt: instead of its length the prompt that your code runs, as `lm.encode` gives it, or one for each row:
+                it tells whose words the tokens are (`sw.role("user")`) and which are the template's as well.
 
         Yields:
             The steering, `.attached` while the block lasts.
 
         Raises:
             ValueError: the recipe does not fit the model, or needs the prompt's length, or that is no length.
+            TypeError: the prompt is none of `lm.encode`, or comes together with a length.
             CompiledModelError: the model is compiled.
 
         Example:
@@ -556,8 +563,13 @@ class LanguageModel(LoadedModel):
             ...     steered = lm.model(ids).logits
             >>> bool((steered != lm.model(ids).logits).any())
             True
+            >>> encoded = lm.encode("The answer")  # templated, as one message of the user
+            >>> with lm.steer(cavs["music"].add(4).at(sw.role("user")), prompt=encoded):
+            ...     steered = lm.model(torch.tensor([encoded.token_ids])).logits
         """
         known = Known(self.special_ids, checked_length(prompt_length))
+        if prompt is not None:
+            known = self.known(_checked_prompts(prompt, prompt_length))
         with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering, self.lock.steering():
             yield steering
 
@@ -724,7 +736,7 @@ class LanguageModel(LoadedModel):
         """
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
-        check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
+        check_fits(self.architecture, steers, self.known([encoded]))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
@@ -740,6 +752,21 @@ class LanguageModel(LoadedModel):
 
 
 _SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
+
+
+def _checked_prompts(given: Any, length: Any) -> list[Prompt]:
+    """The prompts that a user's own code runs.
+
+    Raises:
+        TypeError: they are none of `lm.encode`, or a length came too.
+    """
+    prompts = one_or_several(given, lambda each: isinstance(each, Prompt | str | Mapping))
+    if length is not None:
+        raise TypeError("lm.steer takes the prompt or its length, but both were given; the prompt alone says both.")
+    if not prompts or not all(isinstance(each, Prompt) for each in prompts):
+        told = "encode it as your code does: lm.steer(recipe, prompt=lm.encode(messages))"
+        raise wrong("lm.steer", "a prompt that is encoded, or one for each row,", given, told)
+    return prompts
 
 
 def _is_feature(given: Any) -> bool:
