@@ -3,7 +3,13 @@ import { pool, segment, withCharacters } from "../../src/heatmap/segments";
 import type { Granularity } from "../../src/heatmap/types";
 import { unpack } from "../../src/host/arrays";
 import type { HeatToken } from "../../src/host/tokens";
-import { breakLines, gridMove, linesOfTokens, type Measure } from "../../src/ui/lines";
+import {
+  breakLines,
+  directionsOf,
+  gridMove,
+  linesOfTokens,
+  type Measure,
+} from "../../src/ui/lines";
 import { exactText, textOf } from "../../src/ui/spans";
 import { packed } from "../examples";
 import { heatToken } from "./examples";
@@ -220,5 +226,54 @@ describe("packed arrays", () => {
       1.5, -2, 0,
     ]);
     expect(unpack(packed(Uint16Array.from([65535, 1]), [2, 1])).shape).toEqual([2, 1]);
+  });
+});
+
+describe("a line", () => {
+  it("begins where the first letter of its paragraph says, on all lines of it", () => {
+    const measure: Measure = (_, text) => text.length;
+    const tokens = [
+      heatToken("<s>", { special: true, counted: false }),
+      ...of(
+        "\u05e9\u05dc\u05d5\u05dd",
+        " sea",
+        " ships",
+        ".\n",
+        "1. ",
+        "sea ",
+        "\u05d9\u05dd\n",
+        "12\n",
+      ),
+    ];
+    const lines = breakLines(tokens, 9, measure);
+    const texts = lines.map((line) =>
+      line.map(({ token, start, end }) => tokens[token]?.text.slice(start, end)).join(""),
+    );
+    const sides = Object.fromEntries(
+      directionsOf(lines, tokens).map((side, index) => [texts[index], side]),
+    );
+    expect(sides).toEqual({
+      "<s>\u05e9\u05dc\u05d5\u05dd": "rtl",
+      " sea": "rtl",
+      " ships.\n": "rtl",
+      "1. sea ": "ltr",
+      "\u05d9\u05dd\n": "ltr",
+      "12\n",
+      ),
+    ];
+    const lines = breakLines(tokens, 9, measure);
+    const texts = lines.map((line) =>
+      line.map(({ token, start, end }) => tokens[token]?.text.slice(start, end)).join(""),
+    );
+    const sides = Object.fromEntries(
+      directionsOf(lines, tokens).map((side, index) => [texts[index], side]),
+    );
+    expect(sides).toEqual({
+      "<s>\u05e9\u05dc\u05d5\u05dd": "rtl",
+      " sea": "rtl",
+      " ships.\n": "rtl",
+      "1. sea \u05d9\u05dd\n": "ltr",
+      "12\n": "ltr",
+    });
   });
 });
