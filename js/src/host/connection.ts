@@ -8,8 +8,11 @@ const GRACE = { least: 3000, most: 30_000 };
 /** What is lost: the kernel that knew the model, or the way from this page to any kernel. */
 export type Lost = "" | "kernel" | "page";
 
-/** JupyterLab that was not told of a restart goes on talking to a part of the kernel that is gone, for new models too. */
-const page = globalThis as { steerwidgetsUnheard?: boolean };
+interface Status {
+  content?: { execution_state?: string };
+  /** The header of what was sent. */
+  parent_header?: { subshell_id?: string | null };
+}
 
 export class Connection {
   /** Stays as it is: only a cell that runs again makes new models. */
@@ -24,13 +27,10 @@ export class Connection {
     const lose = (what: Lost) => {
       if (!until.aborted && !frozen) lost.value ||= what;
     };
-    // The cell has run again since another model was not heard, and this one is not heard either.
-    const again = page.steerwidgetsUnheard ?? false;
-    const check = (answered: () => boolean, grace: number) => {
+    const check = (answered: () => boolean, what: Lost, grace: number) => {
       const wait = setTimeout(() => {
         waits.delete(wait);
-        page.steerwidgetsUnheard = !answered();
-        if (!answered()) lose(again ? "page" : "kernel");
+        if (!answered()) lose(what);
       }, grace);
       waits.add(wait);
     };
@@ -40,10 +40,11 @@ export class Connection {
       const sent = performance.now();
       // A kernel that works on a cell has not read the message yet, however long that takes: idle comes after reading.
       // Colab's comes after sending, and is no message of the kernel's.
-      const status = (message?: { parent_header?: object; content?: object }) => {
-        const { execution_state: state } = (message?.content ?? {}) as { execution_state?: string };
-        if (state === "idle" && message?.parent_header)
-          check(answered, graceAfter(performance.now() - sent));
+      const status = ({ content, parent_header: header }: Status = {}) => {
+        if (content?.execution_state !== "idle" || !header) return;
+        // JupyterLab that was not told of a restart goes on talking to a subshell that is gone, for new models too.
+        const what = header.subshell_id ? "page" : "kernel";
+        check(answered, what, graceAfter(performance.now() - sent));
       };
       try {
         model.send(content, { iopub: { status } });

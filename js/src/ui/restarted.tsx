@@ -6,7 +6,7 @@ import type { Connection, Lost } from "../host/connection";
 const SENTENCES: Record<Lost, string> = {
   "": "",
   kernel: "The kernel was restarted: run this cell again.",
-  page: "This page no longer reaches the kernel: load the page again.",
+  page: "The kernel was restarted from elsewhere: load this page again, then run this cell again.",
 };
 
 export const Kernel = createContext<Connection | null>(null);
@@ -22,8 +22,7 @@ export function Restarted() {
   if (!what) return null;
   return (
     <p class="sw-restarted" role="alert">
-      {SENTENCES[what]}
-      {what === "kernel" && " What stands below is from before."}
+      {SENTENCES[what]} {what === "kernel" && "What stands below is from before."}
     </p>
   );
 }
