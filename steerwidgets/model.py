@@ -16,6 +16,7 @@ from steerwidgets.generation.conditions import Asked, Condition, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
+from steerwidgets.lens import dictionary_check, model_check
 from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
+    from steerwidgets.lens.dictionary_check import DictionaryCheck
     from steerwidgets.lens.logit_lens import LensSettings
+    from steerwidgets.lens.model_check import Verification
     from steerwidgets.lens.patching import PatchSettings
     from steerwidgets.transformer.sites import Site, Stream
 
@@ -500,6 +503,66 @@ class LanguageModel(LoadedModel):
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
 
+    def check(
+        self,
+        dictionary: Dictionary,
+        texts: PromptLike | Sequence[PromptLike],
+        *,
+        chat: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> DictionaryCheck:
+        """Does this dictionary fit this model, and at which site: variance unexplained, L0, loss recovered.
+
+        Read are at most 2,048 tokens at the dictionary's own site, and 256 at every other one that is as wide; first
+        tokens and massive activations are left out. FVU is `Σ‖h − ĥ‖² / Σ‖h − mean‖²`; loss recovered is
+        `(ablated − spliced) / (ablated − clean)`, with the mean in place of the residual (SAEBench).
+
+        Args:
+            dictionary: an SAE or an MFA.
+            texts: some sentences of the sort that it was made from.
+            chat: whether strings go through the chat template.
+            on_progress: called with the steps done and all of them; what it raises ends the work.
+            stop: set it to end early, with what was read by then.
+
+        Returns:
+            `.fvu` by site, `.l0`, `.dead`, `.losses`, and `.said`, the verdict in a sentence.
+
+        Raises:
+            ValueError: it reconstructs nothing, has another width than its site, or too little text was given.
+
+        Example:
+            >>> found = lm.check(sae, ["The user asks the assistant about the ocean and the sea."])
+            >>> found.fits  # a dictionary of random numbers
+            False
+        """
+        checked_dictionary(dictionary, "lm.check", after=", texts")
+        prompts = [self.encode(text, chat=chat) for text in several_prompts(texts)]
+        return dictionary_check.check(self, dictionary, prompts, on_progress, stop)
+
+    def verify(self, prompt: PromptLike | None = None) -> Verification:
+        """Is the model with hooks on the model that it was: a text read plainly, and read our way.
+
+        Hooks that change nothing are put on every stream of every block; the same with a key-value cache and in a batch
+        that is padded on the left, in the dtype in use. The last residual goes through final norm and unembed as the
+        lens does it.
+
+        Args:
+            prompt: a short text; a neutral one by default.
+
+        Returns:
+            What was compared, each with the largest difference of two logits; `.holds` says whether all is well.
+
+        Raises:
+            ValueError: the model is in training mode.
+            CompiledModelError: the model is compiled.
+
+        Example:
+            >>> lm.verify().holds
+            True
+        """
+        return model_check.verify(self, self.encode(_NEUTRAL if prompt is None else prompt, chat=False))
+
     def patch(
         self, source: PromptLike, target: PromptLike, *, chat: bool = False, **settings: Unpack[PatchSettings]
     ) -> Patching:
@@ -766,6 +829,7 @@ class LanguageModel(LoadedModel):
         return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
 
+_NEUTRAL: Final = "The quick brown fox jumps over the lazy dog."
 _SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
 
 
