@@ -1,7 +1,7 @@
 // What the picker and the panel have in common: traits, a search, a recipe and its edits. One per model.
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
 import type { TraitStore } from "../host/store";
 import { createFinder, type Finder } from "./finder";
@@ -26,7 +26,7 @@ export class Bench {
   readonly #seen = signal<Record<string, Feature>>({});
 
   constructor(model: HostModel, { store, findHere, onStray }: Kind, until: AbortSignal) {
-    const frozen = model.frozen ?? false;
+    const frozen = isFrozen(model);
     this.frozen = frozen;
     this.#store = store;
     this.traits = store.traits;
