@@ -18,6 +18,8 @@ KINDS = (*FILED, "Neuron")
 
 SIZE = 5
 ROWS = torch.randn(SIZE, D_MODEL, generator=torch.Generator().manual_seed(3))
+WIDE = D_MODEL + 16
+"""Of what does not fit the tiny models."""
 
 
 def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
@@ -32,6 +34,18 @@ def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
     if kind == "MFA":
         return sw.MFA(*make_state(SIZE, D_MODEL, 2), labels=labels, **settings)
     return sw.Neurons(lm, **({"layer": 1} | settings), labels=labels)
+
+
+def wide(kind: str, fresh: Any) -> Any:
+    """One that was made for another model: of the width `WIDE`, or neurons of a narrower MLP."""
+    if kind == "SAE":
+        return sw.SAE(**sae.tensors(d=WIDE), layer=1)
+    if kind == "MFA":
+        return sw.MFA(*make_state(SIZE, WIDE, 2), layer=1)
+    if kind == "Neuron":
+        return sw.Neurons(fresh(intermediate_size=40), layer=1)
+    rows = torch.randn(SIZE, WIDE, generator=torch.Generator().manual_seed(0))
+    return sw.ReFT(rows, layer=1) if kind == "ReFT" else sw.CAV(rows, layer=1)
 
 
 def save(dictionary: Any, folder: Any) -> Any:

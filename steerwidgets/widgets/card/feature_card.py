@@ -357,7 +357,6 @@ class FeatureCard(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "show": Handler(self._serve_show, slow=True),
             "try": Handler(self._serve_try, slow=True),
             "silent": Handler(self._serve_silent, slow=True),

@@ -146,7 +146,7 @@ class RecipeWidget(Widget):
         self._residuals = None
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {**super()._handlers(), **self._finder.handlers()}
+        return self._finder.handlers()
 
     def _said(self) -> list[str]:
         of = ", ".join(
