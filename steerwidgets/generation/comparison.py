@@ -15,6 +15,7 @@ from steerwidgets.steering.divergence import Scores, teacher_forced
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer.loaded import LoadedModel
+from steerwidgets.transformer.model_state import model_state, refuse_changed
 from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Comparison:
     ) -> None:
         self._lm = engine
         self._cache = cache
+        self._state = model_state(engine.model)
         self.prompt = prompt
         self.recipe = recipe
         self.sampling = sampling
@@ -67,7 +69,12 @@ class Comparison:
 
     @functools.cached_property
     def scores(self) -> Scores:
-        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
+        """KL and surprise of the steered text, teacher-forced; computed when first asked for.
+
+        Raises:
+            ValueError: the model's adapters or weights have changed since the text was written.
+        """
+        refuse_changed(self._lm.name, self._state, self._lm.model)
         return teacher_forced(self._lm, self.prompt, self.steered.token_ids, self.recipe)
 
     @property
@@ -133,7 +140,8 @@ class Comparison:
             The lens, with one position.
 
         Raises:
-            ValueError: there is no such row or step, or a setting is out of range.
+            ValueError: there is no such row or step, a setting is out of range, or the model's adapters or weights have
+                changed since the text was written.
 
         Example:
             >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4, keep_cache=True)
@@ -144,6 +152,7 @@ class Comparison:
         if row not in named:
             others = f", and {len(self.beside)} beside them, from 0" if self.beside else ""
             raise ValueError(f"A comparison has the rows baseline and steered{others}; {row!r} was given.")
+        refuse_changed(self._lm.name, self._state, self._lm.model)
         index = named[row]
         text = (self.baseline, self.steered, *self.beside)[index]
         given: dict[str, Any] = {**settings, "k": k, "track": track, "drawn_from": drawn_from}

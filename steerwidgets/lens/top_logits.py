@@ -132,7 +132,8 @@ def top_logits(lm: LoadedModel, direction: Direction, k: int) -> TopLogits:
         k: how many tokens of either kind.
 
     Raises:
-        ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
+        ValueError: the direction has another width than its stream, or writes nothing to the residual stream, or is all
+            zeros.
     """
     [scores] = token_scores(lm, [direction])
     top, bottom = scores.topk(k), (-scores).topk(k)
@@ -147,7 +148,7 @@ def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
         float32 [direction, vocabulary].
 
     Raises:
-        ValueError: one has another width than its stream, or writes nothing to the residual stream.
+        ValueError: one has another width than its stream, or writes nothing to the residual stream, or is all zeros.
     """
     import torch
 
@@ -159,6 +160,8 @@ def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
                 f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of "
                 f"the residual stream ({architecture.d_model}) can be read through the unembed."
             )
+        if not bool(direction.vector.any()):
+            raise ValueError(f"{direction.label!r} is all zeros and points nowhere, so it promotes nothing.")
         rows.append(direction.vector)
     through = gained(architecture.final_norm, torch.stack(rows))
     return without_bias(architecture.unembed, through).cpu()

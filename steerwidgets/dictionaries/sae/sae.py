@@ -221,7 +221,7 @@ class SAE(Dictionary):
             **self._entry(index),
             suggested=self.suggested.get(index),
             codec=self._codec,
-            read_only=self._read_only,
+            why_read_only=self._read_only,
             output_site=self._output_site,
         )
 
