@@ -190,6 +190,7 @@ def show(new_page, bridge, widgets):
         page.expose_function("fromKernel", bridge.from_kernel)
         page.goto(ORIGIN)
         layouts = [widget.layout for widget in widgets]
+        bridge.from_kernel()  # what was said before there was a page is in the states
         page.evaluate(
             "([models, shown]) => show(models, shown)",
             [[_model(each) for each in (*layouts, *widgets)], [widget.model_id for widget in widgets]],
