@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steering.positions import Positions
+    from steerwidgets.steering.condition import Condition
+    from steerwidgets.steering.positions import Positions, after, first, last_prompt, role
     from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
 _HOMES = {
+    "Asked": "generation.conditions",
     "Attribution": "lens.attribution",
     "CAV": "dictionaries.cav.cav",
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "Condition": "steering.condition",
     "Direction": "steering.recipe",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
@@ -59,6 +63,10 @@ _HOMES = {
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
+    "after": "steering.positions",
+    "first": "steering.positions",
+    "last_prompt": "steering.positions",
+    "role": "steering.positions",
 }
 
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
@@ -71,8 +79,10 @@ __all__ = [
     "CAV",
     "MFA",
     "SAE",
+    "Asked",
     "Attribution",
     "Comparison",
+    "Condition",
     "Direction",
     "Feature",
     "FeatureCard",
@@ -93,7 +103,11 @@ __all__ = [
     "Steer",
     "SteeringPanel",
     "TokenHeatmap",
+    "after",
     "corpus",
+    "first",
+    "last_prompt",
+    "role",
 ]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.generation.comparison import Comparison
+from steerwidgets.generation.conditions import Asked, Condition, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
@@ -19,6 +20,7 @@ from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
+from steerwidgets.lens.patching import Patching, patch
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
     from steerwidgets.lens.logit_lens import LensSettings
+    from steerwidgets.lens.patching import PatchSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
@@ -497,9 +500,44 @@ class LanguageModel(LoadedModel):
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
 
+    def patch(
+        self, source: PromptLike, target: PromptLike, *, chat: bool = False, **settings: Unpack[PatchSettings]
+    ) -> Patching:
+        """Put residuals of one text into another, one block and token at a time: which of them carry the answer.
+
+        Activation patching (Meng et al. 2022, "Locating and Editing Factual Associations"; Wang et al. 2022), with the
+        share of the metric's difference that each patch brings over: (metric(patched) − metric(target)) ÷
+        (metric(source) − metric(target)).
+
+        Args:
+            source: the text whose residuals are taken: a string (read raw unless `chat`), messages, or token ids.
+            target: the text that they are put into.
+            chat: whether strings go through the chat template.
+            settings: `tokens`, `metric`, `stream`, `layers`, `positions`, `align`, `noise`, `on_progress`, `stop`, as
+                `PatchSettings` explains them.
+
+        Returns:
+            `.share` [layer, position], or [layer, head] for the stream `attn_z`; `.recipe(layer, position)` is a cell's
+            patch, to generate with.
+
+        Raises:
+            ValueError: a setting is out of range, or both texts are answered alike.
+            TypeError: there is no such setting.
+
+        Example:
+            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
+            >>> grid.share.shape == (4, len(grid.positions))
+            True
+        """
+        return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
+
     @contextmanager
     def steer(
-        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | Sequence[int] | None = None
+        self,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        *,
+        prompt_length: int | Sequence[int] | None = None,
+        prompt: Prompt | Sequence[Prompt] | None = None,
     ) -> Iterator[Steering]:
         """Steer any code of yours: `with lm.steer(recipe): model.generate(…)`.
 
@@ -509,12 +547,15 @@ class LanguageModel(LoadedModel):
             recipe: what to change.
             prompt_length: the tokens of the prompt without padding, for positions `prompt`, `generated` and
                 `last_prompt`: one number for all rows of a batch, or one for each.
+            prompt: instead of its length the prompt that your code runs, as `lm.encode` gives it, or one for each row:
+                it tells whose words the tokens are (`sw.role("user")`) and which are the template's as well.
 
         Yields:
             The steering, `.attached` while the block lasts.
 
         Raises:
             ValueError: the recipe does not fit the model, or needs the prompt's length, or that is no length.
+            TypeError: the prompt is none of `lm.encode`, or comes together with a length.
             CompiledModelError: the model is compiled.
 
         Example:
@@ -523,8 +564,13 @@ class LanguageModel(LoadedModel):
             ...     steered = lm.model(ids).logits
             >>> bool((steered != lm.model(ids).logits).any())
             True
+            >>> encoded = lm.encode("The answer")  # templated, as one message of the user
+            >>> with lm.steer(cavs["music"].add(4).at(sw.role("user")), prompt=encoded):
+            ...     steered = lm.model(torch.tensor([encoded.token_ids])).logits
         """
         known = Known(self.special_ids, checked_length(prompt_length))
+        if prompt is not None:
+            known = self.known(_checked_prompts(prompt, prompt_length))
         with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering, self.lock.steering():
             yield steering
 
@@ -538,6 +584,7 @@ class LanguageModel(LoadedModel):
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         keep_cache: bool = False,
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
@@ -552,12 +599,14 @@ class LanguageModel(LoadedModel):
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
+            beside: further rows for the prompt, in the same batch with the same noise: other recipes, `sw.Asked(…)` for
+                the plain prompt that asks, `recipe.random_direction(seed)` for directions that are about nothing.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them; and what the tokenizer's chat template knows, such as
                 `enable_thinking`.
 
         Returns:
-            `.baseline` and `.steered`, and how far apart they are.
+            `.baseline` and `.steered`, and how far apart they are; the rows `.beside` them.
 
         Raises:
             ValueError: a setting is out of range, or the recipe does not fit the model.
@@ -568,13 +617,11 @@ class LanguageModel(LoadedModel):
             True
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        steers = Recipe.of(recipe)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
         cache = RunCache(self) if keep_cache else None
-        rows = generate_rows(self, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
-        return Comparison(self, encoded, steers, sampling, rows, cache)
+        rows = generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
+        return Comparison(self, planned[1].prompt, planned[1].recipe, sampling, rows, cache)
 
     def stream(
         self,
@@ -583,6 +630,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Iterator[Step]:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run.
@@ -592,6 +640,7 @@ class LanguageModel(LoadedModel):
             recipe: what steers the second row.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            beside: further rows, as for `compare`.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
 
@@ -607,18 +656,17 @@ class LanguageModel(LoadedModel):
             [0, 1, 2]
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
-        for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
+        for feature in (*watch, *(steer.feature for each in planned for steer in each.recipe)):
             warn_of_other_model(self.architecture, feature)
-        return stream_rows(self, plans, sampling, watch=watch)
+        return stream_rows(self, planned, sampling, watch=watch)
 
     def sweep(
         self,
         prompt: PromptLike,
-        recipes: Sequence[Recipe | Steer | None],
+        recipes: Sequence[Condition],
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
@@ -629,7 +677,7 @@ class LanguageModel(LoadedModel):
 
         Args:
             prompt: a string, messages, or token ids.
-            recipes: what steers each row.
+            recipes: what steers each row, or `sw.Asked(…)` for a row that is asked instead.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
             stop: set it to end the run within one token.
@@ -647,8 +695,9 @@ class LanguageModel(LoadedModel):
             >>> [len(row.token_ids) for row in rows]
             [3, 3]
         """
-        if isinstance(recipes, Steer | Recipe):
-            recipes = [recipes]
+        single: Any = recipes
+        if isinstance(single, Steer | Recipe | Asked):
+            recipes = [single]
         if not isinstance(recipes, Iterable) or isinstance(recipes, str | Direction | Dictionary):
             raise wrong("lm.sweep", "a list with a recipe for each row", recipes, _SWEEP)
         recipes = list(recipes)
@@ -661,9 +710,8 @@ class LanguageModel(LoadedModel):
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
             )
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
-        return generate_rows(self, plans, sampling, watch=watch, stop=stop)
+        planned = plans(self, prompt, recipes, chat=chat, template=template)
+        return generate_rows(self, planned, sampling, watch=watch, stop=stop)
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -691,8 +739,20 @@ class LanguageModel(LoadedModel):
         """
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
-        check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
+        check_fits(self.architecture, steers, self.known([encoded]))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
+
+    def _pair(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        beside: Iterable[Condition],
+        chat: bool | None,
+        template: Mapping[str, Any],
+    ) -> list[Plan]:
+        """Baseline, steered, and what stands beside them."""
+        pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
+        return pair + plans(self, prompt, beside, chat=chat, template=template)
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """How to sample, and the settings of the chat template's own."""
@@ -707,6 +767,21 @@ class LanguageModel(LoadedModel):
 
 
 _SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
+
+
+def _checked_prompts(given: Any, length: Any) -> list[Prompt]:
+    """The prompts that a user's own code runs.
+
+    Raises:
+        TypeError: they are none of `lm.encode`, or a length came too.
+    """
+    prompts = one_or_several(given, lambda each: isinstance(each, Prompt | str | Mapping))
+    if length is not None:
+        raise TypeError("lm.steer takes the prompt or its length, but both were given; the prompt alone says both.")
+    if not prompts or not all(isinstance(each, Prompt) for each in prompts):
+        told = "encode it as your code does: lm.steer(recipe, prompt=lm.encode(messages))"
+        raise wrong("lm.steer", "a prompt that is encoded, or one for each row,", given, told)
+    return prompts
 
 
 def _is_feature(given: Any) -> bool:

@@ -15,7 +15,6 @@ from steerwidgets.steering.hooks import check_fits, other_model_note, warn_of_ot
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.steering.strength import readouts, residuals_under
-from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import recipe_snippet
@@ -203,7 +202,7 @@ class RecipeWidget(Widget):
             self.publish(readouts={}, prompt_tokens={"tokens": [], "prompt": self.prompt, "chat": self.chat})
             return
         wanted = self._to_read(self.lm)
-        check_fits(self.lm.architecture, wanted.recipe, Known(prompt_length=len(wanted.prompt)))
+        check_fits(self.lm.architecture, wanted.recipe, self.lm.known([wanted.prompt]))
         if self._residuals is not None and self._residuals[0] == wanted.key:
             self._publish_readouts(self.lm, wanted.prompt, self._residuals[1])
             return
@@ -236,7 +235,7 @@ class RecipeWidget(Widget):
         with self._sync_lock:
             enabled = [steer for steer in self.steers if steer.get("enabled", True)]
             recipe = self._recipe_of(enabled)
-        if not set(recipe.sites) <= set(residuals.values):
+        if not set(recipe.sites_read) <= set(residuals.values):
             return
         values = readouts(recipe, residuals, encoded)
         found = {
@@ -266,7 +265,7 @@ class _ToRead:
     @property
     def key(self) -> tuple[Any, ...]:
         """What it depends on: the strengths as well, where one steered block feeds another."""
-        sites = self.recipe.sites or (self.usual_site,)
+        sites = self.recipe.sites_read or (self.usual_site,)
         return (self.prompt, sites, self.recipe.fingerprint if len(sites) > 1 else "")
 
     def read(self, lm: LanguageModel) -> Residuals:
