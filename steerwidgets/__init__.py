@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steerwidgets import corpus
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
+    from steerwidgets.dictionaries.heads import Heads
     from steerwidgets.dictionaries.mfa.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
     from steerwidgets.dictionaries.reft.reft import ReFT
@@ -49,6 +50,7 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "Heads": "dictionaries.heads",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -89,6 +91,7 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "Heads",
     "Labels",
     "LanguageModel",
     "LayerLens",

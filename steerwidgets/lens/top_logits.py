@@ -183,6 +183,8 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             f"{direction.label!r} has {len(direction.vector)} numbers, but {direction.site} of {architecture.name} has "
             f"{width}; it was made for another model."
         )
+    if not bool(direction.vector.any()):
+        raise ValueError(no_direction(repr(direction.label)))
     found = written(architecture, direction.vector, direction.site)
     if found is None:
         raise ValueError(
@@ -190,6 +192,14 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             "stream, so it can't be read through the unembed."
         )
     return Direction(*found, direction.label)
+
+
+def no_direction(whose: str) -> str:
+    """The sentence for what writes in no one direction, as attention heads."""
+    return (
+        f"{whose} has no direction of its own that it writes, so it can't be read through the unembed; "
+        "lm.effect(feature) tells what changing it does through the model."
+    )
 
 
 def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
