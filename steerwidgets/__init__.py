@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.reft.reft import ReFT
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.dose.judges import Probe, Words
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.table import ConditionTable
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
@@ -41,6 +44,10 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "ConditionTable": "dose.table",
+    "DoseResult": "dose.result",
+    "Probe": "dose.judges",
+    "Words": "dose.judges",
     "Direction": "steering.recipe",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
@@ -76,7 +83,9 @@ __all__ = [
     "Asked",
     "Attribution",
     "Comparison",
+    "ConditionTable",
     "Direction",
+    "DoseResult",
     "Feature",
     "FeatureCard",
     "FeatureData",
@@ -89,6 +98,7 @@ __all__ = [
     "Neurons",
     "OtherModelWarning",
     "Positions",
+    "Probe",
     "ReFT",
     "Recipe",
     "Sampling",
@@ -96,6 +106,7 @@ __all__ = [
     "Steer",
     "SteeringPanel",
     "TokenHeatmap",
+    "Words",
     "corpus",
 ]
 
