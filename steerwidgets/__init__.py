@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
     from steerwidgets.widgets.lens.logit_lens import LogitLens
@@ -45,6 +46,7 @@ _HOMES = {
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
     "ConditionTable": "dose.table",
+    "DoseResponse": "widgets.dose.dose_response",
     "DoseResult": "dose.result",
     "Probe": "dose.judges",
     "Words": "dose.judges",
@@ -85,6 +87,7 @@ __all__ = [
     "Comparison",
     "ConditionTable",
     "Direction",
+    "DoseResponse",
     "DoseResult",
     "Feature",
     "FeatureCard",

@@ -680,6 +680,7 @@ class LanguageModel(LoadedModel):
         strengths: Iterable[float] | None = None,
         *,
         prompts: Sequence[PromptLike],
+        judge: Judge | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
         **settings: Unpack[DoseSettings],
@@ -694,10 +695,12 @@ class LanguageModel(LoadedModel):
             op: makes a steer of a strength: `feature.add`, `feature.clamp`, or a function that gives a recipe.
             strengths: what to try, negative ones too; by default from nothing to twice what was seen to work.
             prompts: several prompts: strings, messages, or token ids.
+            judge: who says what is on topic: `judge(prompt, text)` → 0 to 1, `sw.Words`, `sw.Probe`; by default what
+                comes with the package for the feature's label: a probe, a word list, the label's own words.
             on_progress: called with how many answers there are, and of how many.
             stop: set it to end within one token.
-            settings: `judge`, `seeds`, `random`, `asked`, `hold_back`, `baseline_seeds`, `chat` and those of sampling,
-                as `DoseSettings` explains them.
+            settings: `seeds`, `random`, `asked`, `hold_back`, `baseline_seeds`, `chat` and those of sampling, as
+                `DoseSettings` explains them.
 
         Returns:
             `.table`, `.useful` (a range or None), `.breaks`, `.iso_kl(1.0)`, `.plot()`, and every answer.
@@ -715,7 +718,7 @@ class LanguageModel(LoadedModel):
         given: dict[str, Any] = {**settings}
         own = {name: given.pop(name) for name in DoseRun.SETTINGS if name in given}
         template = self._template(given)
-        run = DoseRun(self, op, strengths, prompts, template=template, settings=given, **own)
+        run = DoseRun(self, op, strengths, prompts, judge=judge, template=template, settings=given, **own)
         for _ in run.run(stop):
             if on_progress is not None:
                 on_progress(run.done, run.total)

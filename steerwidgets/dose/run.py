@@ -51,8 +51,6 @@ class DoseSettings(SamplingSettings, total=False):
     """How `lm.dose` samples and judges.
 
     Attributes:
-        judge: who says what is on topic: `judge(prompt, text)` → 0 to 1, `sw.Words`, `sw.Probe`; by default what comes
-            with the package for the feature's label: a probe, a word list, the label's own words.
         seeds: how many seeds of noise, or which; 1 by default.
         random: how many random directions take turns as controls, 10 by default; 0 leaves them out.
         asked: the instruction of the prompted row; by default "Talk about …" with the feature's label; False for none.
@@ -69,7 +67,6 @@ class DoseSettings(SamplingSettings, total=False):
         seed: not taken; see `seeds`.
     """
 
-    judge: Judge | None
     seeds: int | Sequence[int]
     random: int
     asked: str | Asked | bool
@@ -96,7 +93,8 @@ class DoseRun:
         op: makes a steer of a strength.
         strengths: what to try; by default from nothing to twice what was seen to work.
         prompts: what to answer.
-        judge: as `DoseSettings` explains it, and all that follow.
+        judge: who says what is on topic; by default what comes with the package for the feature's label.
+        seeds: as `DoseSettings` explains it, and all that follow.
         settings: how to sample, without `seed`.
 
     Raises:
@@ -104,7 +102,7 @@ class DoseRun:
         TypeError: something is of another kind.
     """
 
-    SETTINGS: ClassVar = ("judge", "seeds", "random", "asked", "hold_back", "baseline_seeds", "chat")
+    SETTINGS: ClassVar = ("seeds", "random", "asked", "hold_back", "baseline_seeds", "chat")
     """Those that are not of sampling."""
 
     def __init__(
@@ -139,8 +137,8 @@ class DoseRun:
         for recipe in self._recipes.values():
             check_fits(lm.architecture, recipe, lm.known([encoded[0]]))
         self._seeds = checked_seeds(seeds, "lm.dose")
-        self._random = _whole(random, "random", 0)
-        self._baseline_seeds = _whole(baseline_seeds, "baseline_seeds", 1)
+        self.random = _whole(random, "random", 0)
+        self.baseline_seeds = _whole(baseline_seeds, "baseline_seeds", 1)
         self.judge = self._chosen(judge)
         self.asked = self._instruction(asked, judged)
         self._asked_plans = [
@@ -182,9 +180,19 @@ class DoseRun:
             lambda _result, nats: self.strength_at(nats),
         )
 
-    def recipe(self, strength: float) -> Recipe:
-        """What a strength does."""
-        return self._recipes[strength]
+    @property
+    def features(self) -> tuple[Direction, ...]:
+        """What is steered."""
+        strongest = list(self._recipes.values())[-1]
+        return tuple(steer.feature for steer in strongest)
+
+    def made(self, strength: float) -> Recipe:
+        """What a strength does, be it tried or not.
+
+        Raises:
+            ValueError: the op can't take it.
+        """
+        return self._recipes[strength] if strength in self._recipes else _recipe(self._op, strength)
 
     def run(
         self, stop: threading.Event | None = None, on_step: Callable[[int], None] | None = None
@@ -231,7 +239,7 @@ class DoseRun:
 
     def _kl_at(self, strength: float, stop: threading.Event) -> float:
         """The 95th percentile of the KL over the tokens of an answer to each prompt that was held back, nats."""
-        recipe = self._made(strength)
+        recipe = self.made(strength)
         sampling = replace(self.sampling, seed=self._seeds[0])
         rows = generate_rows(self._lm, [Plan(each, recipe) for each in self._calibration], sampling, stop=stop)
         return percentile_95(
@@ -242,9 +250,6 @@ class DoseRun:
                 for kl in score.kl
             ]
         )
-
-    def _made(self, strength: float) -> Recipe:
-        return self._recipes[strength] if strength in self._recipes else Recipe.of(self._op(strength))
 
     def _encoded(self, prompt: PromptLike) -> Any:
         return self._lm.encode(prompt, chat=self._chat, **self._template)
@@ -277,7 +282,7 @@ class DoseRun:
     def _planned(self) -> Iterator[Batch]:
         """A batch for each seed and prompt, and between them one for each further seed of the baseline."""
         taken = itertools.count(max(self._seeds) + 1)
-        more = max(0, self._baseline_seeds - len(self._seeds))
+        more = max(0, self.baseline_seeds - len(self._seeds))
         further = [self._baselines(next(taken)) for _ in range(more)]
         own = [self._of_prompt(seed, i) for seed in self._seeds for i in range(len(self._trials.prompts))]
         for first, second in itertools.zip_longest(own, further):
@@ -294,8 +299,8 @@ class DoseRun:
         for number, (strength, recipe) in enumerate(self._recipes.items()):
             same = BASELINE if all(steer.is_identity for steer in recipe) else None
             trials.append(Trial(steered_key(strength), Plan(prompt, recipe), same_as=same))
-            if self._random:
-                by_chance = recipe.random_direction((turn + number) % self._random)
+            if self.random:
+                by_chance = recipe.random_direction((turn + number) % self.random)
                 trials.append(Trial(random_key(strength), Plan(prompt, by_chance), scored=False, same_as=same))
         if asked is not None:
             trials.append(Trial(ASKED, asked))
@@ -383,7 +388,8 @@ def default_strengths(op: Op) -> list[float]:
         ValueError: nothing is known of the op.
     """
     # An op is a method of a feature, or a partial of feature and name.
-    feature, name, *_ = (*getattr(op, "args", ()), getattr(op, "__self__", None), str(getattr(op, "__name__", "")))
+    given: tuple[Any, ...] = getattr(op, "args", ())
+    feature, name, *_ = (*given, getattr(op, "__self__", None), str(getattr(op, "__name__", "")))
     if not isinstance(feature, Direction) or name not in feature.ops or not feature.ops[name].parameters:
         raise ValueError(f"Nothing is known of the strengths of this op; {_MEANT}.")
     first = feature.ops[name].parameters[0]
