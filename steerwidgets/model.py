@@ -401,7 +401,8 @@ class LanguageModel(LoadedModel):
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
 
         Returns:
-            `.raw` and `.centred`, float32 [vocabulary] logits, and the tokens that change most.
+            `.raw` and `.centred`, float32 [vocabulary] logits, the tokens that change most, and `.probabilities`,
+            float32 [2, vocabulary], before and after.
 
         Raises:
             ValueError: the prompt is empty, or the recipe does not fit the model.

@@ -62,6 +62,24 @@ export interface Result {
   positions?: Positions;
 }
 
+/** A token after the prompt: its logit's change, less the mean of all, and its probability before and after. */
+export interface NextToken extends Token {
+  delta: number;
+  before: number;
+  after: number;
+}
+
+/** What a recipe does to the token after the prompt. */
+export interface NextTokens {
+  promoted: NextToken[];
+  suppressed: NextToken[];
+  /** False where nothing acts before the first generated token. */
+  changes: boolean;
+  asked: Record<string, unknown>;
+}
+
+export type Tab = "logits" | "sweep" | "history";
+
 export interface Status {
   state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
   message: string;
@@ -76,6 +94,8 @@ export interface PanelTraits extends BenchTraits {
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
   lens: string;
+  tab: Tab;
+  next_token: NextTokens | Record<string, never>;
   status: Status;
 }
 
@@ -95,5 +115,7 @@ export const EMPTY_TRAITS: PanelTraits = {
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",
+  tab: "logits",
+  next_token: {},
   status: { state: "idle", message: "" },
 };

@@ -15,6 +15,7 @@ from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
+from steerwidgets.widgets.panel.next_token import SHOWN, next_token_json
 from steerwidgets.widgets.panel.run import PanelRun
 from steerwidgets.widgets.panel.token_lens import PanelLens
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
@@ -23,6 +24,8 @@ from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, Recip
 
 if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
+    from steerwidgets.lens.top_logits import LogitDifference
+    from steerwidgets.widgets.recipe_editor.inputs import Inputs
 
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
 
@@ -67,6 +70,7 @@ class SteeringPanel(RecipeWidget):
         result: the last run as plain data: exactly what is shown.
         comparison: the last run as `lm.compare` gives it, or None.
         lens: the id of the widget that shows the lens of a generated token, or empty; see `token_lens`.
+        tab: which tab stands open below the texts: `logits`, `sweep` or `history`.
 
     Raises:
         TypeError: `features` holds something that is no dictionary and no direction.
@@ -90,6 +94,8 @@ class SteeringPanel(RecipeWidget):
     watched = traitlets.Unicode().tag(sync=True)
     result = traitlets.Dict().tag(sync=True)
     lens = traitlets.Unicode().tag(sync=True)
+    tab = traitlets.Enum(("logits", "sweep", "history"), "logits").tag(sync=True)
+    next_token = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -143,9 +149,8 @@ class SteeringPanel(RecipeWidget):
             4
         """
         request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        inputs = {name: getattr(self, name) for name in _INPUTS}
         with self._protocol.following(request):
-            return self._generate(request, inputs)
+            return self._generate(request, {})
 
     def token_lens(self, step: int, row: str = "steered") -> LogitLens:
         """Open the lens of a generated token below the texts.
@@ -169,6 +174,25 @@ class SteeringPanel(RecipeWidget):
         shown = self._lens.show({"row": row, "step": step})
         self.publish(lens=shown.model_id)
         return shown
+
+    def logit_difference(self, k: int = SHOWN) -> LogitDifference:
+        """What the recipe does to the token after the prompt; the tab "Δ logits" shows it too.
+
+        Args:
+            k: how many tokens of each kind.
+
+        Returns:
+            `.promoted` and `.suppressed`, and `.probabilities` before and after.
+
+        Raises:
+            ValueError: the panel's inputs make no run, or the logits are NaN or infinite under the recipe.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4))
+            >>> len(panel.logit_difference(k=3).promoted)
+            3
+        """
+        return self._show_next_token(checked_inputs(self._given({}), self._features), k)
 
     def release(self) -> None:
         """Give back the run's keys and values: a token's lens reads the whole text again.
@@ -195,6 +219,7 @@ class SteeringPanel(RecipeWidget):
             "generate": Handler(self._serve_generate, slow=True),
             "resync": Handler(self._serve_resync),
             "lens": Handler(self._serve_lens, slow=True),
+            "logits": Handler(self._serve_logits, slow=True),
         }
 
     def _serve_generate(self, request: Request) -> dict[str, Any]:
@@ -215,10 +240,29 @@ class SteeringPanel(RecipeWidget):
         self.publish(lens=shown.model_id)
         return {}
 
+    def _serve_logits(self, request: Request) -> dict[str, Any]:
+        inputs = checked_inputs(self._given(request.args), self._features)
+        with held_for(self.lm.lock, request):
+            self._show_next_token(inputs)
+        return {}
+
+    def _show_next_token(self, inputs: Inputs, k: int = SHOWN) -> LogitDifference:
+        difference = self.lm.logit_difference(inputs.prompt, inputs.recipe, k, chat=inputs.chat)
+        if not bool(difference.raw.isfinite().all()):
+            raise ValueError(
+                f"The next token's logits are NaN or infinite under {inputs.recipe!r:.120}: it is too strong for the "
+                "model's dtype."
+            )
+        self.publish(next_token=next_token_json(difference, inputs.shown))
+        return difference
+
+    def _given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The panel's inputs, those that came with a request before those that the traits hold."""
+        return {name: values.get(name, getattr(self, name)) for name in _INPUTS}
+
     def _generate(self, request: Request, values: Mapping[str, Any]) -> Comparison:
         try:
-            given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
-            inputs = checked_inputs(given, self._features)
+            inputs = checked_inputs(self._given(values), self._features)
             with held_for(self.lm.lock, request, self._say_waiting):
                 self._run = run = PanelRun(self.lm, request, inputs)
                 try:

@@ -1,0 +1,19 @@
+import { Tabs } from "../ui/tabs";
+import { Logits } from "./logits";
+import type { Panel } from "./panel";
+import type { Tab } from "./types";
+
+/** What stands below the texts: one view at a time. */
+export function PanelTabs({ panel }: { panel: Panel }) {
+  const open = panel.traits.tab.value;
+  return (
+    <Tabs<Tab>
+      label="Views of this recipe"
+      tabs={[{ value: "logits", text: "Δ logits" }]}
+      open={open}
+      onOpen={(tab) => panel.openTab(tab)}
+    >
+      {open === "logits" && <Logits panel={panel} />}
+    </Tabs>
+  );
+}
