@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
     from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
 _HOMES = {
+    "Asked": "generation.conditions",
     "Attribution": "lens.attribution",
     "CAV": "dictionaries.cav.cav",
     "MFA": "dictionaries.mfa.mfa",
@@ -71,6 +73,7 @@ __all__ = [
     "CAV",
     "MFA",
     "SAE",
+    "Asked",
     "Attribution",
     "Comparison",
     "Direction",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.generation.comparison import Comparison
+from steerwidgets.generation.conditions import Asked, Condition, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
@@ -539,6 +540,7 @@ class LanguageModel(LoadedModel):
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         keep_cache: bool = False,
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
@@ -553,12 +555,14 @@ class LanguageModel(LoadedModel):
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
+            beside: further rows for the prompt, in the same batch with the same noise: other recipes, `sw.Asked(…)` for
+                the plain prompt that asks, `recipe.random_direction(seed)` for directions that are about nothing.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them; and what the tokenizer's chat template knows, such as
                 `enable_thinking`.
 
         Returns:
-            `.baseline` and `.steered`, and how far apart they are.
+            `.baseline` and `.steered`, and how far apart they are; the rows `.beside` them.
 
         Raises:
             ValueError: a setting is out of range, or the recipe does not fit the model.
@@ -569,13 +573,11 @@ class LanguageModel(LoadedModel):
             True
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        steers = Recipe.of(recipe)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
         cache = RunCache(self) if keep_cache else None
-        rows = generate_rows(self, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
-        return Comparison(self, encoded, steers, sampling, rows, cache)
+        rows = generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
+        return Comparison(self, planned[1].prompt, planned[1].recipe, sampling, rows, cache)
 
     def stream(
         self,
@@ -584,6 +586,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Iterator[Step]:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run.
@@ -593,6 +596,7 @@ class LanguageModel(LoadedModel):
             recipe: what steers the second row.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            beside: further rows, as for `compare`.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
 
@@ -608,18 +612,17 @@ class LanguageModel(LoadedModel):
             [0, 1, 2]
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
-        for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
+        for feature in (*watch, *(steer.feature for each in planned for steer in each.recipe)):
             warn_of_other_model(self.architecture, feature)
-        return stream_rows(self, plans, sampling, watch=watch)
+        return stream_rows(self, planned, sampling, watch=watch)
 
     def sweep(
         self,
         prompt: PromptLike,
-        recipes: Sequence[Recipe | Steer | None],
+        recipes: Sequence[Condition],
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
@@ -630,7 +633,7 @@ class LanguageModel(LoadedModel):
 
         Args:
             prompt: a string, messages, or token ids.
-            recipes: what steers each row.
+            recipes: what steers each row, or `sw.Asked(…)` for a row that is asked instead.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
             stop: set it to end the run within one token.
@@ -648,8 +651,9 @@ class LanguageModel(LoadedModel):
             >>> [len(row.token_ids) for row in rows]
             [3, 3]
         """
-        if isinstance(recipes, Steer | Recipe):
-            recipes = [recipes]
+        single: Any = recipes
+        if isinstance(single, Steer | Recipe | Asked):
+            recipes = [single]
         if not isinstance(recipes, Iterable) or isinstance(recipes, str | Direction | Dictionary):
             raise wrong("lm.sweep", "a list with a recipe for each row", recipes, _SWEEP)
         recipes = list(recipes)
@@ -662,9 +666,8 @@ class LanguageModel(LoadedModel):
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
             )
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
-        return generate_rows(self, plans, sampling, watch=watch, stop=stop)
+        planned = plans(self, prompt, recipes, chat=chat, template=template)
+        return generate_rows(self, planned, sampling, watch=watch, stop=stop)
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -694,6 +697,18 @@ class LanguageModel(LoadedModel):
         steers = Recipe.of(recipe)
         check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
+
+    def _pair(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        beside: Iterable[Condition],
+        chat: bool | None,
+        template: Mapping[str, Any],
+    ) -> list[Plan]:
+        """Baseline, steered, and what stands beside them."""
+        pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
+        return pair + plans(self, prompt, beside, chat=chat, template=template)
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """How to sample, and the settings of the chat template's own."""

@@ -30,6 +30,7 @@ class Comparison:
         sampling: the settings.
         baseline: the row without steering.
         steered: the row with it.
+        beside: the other rows of the batch.
 
     Example:
         >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4)
@@ -51,7 +52,8 @@ class Comparison:
         self.prompt = prompt
         self.recipe = recipe
         self.sampling = sampling
-        self.baseline, self.steered = rows
+        self.baseline, self.steered, *others = rows
+        self.beside = tuple(others)
 
     @property
     def divergence(self) -> int | None:
@@ -106,7 +108,7 @@ class Comparison:
     def lens(
         self,
         step: int,
-        row: Literal["baseline", "steered"] = "steered",
+        row: Literal["baseline", "steered"] | int = "steered",
         *,
         k: int = 10,
         track: Sequence[int | str] = (),
@@ -120,7 +122,7 @@ class Comparison:
 
         Args:
             step: which generated token, from 0, or from the end with negative numbers.
-            row: which text.
+            row: which text; a number for one of those `beside`, from 0.
             k: how many of the likeliest tokens are kept.
             track: tokens to follow.
             drawn_from: the position before the token instead, whose last layer is what the token was drawn from; else
@@ -138,13 +140,15 @@ class Comparison:
             >>> out.lens(step=2, k=3).token_ids.shape  # 4 blocks, 1 token
             torch.Size([4, 1, 3])
         """
-        if row not in ("baseline", "steered"):
-            raise ValueError(f"A comparison has the rows baseline and steered; {row!r} was given.")
-        index = ("baseline", "steered").index(row)
-        text, recipe = (self.baseline, self.steered)[index], (None, self.recipe)[index]
+        named = {"baseline": 0, "steered": 1} | {i: i + 2 for i in range(len(self.beside))}
+        if row not in named:
+            others = f", and {len(self.beside)} beside them, from 0" if self.beside else ""
+            raise ValueError(f"A comparison has the rows baseline and steered{others}; {row!r} was given.")
+        index = named[row]
+        text = (self.baseline, self.steered, *self.beside)[index]
         given: dict[str, Any] = {**settings, "k": k, "track": track, "drawn_from": drawn_from}
         return generated_lens(
-            self._lm, self.prompt, text.token_ids, recipe, step, row=index, cache=self._cache, **given
+            self._lm, text.plan.prompt, text.token_ids, text.plan.recipe, step, row=index, cache=self._cache, **given
         )
 
     def __repr__(self) -> str:

@@ -813,6 +813,24 @@ class Recipe:
         """
         return Recipe(tuple(steer.at(where, count=count, special=special) for steer in self.steers))
 
+    def random_direction(self, seed: int = 0) -> Recipe:
+        """The same recipe, each of its changes as long as it was but along a random direction: a row to compare with.
+
+        Args:
+            seed: which directions; as for `Steer.random_direction`.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            TypeError: the seed is no whole number.
+
+        Example:
+            >>> (cavs[0].add(1) + cavs[1].add(2)).random_direction(3).steers[0].control.seed
+            3
+        """
+        return Recipe(tuple(steer.random_direction(seed) for steer in self.steers))
+
     @property
     def sites(self) -> tuple[Site, ...]:
         """The sites that it changes, in the network's order."""
