@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import copy
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -161,3 +163,26 @@ def first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
         return None
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def shared_tokens(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:
+    """Where two texts have the same tokens in the same order: pairs of indices, as many as there can be.
+
+    A longest common subsequence, found from the pairs of equal tokens (Hunt and Szymanski 1977).
+    """
+    places: dict[int, list[int]] = defaultdict(list)
+    for index, token in enumerate(second):
+        places[token].append(index)
+    ends: list[int] = []
+    chains: list[Any] = []
+    for index, token in enumerate(first):
+        for other in reversed(places.get(token, [])):
+            length = bisect.bisect_left(ends, other)
+            ends[length : length + 1] = [other]
+            chains[length : length + 1] = [(index, other, chains[length - 1] if length else None)]
+    pairs: list[tuple[int, int]] = []
+    link = chains[-1] if chains else None
+    while link is not None:
+        *pair, link = link
+        pairs.append((pair[0], pair[1]))
+    return pairs[::-1]

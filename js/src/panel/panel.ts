@@ -96,6 +96,12 @@ export class Panel extends Bench {
     this.#store.write("tab", tab);
   }
 
+  /** Something done to a run that is over; the traits say what came of it. */
+  past(args: Record<string, unknown>): void {
+    if (this.frozen) return;
+    this.rpc.request("history", args).catch((error) => this.fail(error));
+  }
+
   // --- the lens of a generated token
 
   openLens(row: string, step: number): void {

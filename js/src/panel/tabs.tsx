@@ -1,4 +1,5 @@
 import { Tabs } from "../ui/tabs";
+import { History } from "./history";
 import { Logits } from "./logits";
 import type { Panel } from "./panel";
 import type { Tab } from "./types";
@@ -9,11 +10,15 @@ export function PanelTabs({ panel }: { panel: Panel }) {
   return (
     <Tabs<Tab>
       label="Views of this recipe"
-      tabs={[{ value: "logits", text: "Δ logits" }]}
+      tabs={[
+        { value: "logits", text: "Δ logits" },
+        { value: "history", text: "History", count: panel.traits.runs.value.length },
+      ]}
       open={open}
       onOpen={(tab) => panel.openTab(tab)}
     >
       {open === "logits" && <Logits panel={panel} />}
+      {open === "history" && <History panel={panel} />}
     </Tabs>
   );
 }

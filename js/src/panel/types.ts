@@ -78,6 +78,38 @@ export interface NextTokens {
   asked: Record<string, unknown>;
 }
 
+/** A row of a run that is over, by columns. */
+export interface PastRow {
+  name: string;
+  text: string;
+  ended: string;
+  ids: number[];
+  texts: string[];
+  /** The indices of tokens that are only part of a character. */
+  fragments: number[];
+}
+
+export interface PastRun {
+  id: string;
+  number: number;
+  name: string;
+  pinned: boolean;
+  at: string;
+  prompt: string;
+  /** The recipe in words. */
+  said: string;
+  rows: PastRow[];
+  kl: number[] | null;
+}
+
+export interface RunsCompared {
+  runs: [string, string];
+  rows: [string, string];
+  /** Of each text, which of its tokens the other has too. */
+  same: [boolean[], boolean[]];
+  divergence: number | null;
+}
+
 export type Tab = "logits" | "sweep" | "history";
 
 export interface Status {
@@ -96,6 +128,8 @@ export interface PanelTraits extends BenchTraits {
   lens: string;
   tab: Tab;
   next_token: NextTokens | Record<string, never>;
+  runs: PastRun[];
+  compared: RunsCompared | Record<string, never>;
   status: Status;
 }
 
@@ -117,5 +151,7 @@ export const EMPTY_TRAITS: PanelTraits = {
   lens: "",
   tab: "logits",
   next_token: {},
+  runs: [],
+  compared: {},
   status: { state: "idle", message: "" },
 };

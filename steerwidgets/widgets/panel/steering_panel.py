@@ -15,6 +15,7 @@ from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
+from steerwidgets.widgets.panel.history import History
 from steerwidgets.widgets.panel.next_token import SHOWN, next_token_json
 from steerwidgets.widgets.panel.run import PanelRun
 from steerwidgets.widgets.panel.token_lens import PanelLens
@@ -69,6 +70,7 @@ class SteeringPanel(RecipeWidget):
     Attributes:
         result: the last run as plain data: exactly what is shown.
         comparison: the last run as `lm.compare` gives it, or None.
+        history: the last 20 runs, and those that are pinned.
         lens: the id of the widget that shows the lens of a generated token, or empty; see `token_lens`.
         tab: which tab stands open below the texts: `logits`, `sweep` or `history`.
 
@@ -96,6 +98,8 @@ class SteeringPanel(RecipeWidget):
     lens = traitlets.Unicode().tag(sync=True)
     tab = traitlets.Enum(("logits", "sweep", "history"), "logits").tag(sync=True)
     next_token = traitlets.Dict().tag(sync=True)
+    runs: Any = traitlets.List().tag(sync=True)
+    compared = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class SteeringPanel(RecipeWidget):
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
         self._lens = PanelLens(lm)
+        self.history = History(self)
         steers = Recipe.of(recipe)
         chat = lm.has_chat_template if chat is None else chat
         super().__init__(lm, features, prompt=prompt, chat=chat, settings=Sampling.of(settings).to_json())
@@ -220,6 +225,8 @@ class SteeringPanel(RecipeWidget):
             "resync": Handler(self._serve_resync),
             "lens": Handler(self._serve_lens, slow=True),
             "logits": Handler(self._serve_logits, slow=True),
+            # A recipe that comes back is measured, and so the model may run.
+            "history": Handler(self._serve_history, slow=lambda args: args.get("do") == "take_back"),
         }
 
     def _serve_generate(self, request: Request) -> dict[str, Any]:
@@ -244,6 +251,10 @@ class SteeringPanel(RecipeWidget):
         inputs = checked_inputs(self._given(request.args), self._features)
         with held_for(self.lm.lock, request):
             self._show_next_token(inputs)
+        return {}
+
+    def _serve_history(self, request: Request) -> dict[str, Any]:
+        self.history.serve(request.args)
         return {}
 
     def _show_next_token(self, inputs: Inputs, k: int = SHOWN) -> LogitDifference:
@@ -282,7 +293,6 @@ class SteeringPanel(RecipeWidget):
     def _finished(self, run: PanelRun) -> Comparison:
         self.publish(status={"state": "running", "message": ""})
         comparison = run.generate()
-        self.comparison = comparison
         stopped = run.request.cancelled.is_set()
         if not stopped:
             run.request.progress(**run.transcript.progress("scoring"))
@@ -297,8 +307,9 @@ class SteeringPanel(RecipeWidget):
 
     def _show_run(self, comparison: Comparison, result: dict[str, Any]) -> None:
         """Show a run's texts; the lens that is open is of the texts before, so it closes."""
-        self._lens.comparison = comparison
+        self.comparison = self._lens.comparison = comparison
         self.publish(lens="", result=result)
+        self.history.record(result, comparison.recipe)
 
     def _say_waiting(self) -> None:
         self._publish_status("waiting", "Waiting for another run on this model.")

@@ -29,9 +29,7 @@ def test_it_shows_what_plain_hooks_give(panel, lm, cavs):
         assert [row["id"] for row in rows] == expected.indices.tolist()
         assert [abs(row["delta"]) for row in rows] == pytest.approx(expected.values.abs().tolist(), abs=1e-4)
         for name, logits in (("before", before), ("after", after)):
-            assert [row[name] for row in rows] == pytest.approx(
-                logits.softmax(-1)[expected.indices].tolist(), abs=1e-5
-            )
+            assert [row[name] for row in rows] == pytest.approx(logits.softmax(-1)[expected.indices].tolist(), abs=1e-5)
     assert [token.id for token, _ in found.promoted] == [row["id"] for row in shown["promoted"]]
 
 
