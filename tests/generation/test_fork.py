@@ -85,7 +85,9 @@ def test_alternatives_have_the_probabilities_of_a_plain_pass(lm, cavs, keep_cach
     ids = [*PROMPT, *getattr(out, row).token_ids[:4]]
     alpha = 3.0 if row == "steered" else 0.0
     handle = lm.architecture.blocks[1].register_forward_hook(
-        lambda _m, _i, o: (o[0] + alpha * cavs[0].vector, *o[1:]) if isinstance(o, tuple) else o + alpha * cavs[0].vector
+        lambda _m, _i, o: (
+            (o[0] + alpha * cavs[0].vector, *o[1:]) if isinstance(o, tuple) else o + alpha * cavs[0].vector
+        )
     )
     with torch.no_grad():
         expected = lm.model(torch.tensor([ids])).logits[0, -1].float().softmax(-1).topk(5)
