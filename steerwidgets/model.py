@@ -413,7 +413,8 @@ class LanguageModel(LoadedModel):
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
 
         Returns:
-            `.raw` and `.centred`, float32 [vocabulary] logits, and the tokens that change most.
+            `.raw` and `.centred`, float32 [vocabulary] logits, the tokens that change most, and `.probabilities`,
+            float32 [2, vocabulary], before and after.
 
         Raises:
             ValueError: the prompt is empty, or the recipe does not fit the model.
@@ -739,6 +740,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         **settings: Unpack[SamplingSettings],
     ) -> list[Row]:
@@ -749,6 +751,7 @@ class LanguageModel(LoadedModel):
             recipes: what steers each row, or `sw.Asked(…)` for a row that is asked instead.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
@@ -780,7 +783,7 @@ class LanguageModel(LoadedModel):
             )
         sampling, template = self._split(settings)
         planned = plans(self, prompt, recipes, chat=chat, template=template)
-        return generate_rows(self, planned, sampling, watch=watch, stop=stop)
+        return generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop)
 
     def dose(
         self,
