@@ -361,7 +361,7 @@ def test_roles_of_prompts_of_different_lengths_in_one_batch(lm):
     plans, expected = [], []
     for messages in chats:
         for role in ("user", "assistant"):
-            theirs = words(lm, messages, role) if messages is not MESSAGES[1:2] else words(lm, messages, role)
+            theirs = words(lm, messages, role)
             steer, change = when(add(alpha=2.0), case.above, case.is_above, case.site)
             acts = lambda t, n, theirs=theirs, role=role: t in theirs if t < n else role == "assistant"
             change = replace(change, acts=acts, share=fade(0.0, 4))
