@@ -6,12 +6,13 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.lens.top_logits import no_direction
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.norms import LinearNorm
 from steerwidgets.transformer.plain_text import quoted, table
 from steerwidgets.transformer.prompts import Token
 from steerwidgets.transformer.unembed import row_of
-from steerwidgets.transformer.written_to_residual import written
+from steerwidgets.transformer.written_to_residual import OF_RESIDUAL, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,6 +154,8 @@ def _written(architecture: Architecture, vectors: Tensor, site: Site, whose: str
             f"{whose} has directions of {vectors.shape[-1]} numbers, but {site} of {architecture.name} has {width}; "
             "it was made for another model."
         )
+    if site.stream not in OF_RESIDUAL and len(vectors) and not bool(vectors.any()):
+        raise ValueError(no_direction(whose))
     found = written(architecture, vectors, site)
     if found is None:
         raise ValueError(

@@ -252,7 +252,7 @@ def _for_rows(lengths: Tensor, rows: int) -> Tensor:
             f"prompt_length= was given for {len(lengths)} rows, but the batch has {rows}, which is no multiple of it; "
             "give one length for each row, or for each prompt whose beams or returned sequences are rows."
         )
-    return lengths.repeat_interleave(rows // len(lengths))
+    return lengths.repeat_interleave(rows // len(lengths), dim=0)
 
 
 def _length_of(cache: Any) -> int:

@@ -1,6 +1,7 @@
 """A kernel that was restarted, and a cell that was not run again: the widget says so, and can still be read."""
 
 import pytest
+from e2e.test_saved import FROZEN
 from playwright.sync_api import expect
 
 BANNER = "The kernel was restarted: run this cell again."
@@ -50,3 +51,17 @@ def test_a_restart_is_told(open_panel, tiny_kernel, restart, picture):
         panel.generate.wait_for()
         expect(banner).to_have_count(0)
     panel.run()
+
+
+def test_a_notebook_that_was_opened_and_not_run_is_a_frozen_copy(open_panel, open_notebook, tiny_kernel):
+    notebook, panel = open_panel()
+    panel.run()
+    texts = [panel.text(name) for name in ("Baseline", "Steered")]
+    notebook.save()
+    notebook.page.goto("about:blank")
+    notebook.server.end_kernels()
+    again = open_notebook(name=notebook.name).panel()
+    again.column("Steered").wait_for()
+    assert [again.text(name) for name in ("Baseline", "Steered")] == texts
+    expect(again.generate).to_be_disabled()
+    expect(again.status).to_contain_text(FROZEN)

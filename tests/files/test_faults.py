@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import models, sae, toks
+from support import kinds, models, sae, toks
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
@@ -202,23 +202,53 @@ def test_features_have_names_without_a_home():
     assert done.returncode == 0, done.stderr
 
 
-# Sparse autoencoders
+# Rows of zeros
 
 
-def test_a_dead_feature_is_only_itself_unusable(llama):
-    weights = sae.tensors()
-    weights["W_dec"][5] = 0
-    made = sw.SAE(**weights, layer=1)
+def with_a_zero_row(kind):
+    if kind == "SAE":
+        weights = sae.tensors()
+        weights["W_dec"][3] = 0
+        return sw.SAE(**weights, layer=1)
+    rows = kinds.ROWS.clone()
+    rows[3] = 0
+    return sw.CAV(rows, layer=1) if kind == "CAV" else sw.ReFT(rows, layer=1)
+
+
+@pytest.mark.parametrize("kind", ["SAE", "CAV", "ReFT"])
+def test_a_feature_that_points_nowhere_is_only_itself_unusable(kind, lm, tmp_path):
+    made = with_a_zero_row(kind)
     assert len(list(made)) == made.size
-    assert made[5].ops == {}
-    with pytest.raises(ValueError, match="can be read but not steered: it is dead"):
-        made[5].clamp(2)
-    assert made[1].clamp(2).op == "clamp"
-    assert made[5].cosine(made[1]) == 0
-    assert llama.read("Hi there", made, [5]).values.isfinite().all()
-    for index in (1, 5):
-        json.dumps(sw.FeatureCard(llama, made, index).get_state()["content"], allow_nan=False)
-    assert sw.SteeringPanel(llama, made).get_state()
+    assert made[3].ops == {}
+    for steer in (made[3].add, made[3].add_relative, lambda a: sw.Recipe.of(made[3].add(a))):
+        with pytest.raises(ValueError, match=f"'{kind} 3' can be read but not steered: .*points nowhere"):
+            steer(2)
+    with pytest.raises(ValueError, match="points nowhere"):
+        _ = made[3].direction
+    assert made[1].add(2).op == "add"
+    assert made[3].cosine(made[1]) == 0
+    assert lm.read("Hi there", made, [3]).values.isfinite().all()
+    assert all(map(math.isfinite, lm.search("Hi there", made, k=made.size).values))
+    with pytest.raises(ValueError, match="points nowhere"):
+        lm.top_logits(made[3], k=2)
+    assert all(map(math.isfinite, lm.promoting(made, "a", k=made.size).values))
+    assert all(math.isfinite(score) for score in lm.output_scores([made[1]]))
+    for index in (1, 3):
+        json.dumps(sw.FeatureCard(lm, made, index).get_state()["content"], allow_nan=False)
+    for widget in (sw.SteeringPanel(lm, made), sw.FeaturePicker(lm, made)):
+        page = FrontEnd(widget)
+        for query in (
+            {"mode": "prompt", "query": "Hi"},
+            {"mode": "token", "query": "a"},
+            {"mode": "label", "query": ""},
+        ):
+            assert page.call("find", **query)["type"] == "result"
+        page.call("find", mode="similar", query=made[1].key)
+    again = type(made).load(kinds.save(made, tmp_path))
+    assert again.fingerprint == made.fingerprint
+
+
+# Sparse autoencoders
 
 
 @pytest.mark.parametrize("name", ["model.layers.1", "transformer.h.1", "model.language_model.layers.1"])

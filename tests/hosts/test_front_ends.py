@@ -21,6 +21,7 @@ from e2e.lab import PATIENCE
 from hosts import checks
 from hosts.cache import npm
 from hosts.shown import SEA, Widgets
+from ipywidgets.widgets import widget
 from playwright.sync_api import Page, expect
 from support import models, sae, toks
 from torch import Generator, no_grad, randn
@@ -117,6 +118,8 @@ class Bridge:
 def bridge(monkeypatch):
     found = Bridge()
     monkeypatch.setattr(comm, "create_comm", found.make)
+    # Echoes are sorted out by the numbers of messages, which the page here does not give; Colab has none.
+    monkeypatch.setattr(widget, "JUPYTER_WIDGETS_ECHO", False)
     return found
 
 
@@ -144,8 +147,8 @@ def widgets(bridge):
         sw.LogitLens(lm, "Name a city by the sea."),
     ]
     yield made
-    for widget in made:
-        widget.close()
+    for each in made:
+        each.close()
 
 
 class There:
@@ -189,10 +192,11 @@ def show(new_page, bridge, widgets):
         page.expose_function("toKernel", bridge.to_kernel)
         page.expose_function("fromKernel", bridge.from_kernel)
         page.goto(ORIGIN)
-        layouts = [widget.layout for widget in widgets]
+        layouts = [each.layout for each in widgets]
+        bridge.from_kernel()  # what was said before there was a page is in the states
         page.evaluate(
             "([models, shown]) => show(models, shown)",
-            [[_model(each) for each in (*layouts, *widgets)], [widget.model_id for widget in widgets]],
+            [[_model(each) for each in (*layouts, *widgets)], [each.model_id for each in widgets]],
         )
         shown = Widgets(page)
         shown.wait()
@@ -206,13 +210,13 @@ def show(new_page, bridge, widgets):
         assert [address for address in record.requests if not address.startswith((ORIGIN, "blob:", "data:"))] == []
 
 
-def _model(widget: Any) -> dict[str, Any]:
-    state = widget.get_state()
+def _model(of: Any) -> dict[str, Any]:
+    state = of.get_state()
     state = {
         name: f"IPY_MODEL_{value.model_id}" if hasattr(value, "model_id") else value for name, value in state.items()
     }
     return {
-        "id": widget.model_id,
+        "id": of.model_id,
         "module": state["_model_module"],
         "version": state["_model_module_version"],
         "name": state["_model_name"],

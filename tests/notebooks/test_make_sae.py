@@ -8,11 +8,11 @@ import torch
 from embedded.features import make_features
 from embedded.sae import activations, make_sae
 from embedded.sae.choose_layer import chosen_block
-from embedded.sae.metrics import counted
 from embedded.sae.trainer import SAESettings
 from support import sae as tiny
 
 import steerwidgets as sw
+from steerwidgets.lens.reconstruction import counted
 
 SITE = sw.Site(1)
 ROWS, LENGTH = 40, 16

@@ -7,9 +7,10 @@ import { Store } from "../host/store";
 import { Bench } from "../recipe_editor/bench";
 import { searchLocally } from "../recipe_editor/search";
 import type { Feature } from "../recipe_editor/types";
+import { type Asked, followNextToken, type NextTokenView } from "./next_token";
 import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
 import { type Shown, shownResult, shownRun } from "./shown";
-import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings } from "./types";
+import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings, type Tab } from "./types";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 
@@ -23,6 +24,7 @@ export class Panel extends Bench {
     if (run) return shownRun(run, this.feature(this.traits.watched.value));
     return shownResult(this.traits.result.value, (key) => this.feature(key));
   });
+  readonly nextToken: NextTokenView;
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
 
@@ -35,6 +37,18 @@ export class Panel extends Bench {
     super(model, { store, findHere: searchLocally, onStray }, until);
     this.#store = store;
     this.traits = store.traits;
+    this.nextToken = followNextToken({
+      rpc: this.rpc,
+      found: this.traits.next_token,
+      asked: computed((): Asked => {
+        const { settings, watched, ...asked } = this.inputs();
+        return asked;
+      }),
+      wanted: computed(
+        () => this.traits.tab.value === "logits" && !this.frozen && !this.live.value,
+      ),
+      until,
+    });
   }
 
   /** The sentence of the last failure, until it is dismissed or the next run starts. */
@@ -76,6 +90,16 @@ export class Panel extends Bench {
 
   watch(key: string): void {
     this.#store.write("watched", key);
+  }
+
+  openTab(tab: Tab): void {
+    this.#store.write("tab", tab);
+  }
+
+  /** Something done to a run that is over; the traits say what came of it. */
+  past(args: Record<string, unknown>): void {
+    if (this.frozen) return;
+    this.rpc.request("history", args).catch((error) => this.fail(error));
   }
 
   // --- the lens of a generated token

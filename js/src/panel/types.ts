@@ -62,6 +62,56 @@ export interface Result {
   positions?: Positions;
 }
 
+/** A token after the prompt: its logit's change, less the mean of all, and its probability before and after. */
+export interface NextToken extends Token {
+  delta: number;
+  before: number;
+  after: number;
+}
+
+/** What a recipe does to the token after the prompt. */
+export interface NextTokens {
+  promoted: NextToken[];
+  suppressed: NextToken[];
+  /** False where nothing acts before the first generated token. */
+  changes: boolean;
+  asked: Record<string, unknown>;
+}
+
+/** A row of a run that is over, by columns. */
+export interface PastRow {
+  name: string;
+  text: string;
+  ended: string;
+  ids: number[];
+  texts: string[];
+  /** The indices of tokens that are only part of a character. */
+  fragments: number[];
+}
+
+export interface PastRun {
+  id: string;
+  number: number;
+  name: string;
+  pinned: boolean;
+  at: string;
+  prompt: string;
+  /** The recipe in words. */
+  said: string;
+  rows: PastRow[];
+  kl: number[] | null;
+}
+
+export interface RunsCompared {
+  runs: [string, string];
+  rows: [string, string];
+  /** Of each text, which of its tokens the other has too. */
+  same: [boolean[], boolean[]];
+  divergence: number | null;
+}
+
+export type Tab = "logits" | "sweep" | "history";
+
 export interface Status {
   state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
   message: string;
@@ -76,6 +126,10 @@ export interface PanelTraits extends BenchTraits {
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
   lens: string;
+  tab: Tab;
+  next_token: NextTokens | Record<string, never>;
+  runs: PastRun[];
+  compared: RunsCompared | Record<string, never>;
   status: Status;
 }
 
@@ -95,5 +149,9 @@ export const EMPTY_TRAITS: PanelTraits = {
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",
+  tab: "logits",
+  next_token: {},
+  runs: [],
+  compared: {},
   status: { state: "idle", message: "" },
 };

@@ -225,7 +225,8 @@ def _site_of(architecture: Architecture, module: nn.Module | None, *, is_input: 
                 point = architecture.hookpoint(Site(layer, stream))
             except ValueError:
                 continue
-            if point.module is module and point.is_input == is_input:
+            # One that is multiplied on its way to the residual is no stream of ours.
+            if point.module is module and point.is_input == is_input and point.factor == 1.0:
                 return Site(layer, stream)
     return None
 

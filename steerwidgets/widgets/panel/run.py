@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.generation.comparison import first_difference
-from steerwidgets.steering.recipe import Feature, Recipe
+from steerwidgets.steering.recipe import Feature
 from steerwidgets.widgets.heatmap.columns import zero_of_scale
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
@@ -29,7 +29,9 @@ class PanelRun:
         self._lm = lm
         self._inputs = inputs
         self.request = request
-        self.transcript = Transcript(lm, rows=2, total=inputs.sampling.max_new_tokens)
+        self._beside = inputs.beside
+        self.names = ("baseline", "steered", *self._beside)
+        self.transcript = Transcript(lm, self.names, total=inputs.sampling.max_new_tokens)
 
     def generate(self) -> Comparison:
         """Run it in this thread, and stream it."""
@@ -43,6 +45,7 @@ class PanelRun:
             on_step=self._on_step,
             stop=self.request.cancelled,
             keep_cache=True,
+            beside=list(self._beside.values()),
             **inputs.sampling.to_json(),
         )
         self._send()
@@ -59,10 +62,8 @@ class PanelRun:
 
     def result(self, comparison: Comparison, *, scored: bool) -> dict[str, Any]:
         """What the panel shows of a run that ended."""
-        rows = [
-            describe.row_json("baseline", comparison.baseline),
-            describe.row_json("steered", comparison.steered),
-        ]
+        texts = (comparison.baseline, comparison.steered, *comparison.beside)
+        rows = [describe.row_json(name, text) for name, text in zip(self.names, texts, strict=True)]
         scores = comparison.scores if scored else None
         return self._result(rows, comparison.divergence) | {
             "kl": _whole(scores.kl) if scores else None,
@@ -73,10 +74,12 @@ class PanelRun:
     def partial_comparison(self) -> Comparison:
         """What a run that was interrupted left: its texts, without keys and values."""
         from steerwidgets.generation.comparison import Comparison
-        from steerwidgets.generation.rows import Plan, Row
+        from steerwidgets.generation.conditions import plans
+        from steerwidgets.generation.rows import Row
 
         inputs, lm = self._inputs, self._lm
-        prompt = lm.encode(inputs.prompt, chat=inputs.chat)
+        conditions = [None, inputs.recipe, *self._beside.values()]
+        planned = plans(lm, inputs.prompt, conditions, chat=inputs.chat)
         rows = [
             Row(
                 tuple(ids),
@@ -84,11 +87,11 @@ class PanelRun:
                 tuple(lm.tokens(ids)),
                 "stopped",
                 (),
-                Plan(prompt, recipe),
+                plan,
             )
-            for ids, recipe in zip(self.transcript.texts(), (Recipe(), inputs.recipe), strict=True)
+            for ids, plan in zip(self.transcript.texts(), planned, strict=True)
         ]
-        return Comparison(lm, prompt, inputs.recipe, inputs.sampling, rows)
+        return Comparison(lm, planned[1].prompt, inputs.recipe, inputs.sampling, rows)
 
     def partial_result(self) -> dict[str, Any]:
         """What the panel shows of a run that was interrupted."""
@@ -101,9 +104,7 @@ class PanelRun:
                 "ended": "stopped",
                 "watched": [*values, *([None] * (len(ids) - len(values)))],
             }
-            for name, ids, values in zip(
-                ("baseline", "steered"), self.transcript.texts(), self.transcript.watched(), strict=True
-            )
+            for name, ids, values in zip(self.names, self.transcript.texts(), self.transcript.watched(), strict=True)
         ]
         return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
 
@@ -119,6 +120,7 @@ class PanelRun:
             "recipe": inputs.recipe.to_json(),
             "steers": list(inputs.shown["steers"]),
             "positions": dict(inputs.shown["positions"]),
+            "beside": {"asked": inputs.asked, "random": inputs.random},
             "tokens_per_second": self.transcript.tokens_per_second,
             "seconds": self.transcript.seconds,
         }
@@ -155,8 +157,10 @@ BATCH_SECONDS: Final = 0.05
 class Transcript:
     """Takes in steps, hands out what is new about every 50 ms."""
 
-    def __init__(self, lm: LanguageModel, rows: int, total: int) -> None:
+    def __init__(self, lm: LanguageModel, names: Sequence[str], total: int) -> None:
+        rows = len(names)
         self._lm = lm
+        self._names = list(names)
         self._total = total
         self._ids: list[list[int]] = [[] for _ in range(rows)]
         self._watched: list[list[float | None]] = [[] for _ in range(rows)]
@@ -235,7 +239,8 @@ class Transcript:
         done = min(self.steps, self._total)
         speed = self.tokens_per_second
         left = (self._total - done) / speed if speed else None
-        return {"state": state, "done": done, "total": self._total, "tokens_per_second": speed, "seconds_left": left}
+        said = {"state": state, "done": done, "total": self._total, "rows": self._names}
+        return said | {"tokens_per_second": speed, "seconds_left": left}
 
     def texts(self) -> list[list[int]]:
         """The ids of every row so far."""

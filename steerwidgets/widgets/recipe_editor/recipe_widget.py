@@ -131,6 +131,25 @@ class RecipeWidget(Widget):
         self._features.remember(steer.feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
 
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe of features that the widget knows, from text as `recipe.to_json()` writes it.
+
+        Args:
+            text: the text.
+
+        Returns:
+            The recipe; the widget shows it once it is set: `panel.recipe = panel.read_recipe(text)`.
+
+        Raises:
+            ValueError: the text is no recipe, or a dictionary that it names was not given to the widget.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.read_recipe(sw.Recipe.of(cavs["music"].add(40)).to_json())
+            'music'.add(40)
+        """
+        return Recipe.from_json(text, self._features.dictionaries)
+
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:  # noqa: ARG002
         """Traits that change with a recipe that is set."""
         return {}
