@@ -9,7 +9,7 @@ A line is one of
     method CAV.save(path)                            without `self`; classmethod and staticmethod likewise
     operator CAV.__getitem__                         what `[…]`, `+`, `len(…)` and the like need
     value CAV.site                                   what can be read: property, field, trait or attribute
-    function corpus.build(lm, dictionaries, …)
+    function corpus.build(lm, dictionaries, …)       one of the package itself, or of a module that is a name of it
 
 Types are left out, since typing may be improved. A default that is no literal is written `...`. Options that a type
 names (`**options: Unpack[…]`) stand among the parameters, each with the default `...`.
@@ -60,6 +60,9 @@ def lines() -> list[str]:
             for each in value.__all__:
                 found.add(_line("function", f"{name}.{each}", getattr(value, each)))
                 given += _given_by(getattr(value, each))
+        elif inspect.isfunction(value):
+            found.add(_line("function", name, value))
+            given += _given_by(value)
         else:
             found.add(_constructor(name, value))
             given.append(value)

@@ -51,15 +51,6 @@ def own_labels(monkeypatch, tmp_path):
     monkeypatch.setenv("STEERWIDGETS_DATA", str(tmp_path / "data"))
 
 
-@pytest.fixture
-def runs(lm):
-    """How often the model ran."""
-    count = []
-    handle = lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))
-    yield count
-    handle.remove()
-
-
 def lines(wire):
     return plain_lines(wire)
 
