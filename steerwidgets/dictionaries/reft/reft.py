@@ -17,7 +17,7 @@ from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.files.atomic import atomically, made_folder, write_text
+from steerwidgets.files.atomic import atomically, made_folder, remove_file, write_text
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering.ops import REFT_OPS
@@ -469,6 +469,9 @@ class ReFT(Dictionary):
             write_text(folder / ABOUT, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
             if self.statistics is not None:
                 self.statistics.save(folder / STATISTICS)
+        if self.statistics is None:
+            # Of what stood there before: it would be read as this one's.
+            remove_file(folder / STATISTICS)
 
     def _metadata(self, index: int) -> dict[str, Any]:
         concept = self.labels[index] if self.labels else ""

@@ -23,6 +23,7 @@ from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
+from steerwidgets.files.json_text import read_json
 from steerwidgets.labels.labels import Labels
 from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
@@ -345,7 +346,8 @@ class SAE(Dictionary):
     def save(self, folder: str | Path) -> None:
         """Write a folder that sae_lens and `SAE.load` read: cfg.json and sae_weights.safetensors.
 
-        What else is known goes beside them, into labels.json and statistics.safetensors.
+        What else is known goes beside them, into labels.json and statistics.safetensors; where nothing is, such files
+        of an SAE that stood there before are taken away, since they would be read as this one's.
 
         Args:
             folder: the folder; it is made where there is none.
@@ -359,12 +361,13 @@ class SAE(Dictionary):
             3
         """
         codec = self._dense("save")
-        sae_formats.write_folder(codec, self.site, self.labels, self.provenance.get("model"), Path(folder))
-        if self.statistics is not None:
-            self.statistics.save(Path(folder) / STATISTICS)
+        model = self.provenance.get("model")
+        sae_formats.write_folder(codec, self.site, self.labels, model, Path(folder), self.statistics)
 
     def export(self, folder: str | Path) -> None:
         """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
+
+        Labels and statistics that `save` wrote there of another SAE are taken away.
 
         Args:
             folder: the folder; it is made where there is none.
@@ -435,7 +438,7 @@ class SAE(Dictionary):
         """
         sae = cls.load_packed(_DEMO / "sae.safetensors")
         sae.feature_data = FeatureData.load(_DEMO / "sae_features.safetensors")
-        said = json.loads((_DEMO / "sae_labels.json").read_text(encoding="utf-8"))
+        said = read_json(_DEMO / "sae_labels.json")
         of_index = {int(index): entry for index, entry in said.items()}
         understood = {index: entry["label"] for index, entry in of_index.items() if entry["understood"]}
         sae.labels = Labels(understood, size=sae.size, source="steerwidgets", author="language model")
