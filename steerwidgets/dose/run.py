@@ -389,7 +389,8 @@ def default_strengths(op: Op) -> list[float]:
     """
     # An op is a method of a feature, or a partial of feature and name.
     given: tuple[Any, ...] = getattr(op, "args", ())
-    feature, name, *_ = (*given, getattr(op, "__self__", None), str(getattr(op, "__name__", "")))
+    made: tuple[Any, Any] = (getattr(op, "__self__", None), getattr(op, "__name__", ""))
+    feature, name = made if len(given) < 2 else (given[0], str(given[1]))
     if not isinstance(feature, Direction) or name not in feature.ops or not feature.ops[name].parameters:
         raise ValueError(f"Nothing is known of the strengths of this op; {_MEANT}.")
     first = feature.ops[name].parameters[0]

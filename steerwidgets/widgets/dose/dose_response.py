@@ -155,14 +155,14 @@ class DoseResponse(Widget):
             >>> panel = sw.SteeringPanel(lm, cavs)
             >>> chart = sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."])
             >>> chart.steer_in(panel)
-            >>> _ = chart.send(4)
+            >>> _ = chart.steer(4)
             >>> panel.recipe
             'music'.add(4)
         """
         self._panel = checked_holder(panel, "chart.steer_in")
         self.publish(facts={**self.facts, "panel": panel is not None})
 
-    def send(self, strength: float) -> Recipe:
+    def steer(self, strength: float) -> Recipe:
         """What "Send to panel" does with a strength: its steer goes to the panel, where there is one.
 
         Args:
@@ -175,7 +175,7 @@ class DoseResponse(Widget):
             ValueError: the op does not take it.
 
         Example:
-            >>> sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."]).send(4)
+            >>> sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."]).steer(4)
             'music'.add(4)
         """
         recipe = self._run.made(float(strength))
@@ -237,7 +237,7 @@ class DoseResponse(Widget):
         strength = request.args.get("strength")
         if isinstance(strength, bool) or not isinstance(strength, int | float):
             raise ValueError(f"A strength is a number, but {shown(strength)} came.")
-        recipe = self.send(strength)
+        recipe = self.steer(strength)
         where = (
             "is in the panel's recipe now."
             if self._panel is not None
