@@ -347,7 +347,11 @@ class SteeringPanel(RecipeWidget):
             found = run.found(rows)
         stopped = request.cancelled.is_set()
         result = run.result(None if stopped else found, rows)
-        mark = {} if stopped else {f"{result['key']} {result['op']}": _mark(result)}
+        swept = recipe.steers[plan.steer]
+        # Of a random direction in the feature's place the slider says nothing.
+        says = not stopped and swept.control is None
+        op = self._features.op_names.of(swept.feature, swept.op)
+        mark = {f"{swept.feature.key} {op}": _mark(result)} if says else {}
         self.publish_together(swept=result, breaks={**self.breaks, **mark})
         return found
 
