@@ -227,7 +227,7 @@ class Comparison:
         index = self._index(row)
         rows = [self.baseline, self.steered, *self.beside]
         before = rows[index]
-        step = _checked_step(step, before)
+        step = checked_step(step, before)
         token = token_id_of(self._lm, token)
         ends = token in self._lm.end_ids
         begun = before.token_ids[:step] + (() if ends else (token,))
@@ -252,7 +252,7 @@ class Comparison:
         return f"Baseline: {self.baseline.text}\nSteered:  {self.steered.text}"
 
 
-def _checked_step(step: int, row: Row) -> int:
+def checked_step(step: int, row: Row) -> int:
     """A step as a number from 0.
 
     Raises:

@@ -1,7 +1,7 @@
 // What the steering panel's traits hold.
 
 import type { TextToken, Token } from "../host/tokens";
-import { type BenchTraits, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+import { type BenchTraits, type Breaks, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
 
 export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
 
@@ -110,6 +110,38 @@ export interface RunsCompared {
   divergence: number | null;
 }
 
+export interface SweepRow {
+  strength: number;
+  text: string;
+  tokens: Token[];
+  ended: string;
+  /** Null where it was stopped before anything was measured. */
+  surprise: number | null;
+  distinct_2: number | null;
+  usual: boolean | null;
+}
+
+export interface Swept {
+  key: string;
+  label: string;
+  op: string;
+  rows: SweepRow[];
+  /** The baseline's own range over seeds. */
+  surprise: [number | null, number | null] | null;
+  distinct_2: [number, number] | null;
+  breaks: [number | null, number | null] | null;
+  seeds: number;
+  tokens: number;
+  prompt: string;
+  seconds: number;
+}
+
+/** Rows beside baseline and steered: one that is asked in words, and some with random directions. */
+export interface Beside {
+  asked: string;
+  random: number;
+}
+
 export type Tab = "logits" | "sweep" | "history";
 
 export interface Status {
@@ -122,6 +154,7 @@ export interface PanelTraits extends BenchTraits {
   settings: Settings;
   positions: Positions;
   watched: string;
+  beside: Beside;
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
@@ -130,6 +163,8 @@ export interface PanelTraits extends BenchTraits {
   next_token: NextTokens | Record<string, never>;
   runs: PastRun[];
   compared: RunsCompared | Record<string, never>;
+  swept: Swept | Record<string, never>;
+  breaks: Record<string, Breaks>;
   status: Status;
 }
 
@@ -146,6 +181,7 @@ export const EMPTY_TRAITS: PanelTraits = {
   },
   positions: { where: "all", indices: [], special: true },
   watched: "",
+  beside: { asked: "", random: 0 },
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",
@@ -153,5 +189,7 @@ export const EMPTY_TRAITS: PanelTraits = {
   next_token: {},
   runs: [],
   compared: {},
+  swept: {},
+  breaks: {},
   status: { state: "idle", message: "" },
 };

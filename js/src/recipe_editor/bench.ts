@@ -6,7 +6,7 @@ import { Rpc, type RpcOptions } from "../host/rpc";
 import type { TraitStore } from "../host/store";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";
-import type { BenchTraits, Feature, Found, Search, Steer } from "./types";
+import type { BenchTraits, Breaks, Feature, Found, Search, Steer } from "./types";
 
 /** What makes one bench differ from another. */
 interface Kind {
@@ -91,6 +91,14 @@ export class Bench {
   setParameter(steer: Steer, name: string, value: number | null): void {
     const params = { ...steer.params, [name]: value };
     this.#store.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
+  }
+
+  /** Shows what a sweep of this steer would be, where the widget has one. */
+  sweep?(steer: Steer): void;
+
+  /** Where a sweep has seen texts break under this steer. */
+  breaksOf(_steer: Steer): Breaks | undefined {
+    return undefined;
   }
 
   holdRecipe(held: boolean): void {

@@ -384,6 +384,7 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
         "name": row["name"],
         "text": row["text"],
         "ended": row["ended"],
+        "forked": row["forked"],
         "ids": [token["id"] for token in tokens],
         "texts": [token["text"] for token in tokens],
         "fragments": [index for index, token in enumerate(tokens) if token["fragment"]],

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from steerwidgets.generation.comparison import first_difference
+from steerwidgets.generation.comparison import Comparison, first_difference
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.widgets.heatmap.columns import zero_of_scale
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
 
 if TYPE_CHECKING:
-    from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.rows import Step
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
@@ -22,21 +21,74 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.recipe_editor.inputs import Inputs
 
 
-class PanelRun:
-    """One run of the panel: streams its steps, and makes its result."""
+PAIR: Final = 2
+"""Baseline and steered come first; what stands beside them comes after."""
 
-    def __init__(self, lm: LanguageModel, request: Request, inputs: Inputs) -> None:
+
+class Fork(NamedTuple):
+    """Where a text goes on from another token.
+
+    Attributes:
+        of: the run that it is about.
+        row: which row, counted from the baseline.
+        step: which of its tokens, from 0.
+        token: the id that stands there instead.
+    """
+
+    of: Comparison
+    row: int
+    step: int
+    token: int
+
+
+class PanelRun:
+    """One run of the panel: streams its steps, and makes its result.
+
+    Args:
+        lm: the model.
+        request: for which.
+        inputs: what it depends on.
+        fork: where it goes on from a run before, whose inputs these are; None for a run of its own.
+        forked: for each row the token from which it was gone on, in runs before.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        request: Request,
+        inputs: Inputs,
+        fork: Fork | None = None,
+        forked: Sequence[int | None] = (),
+    ) -> None:
         self._lm = lm
-        self._inputs = inputs
+        self.inputs = inputs
         self.request = request
+        self._fork = fork
         self._beside = inputs.beside
         self.names = ("baseline", "steered", *self._beside)
-        self.transcript = Transcript(lm, self.names, total=inputs.sampling.max_new_tokens)
+        left = inputs.sampling.max_new_tokens - (0 if fork is None else fork.step + 1)
+        self.transcript = Transcript(lm, self.names, total=left)
+        self.forked = [*forked, *[None] * (len(self.names) - len(forked))]
+        if fork is not None:
+            self.forked[fork.row] = fork.step
+            self._begin_as(fork)
+
+    def _begin_as(self, fork: Fork) -> None:
+        """The texts as they stand, one of them as far as the token from which it goes on."""
+        for row, text in enumerate((fork.of.baseline, fork.of.steered, *fork.of.beside)):
+            ids, watched = list(text.token_ids), [None if each is None else finite(each[0]) for each in text.watched]
+            if row == fork.row:
+                ids, watched = [*ids[: fork.step], fork.token], watched[: fork.step]
+            self.transcript.begin(row, ids, watched, sent=fork.step if row == fork.row else len(ids))
 
     def generate(self) -> Comparison:
         """Run it in this thread, and stream it."""
-        inputs = self._inputs
+        inputs = self.inputs
         self.request.progress(**self.transcript.progress("running"))
+        if self._fork is not None:
+            comparison = self._go_on(self._fork)
+            self._send()
+            return comparison
         comparison = self._lm.compare(
             inputs.prompt,
             inputs.recipe,
@@ -51,8 +103,14 @@ class PanelRun:
         self._send()
         return comparison
 
+    def _go_on(self, fork: Fork) -> Comparison:
+        name: Any = self.names[fork.row] if fork.row < PAIR else fork.row - PAIR
+        watch = [self.inputs.watched] if self.inputs.watched is not None else []
+        stop = self.request.cancelled
+        return fork.of.fork(fork.step, fork.token, name, watch=watch, on_step=self._on_step, stop=stop)
+
     def _on_step(self, step: Step) -> None:
-        self.transcript.take(step)
+        self.transcript.take(step, 0 if self._fork is None else self._fork.row)
         if self.transcript.is_due:
             self._send()
 
@@ -73,11 +131,10 @@ class PanelRun:
 
     def partial_comparison(self) -> Comparison:
         """What a run that was interrupted left: its texts, without keys and values."""
-        from steerwidgets.generation.comparison import Comparison
         from steerwidgets.generation.conditions import plans
         from steerwidgets.generation.rows import Row
 
-        inputs, lm = self._inputs, self._lm
+        inputs, lm = self.inputs, self._lm
         conditions = [None, inputs.recipe, *self._beside.values()]
         planned = plans(lm, inputs.prompt, conditions, chat=inputs.chat)
         rows = [
@@ -109,7 +166,8 @@ class PanelRun:
         return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
 
     def _result(self, rows: list[dict[str, Any]], divergence: int | None) -> dict[str, Any]:
-        inputs = self._inputs
+        inputs = self.inputs
+        rows = [{**row, "forked": step} for row, step in zip(rows, self.forked, strict=True)]
         return {
             "rows": rows,
             "divergence": divergence,
@@ -171,15 +229,20 @@ class Transcript:
         self._last_sent = 0.0
         self.steps = 0
 
-    def take(self, step: Step) -> None:
-        """Take in one step."""
+    def begin(self, row: int, ids: list[int], watched: list[float | None], sent: int) -> None:
+        """What a row's text begins with, and how much of it the page has."""
+        self._ids[row], self._watched[row], self._sent_ids[row] = ids, watched, sent
+        self._sent_watched[row] = min(sent, len(watched))
+
+    def take(self, step: Step, first: int = 0) -> None:
+        """Take in one step of some rows, from `first` on."""
         if self._first_token is None:
             self._first_token = time.monotonic()
         self.steps = step.index + 1
-        for row, values in enumerate(step.watched):
+        for row, values in enumerate(step.watched, first):
             if len(self._watched[row]) < len(self._ids[row]):
                 self._watched[row].append(finite(values[0]))
-        for row, token in enumerate(step.token_ids):
+        for row, token in enumerate(step.token_ids, first):
             if token is not None:
                 self._ids[row].append(token)
 

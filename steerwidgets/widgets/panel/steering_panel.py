@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import traitlets
 
-from steerwidgets.generation.comparison import Comparison
+from steerwidgets.files.shown import shown
+from steerwidgets.generation.comparison import Comparison, checked_step
 from steerwidgets.generation.sampling import Sampling
+from steerwidgets.lens.promoting import token_id_of
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
@@ -17,20 +19,25 @@ from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
 from steerwidgets.widgets.panel.history import History
 from steerwidgets.widgets.panel.next_token import SHOWN, next_token_json
-from steerwidgets.widgets.panel.run import PanelRun
+from steerwidgets.widgets.panel.run import PAIR, Fork, PanelRun
 from steerwidgets.widgets.panel.sweep import TOKENS, PanelSweep, Sweep, asked_strengths, checked_plan, usual_strengths
 from steerwidgets.widgets.panel.token_lens import PanelLens
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.recipe_editor.describe import tokens_json
 from steerwidgets.widgets.recipe_editor.inputs import checked_beside, checked_inputs
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
 
 if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.lens.top_logits import LogitDifference
+    from steerwidgets.transformer.prompts import Token
     from steerwidgets.widgets.recipe_editor.inputs import Inputs
 
 _INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched", "beside")
 
+
+ALTERNATIVES: Final = 10
+"""Tokens that are offered in the place of one."""
 
 _LONGEST: Final = 400
 """Of a text in plain sight so many characters are shown."""
@@ -141,6 +148,7 @@ class SteeringPanel(RecipeWidget):
         prompt, chat = _as_text(prompt, chat)
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
+        self._shown_run: PanelRun | None = None
         self._lens = PanelLens(lm)
         self.history = History(self)
         steers = Recipe.of(recipe)
@@ -207,6 +215,54 @@ class SteeringPanel(RecipeWidget):
         shown = self._lens.show({"row": row, "step": step})
         self.publish(lens=shown.model_id)
         return shown
+
+    def alternatives(self, step: int, row: str = "steered", k: int = ALTERNATIVES) -> tuple[tuple[Token, float], ...]:
+        """The likeliest tokens at one step of a text that the panel shows, under what steered it.
+
+        Args:
+            step: which generated token, from 0.
+            row: the row's name: `baseline`, `steered`, `prompted`, `random 1`.
+            k: how many.
+
+        Returns:
+            Tokens with their probabilities at temperature 1, the likeliest first.
+
+        Raises:
+            ValueError: nothing was generated, or there is no such row or step.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
+            >>> _ = panel.generate()
+            >>> len(panel.alternatives(2, k=3))
+            3
+        """
+        comparison, name = self._row_of(row)
+        return comparison.alternatives(step, name, k)
+
+    def fork(self, step: int, token: int | str, row: str = "steered") -> Comparison:
+        """Put another token in the place of a generated one, and go on from there; the panel shows it as it comes.
+
+        Args:
+            step: which generated token, from 0.
+            token: what stands there instead: an id, or a text that the tokenizer makes one token of.
+            row: the row's name: `baseline`, `steered`, `prompted`, `random 1`. The others stay as they are.
+
+        Returns:
+            The comparison with the new text.
+
+        Raises:
+            ValueError: nothing was generated, or there is no such row, step or token.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
+            >>> _ = panel.generate()
+            >>> other = panel.alternatives(1, k=2)[1][0]
+            >>> panel.fork(1, other.id).steered.token_ids[1] == other.id
+            True
+        """
+        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
+        with self._protocol.following(request):
+            return self._fork(request, row, step, token)
 
     def logit_difference(self, k: int = SHOWN) -> LogitDifference:
         """What the recipe does to the token after the prompt; the tab "Δ logits" shows it too.
@@ -278,6 +334,8 @@ class SteeringPanel(RecipeWidget):
             "generate": Handler(self._serve_generate, slow=True),
             "resync": Handler(self._serve_resync),
             "lens": Handler(self._serve_lens, slow=True),
+            "alternatives": Handler(self._serve_alternatives, slow=True),
+            "fork": Handler(self._serve_fork, slow=True),
             "logits": Handler(self._serve_logits, slow=True),
             "sweep": Handler(self._serve_sweep, slow=True),
             "sweep_plan": Handler(self._serve_sweep_plan, slow=True),
@@ -302,6 +360,44 @@ class SteeringPanel(RecipeWidget):
             shown = self._lens.show(request.args)
         self.publish(lens=shown.model_id)
         return {}
+
+    def _serve_alternatives(self, request: Request) -> dict[str, Any]:
+        row, step = request.args.get("row"), request.args.get("step")
+        comparison, name = self._row_of(row)
+        with held_for(self.lm.lock, request):
+            found = comparison.alternatives(step, name, ALTERNATIVES)  # type: ignore[arg-type]  # it is checked there
+        tokens = tokens_json(token for token, _ in found)
+        return {"tokens": [{**token, "p": p} for token, (_, p) in zip(tokens, found, strict=True)]}
+
+    def _serve_fork(self, request: Request) -> dict[str, Any]:
+        args = request.args
+        self._fork(request, args.get("row"), args.get("step"), args.get("token"))
+        if request.cancelled.is_set():
+            raise Cancelled
+        return {}
+
+    def _fork(self, request: Request, row: Any, step: Any, token: Any) -> Comparison:
+        comparison, _ = self._row_of(row)
+        before = self._shown_run
+        assert before is not None
+        index = before.names.index(row)
+        text = (comparison.baseline, comparison.steered, *comparison.beside)[index]
+        fork = Fork(comparison, index, checked_step(step, text), token_id_of(self.lm, token))
+        return self._run_to_the_end(request, lambda: PanelRun(self.lm, request, before.inputs, fork, before.forked))
+
+    def _row_of(self, row: Any) -> tuple[Comparison, Any]:
+        """The comparison that is shown, and what it calls a row.
+
+        Raises:
+            ValueError: nothing was generated, or there is no such row.
+        """
+        if self.comparison is None or self._shown_run is None:
+            raise ValueError("There is no generated text yet: press Generate, then choose one of its tokens.")
+        names = self._shown_run.names
+        if row not in names:
+            raise ValueError(f"The panel shows the rows {', '.join(names)}, but {shown(row)} was asked for.")
+        index = names.index(row)
+        return self.comparison, row if index < PAIR else index - PAIR
 
     def _serve_logits(self, request: Request) -> dict[str, Any]:
         inputs = checked_inputs(self._given(request.args), self._features)
@@ -347,7 +443,11 @@ class SteeringPanel(RecipeWidget):
             found = run.found(rows)
         stopped = request.cancelled.is_set()
         result = run.result(None if stopped else found, rows)
-        mark = {} if stopped else {f"{result['key']} {result['op']}": _mark(result)}
+        swept = recipe.steers[plan.steer]
+        # Of a random direction in the feature's place the slider says nothing.
+        says = not stopped and swept.control is None
+        op = self._features.op_names.of(swept.feature, swept.op)
+        mark = {f"{swept.feature.key} {op}": _mark(result)} if says else {}
         self.publish_together(swept=result, breaks={**self.breaks, **mark})
         return found
 
@@ -370,10 +470,16 @@ class SteeringPanel(RecipeWidget):
         return {name: values.get(name, getattr(self, name)) for name in _INPUTS}
 
     def _generate(self, request: Request, values: Mapping[str, Any]) -> Comparison:
+        def make() -> PanelRun:
+            return PanelRun(self.lm, request, checked_inputs(self._given(values), self._features))
+
+        return self._run_to_the_end(request, make)
+
+    def _run_to_the_end(self, request: Request, make: Callable[[], PanelRun]) -> Comparison:
         try:
-            inputs = checked_inputs(self._given(values), self._features)
+            made = make()
             with held_for(self.lm.lock, request, self._say_waiting):
-                self._run = run = PanelRun(self.lm, request, inputs)
+                self._run = run = made
                 try:
                     return self._finished(run)
                 except KeyboardInterrupt:
@@ -395,16 +501,17 @@ class SteeringPanel(RecipeWidget):
         if not stopped:
             run.request.progress(**run.transcript.progress("scoring"))
             comparison.scores  # noqa: B018 - computed here, in the worker, and kept
-        self._show_run(comparison, run.result(comparison, scored=not stopped))
+        self._show_run(run, comparison, run.result(comparison, scored=not stopped))
         self.publish(status={"state": "stopped" if stopped else "done", "message": ""})
         return comparison
 
     def _keep_partial(self, run: PanelRun) -> None:
         if run.transcript.steps:
-            self._show_run(run.partial_comparison(), run.partial_result())
+            self._show_run(run, run.partial_comparison(), run.partial_result())
 
-    def _show_run(self, comparison: Comparison, result: dict[str, Any]) -> None:
+    def _show_run(self, run: PanelRun, comparison: Comparison, result: dict[str, Any]) -> None:
         """Show a run's texts; the lens that is open is of the texts before, so it closes."""
+        self._shown_run = run
         self.comparison = self._lens.comparison = comparison
         self.publish(lens="", result=result)
         self.history.record(result, comparison.recipe)
