@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus
+    from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.mfa.mfa import MFA
@@ -64,7 +64,7 @@ _HOMES = {
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus",)
+_MODULES = ("corpus", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "SteeringPanel",
     "TokenHeatmap",
     "corpus",
+    "labels",
 ]
 
 

@@ -57,9 +57,9 @@ def score(
         >>> index = sw.corpus.build(lm, sae, texts, folder / "index", on_progress=lambda progress: None)
         >>> index.attach(sae)
         >>> knows = lambda item: item.truth[0] if item.is_choice else item.truth
-        >>> found = sw.labels.score(sae, knows, lm=lm, features=[3, 5])
-        >>> found.scores.balanced_accuracy.value
-        1.0
+        >>> found = sw.labels.score(sae, knows, lm=lm, features=[3, 5], reader="one who knows")
+        >>> found.reader, found.seed  # found.scores prints as a table
+        ('one who knows', 0)
     """
     checked_dictionary(dictionary, "sw.labels.score", after=", answer")
     if not callable(answer):

@@ -5,20 +5,16 @@ import functools
 
 import pytest
 import torch
-from support import checked, kinds, models, toks
+from support import checked, kinds, toks
 from support.evidence import Gathered, read
 
-import steerwidgets as sw
 from steerwidgets.label_checks.items import MODES, NEGATIVES, ItemMaker
 from steerwidgets.label_checks.where_it_should_fire import content_words
 
 SEED = 2026
 
 
-@functools.cache
-def _world():
-    lm = checked.byte_level(models.make("llama", max_position_embeddings=512))
-    return lm, checked.indexed(lm)
+_world = checked.world
 
 
 @pytest.fixture

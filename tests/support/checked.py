@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 
 import steerwidgets as sw
-from support import corpora, sae, toks
+from steerwidgets.label_checks.items import ItemMaker
+from support import corpora, models, sae, toks
 
 SHARE = 0.01
 """How many tokens each feature fires on."""
@@ -37,11 +39,32 @@ def indexed(lm: Any, dictionary: Any = None, *, texts: int = 240, **settings: An
     read = corpora.texts(texts)
     made = sparse(lm, read) if dictionary is None else dictionary
     folder = Path(tempfile.mkdtemp(prefix="steerwidgets-checked-"))
-    settings = {"quantiles": 10, "per_quantile": 6, "random": 8, "context": (8, 6)} | settings
-    sw.corpus.build(lm, made, read, folder / "index", on_progress=lambda _: None, **settings).attach(made)
+    kept: Any = {"quantiles": 10, "per_quantile": 6, "random": 8, "context": (8, 6)} | settings
+    sw.corpus.build(lm, made, read, folder / "index", on_progress=lambda _: None, **kept).attach(made)
     return made
 
 
-def byte_level(lm_model: Any) -> Any:
-    """A `LanguageModel` around a tiny model."""
-    return sw.LanguageModel(lm_model, toks.byte_level())
+@functools.cache
+def world() -> Any:
+    """A tiny model and such an SAE, made once; nobody changes them."""
+    lm = sw.LanguageModel(models.make("llama", max_position_embeddings=512), toks.byte_level())
+    return lm, indexed(lm)
+
+
+_OF = ItemMaker.of
+
+
+@functools.cache
+def _made(seed: int, index: int) -> Any:
+    return _OF(_maker(seed), index)
+
+
+@functools.cache
+def _maker(seed: int) -> Any:
+    lm, dictionary = world()
+    return ItemMaker(lm, dictionary, seed)
+
+
+def of(self: Any, index: int) -> Any:
+    """Items of that SAE are made once for all tests: they are the same every time, as `test_items` shows."""
+    return _made(self.seed, index) if self.dictionary is world()[1] and not self._labels else _OF(self, index)
