@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.card.feature_card import FeatureCard
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
@@ -45,6 +46,7 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -79,6 +81,7 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "LabelCheck",
     "Labels",
     "LanguageModel",
     "LayerLens",

@@ -193,11 +193,15 @@ class Answers:
         Raises:
             OSError: the file can't be written.
         """
+        write_text(path, self.csv())
+
+    def csv(self) -> str:
+        """The same as text."""
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(_COLUMNS)
         writer.writerows(self._rows())
-        write_text(path, whole(text.getvalue()))
+        return str(whole(text.getvalue()))
 
     def _rows(self) -> Iterator[list[Any]]:
         for each in self.answered:

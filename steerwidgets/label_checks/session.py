@@ -162,6 +162,10 @@ class CheckSession:
             self._made[index] = self._maker.of(index)
         return self._made[index]
 
+    def is_made(self, index: int) -> bool:
+        """Whether a feature's items are there at once."""
+        return index in self._made
+
     def answer(self, answer: Any, *, seconds: float | None = None) -> None:
         """Answer the item that is asked, None to skip it, and go on.
 
