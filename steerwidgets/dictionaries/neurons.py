@@ -54,8 +54,7 @@ class Neuron(Feature):
     architecture: Architecture | None = field(default=None, repr=False)
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """`set`, `scale`, `ablate`, `clip`, `add` and `add_relative`."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.NEURON_OPS
 
     def activation(self, h: Tensor) -> Tensor:

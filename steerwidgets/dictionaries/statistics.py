@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from steerwidgets.dictionaries.suggested import maxima as checked_maxima
+from steerwidgets.dictionaries.given_strengths import maxima as checked_maxima
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.fields import Fields, naming

@@ -77,7 +77,7 @@ class Direction:
     """Whether its activation goes below zero, so that a scale of it has two ends."""
 
     may_be_zero: ClassVar[bool] = False
-    """Whether its vector may be all zeros: of what is read by something else, and then can't steer."""
+    """Whether its vector may be all zeros: one of a dictionary that has others, which then can't steer."""
 
     reads: ClassVar[str] = "h·v"
     """What its activation is, in a formula or a word."""
@@ -129,8 +129,18 @@ class Direction:
         return ""
 
     @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return ""
+
+    @property
     def ops(self) -> Mapping[str, Op]:
-        """The ops that it takes, by name."""
+        """The ops that it takes, by name: none where it is read-only."""
+        return {} if self.read_only else self._ops
+
+    @property
+    def _ops(self) -> Mapping[str, Op]:
+        """Those of its kind."""
         return ops.OPS
 
     @property
@@ -439,6 +449,8 @@ class Feature(Direction):
         True
     """
 
+    may_be_zero: ClassVar[bool] = True
+
     dictionary: str = ""
     dictionary_kind: str = ""
     index: int = 0
@@ -467,6 +479,20 @@ class Feature(Direction):
     def fingerprint(self) -> str:
         """The dictionary's."""
         return self.dictionary
+
+    @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return "" if self._has_length else f"{self._stored} is all zeros and points nowhere"
+
+    @functools.cached_property
+    def _has_length(self) -> bool:
+        return bool(self.vector.any())
+
+    @property
+    def _stored(self) -> str:
+        """What its vector is called in its dictionary."""
+        return "its vector"
 
     @property
     def mixing(self) -> float | None:
@@ -519,7 +545,8 @@ class Feature(Direction):
 
         What is read as `h·v` moves by `α‖v‖²`.
         """
-        return self.max_activation / self.norm**2 if self.max_activation and self.max_activation > 0 else None
+        squared = self.norm**2
+        return self.max_activation / squared if squared and self.max_activation and self.max_activation > 0 else None
 
     def __repr__(self) -> str:
         whose = f" ({YOUR_LABEL})" if self.label_source == YOUR_LABEL else ""
@@ -774,6 +801,8 @@ def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: flo
 
 def not_taken(feature: Direction, op: str) -> str:
     """The sentence for an op that a feature does not take."""
+    if feature.read_only:
+        return f"{shown(feature.label)} can be read but not steered: {feature.read_only}."
     taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
     return f"The {shown(feature.kind)[1:-1]} feature {shown(feature.label)} does not take the op {shown(op)}; {taken}."
 
@@ -978,6 +1007,24 @@ class Recipe:
             'the sea'.add(1).fade(to=0, over=8)
         """
         return Recipe(tuple(steer.fade(to, over) for steer in self.steers))
+
+    def random_direction(self, seed: int = 0) -> Recipe:
+        """The same recipe, each of its changes as long as it was but along a random direction: a row to compare with.
+
+        Args:
+            seed: which directions; as for `Steer.random_direction`.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            TypeError: the seed is no whole number.
+
+        Example:
+            >>> (cavs[0].add(1) + cavs[1].add(2)).random_direction(3).steers[0].control.seed
+            3
+        """
+        return Recipe(tuple(steer.random_direction(seed) for steer in self.steers))
 
     @property
     def sites(self) -> tuple[Site, ...]:

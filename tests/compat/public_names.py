@@ -9,7 +9,7 @@ A line is one of
     method CAV.save(path)                            without `self`; classmethod and staticmethod likewise
     operator CAV.__getitem__                         what `[…]`, `+`, `len(…)` and the like need
     value CAV.site                                   what can be read: property, field, trait or attribute
-    function corpus.build(lm, dictionaries, …)
+    function corpus.build(lm, dictionaries, …)       one of the package itself, or of a module that is a name of it
 
 Types are left out, since typing may be improved. A default that is no literal is written `...`. Options that a type
 names (`**options: Unpack[…]`) stand among the parameters, each with the default `...`.

@@ -21,6 +21,8 @@ KINDS = (*DIRECTED, "Head")
 
 SIZE = 5
 ROWS = torch.randn(SIZE, D_MODEL, generator=torch.Generator().manual_seed(3))
+WIDE = D_MODEL + 16
+"""Of what does not fit the tiny models."""
 
 
 def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
@@ -37,6 +39,20 @@ def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
     if kind == "Head":
         return sw.Heads(lm, **({"layer": 1} | settings), labels=labels)
     return sw.Neurons(lm, **({"layer": 1} | settings), labels=labels)
+
+
+def wide(kind: str, fresh: Any) -> Any:
+    """One that was made for another model: of the width `WIDE`, neurons of a narrower MLP, heads of more numbers."""
+    if kind == "SAE":
+        return sw.SAE(**sae.tensors(d=WIDE), layer=1)
+    if kind == "MFA":
+        return sw.MFA(*make_state(SIZE, WIDE, 2), layer=1)
+    if kind == "Neuron":
+        return sw.Neurons(fresh(intermediate_size=40), layer=1)
+    if kind == "Head":
+        return sw.Heads(fresh(head_dim=10), layer=1)
+    rows = torch.randn(SIZE, WIDE, generator=torch.Generator().manual_seed(0))
+    return sw.ReFT(rows, layer=1) if kind == "ReFT" else sw.CAV(rows, layer=1)
 
 
 def save(dictionary: Any, folder: Any) -> Any:

@@ -19,6 +19,8 @@ interface Props {
   palette: Palette;
 }
 
+const STEERED = 1; // which row: what stands beside the two comes after them
+
 interface Place {
   row: number;
   index: number;
@@ -38,7 +40,6 @@ export function Comparison({ panel, shown, palette }: Props) {
         index === null || (pinned?.row === row && pinned.index === index) ? null : { row, index },
       ),
   });
-  const steered = shown.rows.length - 1;
   return (
     <>
       <div class="sw-columns">
@@ -49,6 +50,7 @@ export function Comparison({ panel, shown, palette }: Props) {
             shown={shown}
             palette={palette}
             active={place?.index ?? null}
+            forks={index <= STEERED}
             pinned={pinned?.row === index ? pinned.index : null}
             {...pointing(index)}
           />
@@ -57,10 +59,10 @@ export function Comparison({ panel, shown, palette }: Props) {
       {shown.kl && shown.kl.length > 0 && (
         <KlBars
           kl={shown.kl}
-          tokens={shown.rows[steered]?.tokens ?? []}
+          tokens={shown.rows[STEERED]?.tokens ?? []}
           active={place?.index ?? null}
           pinned={pinned?.index ?? null}
-          {...pointing(steered)}
+          {...pointing(STEERED)}
         />
       )}
       <p class="sw-note sw-num sw--difference">{differenceText(shown)}</p>
@@ -75,6 +77,8 @@ interface ColumnProps {
   row: ShownRow;
   shown: Shown;
   palette: Palette;
+  /** One of the two whose texts part. */
+  forks: boolean;
   active: number | null;
   pinned: number | null;
   onPoint(index: number | null): void;
@@ -87,12 +91,18 @@ const ENDED: Record<string, string> = {
   stopped: "stopped",
 };
 
-function Column({ row, shown, palette, ...pointing }: ColumnProps) {
+function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
   const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
   const fork =
-    shown.divergence !== null && shown.divergence < row.tokens.length ? shown.divergence : null;
+    forks && shown.divergence !== null && shown.divergence < row.tokens.length
+      ? shown.divergence
+      : null;
   return (
-    <section class={parts(`sw-column ${row.name}`)} aria-label={name} aria-busy={shown.streaming}>
+    <section
+      class={parts(`sw-column ${row.name.split(" ")[0]}`)}
+      aria-label={name}
+      aria-busy={shown.streaming}
+    >
       <h3>
         {name}
         {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
@@ -133,7 +143,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
     );
   }
   const value = row.values[place.index];
-  const kl = place.row === shown.rows.length - 1 ? shown.kl?.[place.index] : undefined;
+  const kl = place.row === STEERED ? shown.kl?.[place.index] : undefined;
   return (
     <p class="sw-detail sw-num">
       <code>{visible(token)}</code>
@@ -145,7 +155,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
         <span>{valueText(value, shown.colouring)}</span>
       )}
       {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
-      {same(place, pinned) && !shown.streaming && (
+      {same(place, pinned) && place.row <= STEERED && !shown.streaming && (
         <Button
           ref={opener}
           kind="small"

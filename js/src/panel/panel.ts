@@ -6,10 +6,20 @@ import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
 import { Store } from "../host/store";
 import { Bench } from "../recipe_editor/bench";
 import { searchLocally } from "../recipe_editor/search";
-import type { Feature } from "../recipe_editor/types";
+import { sliderParameter } from "../recipe_editor/strength";
+import type { Breaks, Feature, Steer } from "../recipe_editor/types";
+import { type Asked, followNextToken, type NextTokenView } from "./next_token";
 import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
 import { type Shown, shownResult, shownRun } from "./shown";
-import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings } from "./types";
+import { createSweep, type SweepView } from "./sweep";
+import {
+  type Beside,
+  EMPTY_TRAITS,
+  type PanelTraits,
+  type Positions,
+  type Settings,
+  type Tab,
+} from "./types";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 
@@ -23,6 +33,8 @@ export class Panel extends Bench {
     if (run) return shownRun(run, this.feature(this.traits.watched.value));
     return shownResult(this.traits.result.value, (key) => this.feature(key));
   });
+  readonly nextToken: NextTokenView;
+  readonly sweeping: SweepView;
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
 
@@ -35,6 +47,19 @@ export class Panel extends Bench {
     super(model, { store, findHere: searchLocally, onStray }, until);
     this.#store = store;
     this.traits = store.traits;
+    this.nextToken = followNextToken({
+      rpc: this.rpc,
+      found: this.traits.next_token,
+      asked: computed((): Asked => {
+        const { settings, watched, beside, ...asked } = this.inputs();
+        return asked;
+      }),
+      wanted: computed(
+        () => this.traits.tab.value === "logits" && !this.frozen && !this.live.value,
+      ),
+      until,
+    });
+    this.sweeping = createSweep(this.rpc, () => this.inputs(), until);
   }
 
   /** The sentence of the last failure, until it is dismissed or the next run starts. */
@@ -78,6 +103,37 @@ export class Panel extends Bench {
     this.#store.write("watched", key);
   }
 
+  setBeside(beside: Partial<Beside>): void {
+    this.#store.draft("beside", { ...this.traits.beside.peek(), ...beside }, TYPING);
+  }
+
+  setStrength(steer: Steer, value: number): void {
+    const parameter = sliderParameter(this.traits.ops.peek()[steer.op]);
+    if (parameter) this.setParameter(steer, parameter.name, value);
+  }
+
+  // --- what stands below the texts
+
+  override sweep(steer: Steer): void {
+    if (this.frozen) return;
+    this.openTab("sweep");
+    this.sweeping.choose(steer.id);
+  }
+
+  override breaksOf({ key, op, control }: Steer): Breaks | undefined {
+    return control ? undefined : this.traits.breaks.value[`${key} ${op}`];
+  }
+
+  openTab(tab: Tab): void {
+    this.#store.write("tab", tab);
+  }
+
+  /** Something done to a run that is over; the traits say what came of it. */
+  past(args: Record<string, unknown>): void {
+    if (this.frozen) return;
+    this.rpc.request("history", args).catch((error) => this.fail(error));
+  }
+
   // --- the lens of a generated token
 
   openLens(row: string, step: number): void {
@@ -115,7 +171,7 @@ export class Panel extends Bench {
 
   /** Everything that a run depends on. It travels with the request: trait sync may lag behind. */
   inputs() {
-    const { prompt, chat, settings, steers, positions, watched } = this.traits;
+    const { prompt, chat, settings, steers, positions, watched, beside } = this.traits;
     return {
       prompt: prompt.value,
       chat: chat.value,
@@ -123,6 +179,7 @@ export class Panel extends Bench {
       steers: steers.value,
       positions: positions.value,
       watched: watched.value,
+      beside: beside.value,
     };
   }
 
@@ -167,9 +224,9 @@ export class Panel extends Bench {
   }
 
   /** A run that code or another page started shows here as well, and Stop works on it. */
-  #adopt({ id, type, total }: StreamMessage): StrayListener | undefined {
-    // Searches report progress as well, but only runs have a total.
-    if (this.live.peek() || (type === "progress" && total === undefined)) return undefined;
+  #adopt({ id, type, total, of }: StreamMessage): StrayListener | undefined {
+    // Searches report progress as well, but only runs have a total; and sweeps say what they are.
+    if (this.live.peek() || of || (type === "progress" && total === undefined)) return undefined;
     this.#begin(this.traits.settings.peek().max_new_tokens, () => this.rpc.cancel(id));
     return {
       onMessage: (message) => this.#receive(message),

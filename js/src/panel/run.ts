@@ -18,6 +18,8 @@ export interface LiveRun {
   tokensPerSecond: number | null;
   secondsLeft: number | null;
   rows: LiveRow[];
+  /** Of the rows. */
+  names: string[];
   divergence: number | null;
 }
 
@@ -41,6 +43,7 @@ export function startRun(total: number): LiveRun {
     tokensPerSecond: null,
     secondsLeft: null,
     rows: [emptyRow(), emptyRow()],
+    names: ["baseline", "steered"],
     divergence: null,
   };
 }
@@ -63,10 +66,13 @@ export function applyWholeText(run: LiveRun, whole: WholeText): LiveRun {
 }
 
 function applyProgress(run: LiveRun, message: StreamMessage): LiveRun {
+  const names = (message.rows as string[] | undefined) ?? run.names;
   const number = (field: string) => (message[field] as number | null | undefined) ?? null;
   return {
     ...run,
     phase: run.phase === "stopping" ? "stopping" : (message.state as Phase),
+    names,
+    rows: names.map((_, row) => run.rows[row] ?? emptyRow()),
     done: number("done") ?? run.done,
     total: number("total") ?? run.total,
     tokensPerSecond: number("tokens_per_second"),

@@ -69,7 +69,7 @@ export function shownResult(
 
 export function shownRun(run: LiveRun, watched: Feature | undefined): Shown {
   const rows = run.rows.map(({ tokens, watched: values }, index) => ({
-    name: index === 0 ? "baseline" : "steered",
+    name: run.names[index] ?? "",
     tokens,
     values,
     ended: "",

@@ -1,7 +1,7 @@
 // What the steering panel's traits hold.
 
 import type { TextToken, Token } from "../host/tokens";
-import { type BenchTraits, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+import { type BenchTraits, type Breaks, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
 
 export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
 
@@ -62,6 +62,88 @@ export interface Result {
   positions?: Positions;
 }
 
+/** A token after the prompt: its logit's change, less the mean of all, and its probability before and after. */
+export interface NextToken extends Token {
+  delta: number;
+  before: number;
+  after: number;
+}
+
+/** What a recipe does to the token after the prompt. */
+export interface NextTokens {
+  promoted: NextToken[];
+  suppressed: NextToken[];
+  /** False where nothing acts before the first generated token. */
+  changes: boolean;
+  asked: Record<string, unknown>;
+}
+
+/** A row of a run that is over, by columns. */
+export interface PastRow {
+  name: string;
+  text: string;
+  ended: string;
+  ids: number[];
+  texts: string[];
+  /** The indices of tokens that are only part of a character. */
+  fragments: number[];
+}
+
+export interface PastRun {
+  id: string;
+  number: number;
+  name: string;
+  pinned: boolean;
+  at: string;
+  prompt: string;
+  /** The recipe in words. */
+  said: string;
+  rows: PastRow[];
+  kl: number[] | null;
+}
+
+export interface RunsCompared {
+  runs: [string, string];
+  rows: [string, string];
+  /** Of each text, which of its tokens the other has too. */
+  same: [boolean[], boolean[]];
+  divergence: number | null;
+}
+
+export interface SweepRow {
+  strength: number;
+  text: string;
+  tokens: Token[];
+  ended: string;
+  /** Null where it was stopped before anything was measured. */
+  surprise: number | null;
+  distinct_2: number | null;
+  usual: boolean | null;
+}
+
+export interface Swept {
+  key: string;
+  label: string;
+  op: string;
+  rows: SweepRow[];
+  /** The baseline's own range over seeds. */
+  surprise: [number | null, number | null] | null;
+  distinct_2: [number, number] | null;
+  breaks: [number | null, number | null] | null;
+  seeds: number;
+  tokens: number;
+  prompt: string;
+  seconds: number;
+}
+
+/** Rows beside baseline and steered: one that is asked in words, and some with random directions. */
+export interface Beside {
+  asked: string;
+  random: number;
+}
+
+export type Tab = "logits" | "sweep" | "history";
+
 export interface Status {
   state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
   message: string;
@@ -72,10 +154,17 @@ export interface PanelTraits extends BenchTraits {
   settings: Settings;
   positions: Positions;
   watched: string;
+  beside: Beside;
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
   lens: string;
+  tab: Tab;
+  next_token: NextTokens | Record<string, never>;
+  runs: PastRun[];
+  compared: RunsCompared | Record<string, never>;
+  swept: Swept | Record<string, never>;
+  breaks: Record<string, Breaks>;
   status: Status;
 }
 
@@ -92,8 +181,15 @@ export const EMPTY_TRAITS: PanelTraits = {
   },
   positions: { where: "all", indices: [], special: true },
   watched: "",
+  beside: { asked: "", random: 0 },
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",
+  tab: "logits",
+  next_token: {},
+  runs: [],
+  compared: {},
+  swept: {},
+  breaks: {},
   status: { state: "idle", message: "" },
 };

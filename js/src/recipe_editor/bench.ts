@@ -1,12 +1,12 @@
 // What the picker and the panel have in common: traits, a search, a recipe and its edits. One per model.
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
 import type { TraitStore } from "../host/store";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";
-import type { BenchTraits, Feature, Found, Search, Steer } from "./types";
+import type { BenchTraits, Breaks, Feature, Found, Search, Steer } from "./types";
 
 /** What makes one bench differ from another. */
 interface Kind {
@@ -26,7 +26,7 @@ export class Bench {
   readonly #seen = signal<Record<string, Feature>>({});
 
   constructor(model: HostModel, { store, findHere, onStray }: Kind, until: AbortSignal) {
-    const frozen = model.frozen ?? false;
+    const frozen = isFrozen(model);
     this.frozen = frozen;
     this.#store = store;
     this.traits = store.traits;
@@ -91,6 +91,14 @@ export class Bench {
   setParameter(steer: Steer, name: string, value: number | null): void {
     const params = { ...steer.params, [name]: value };
     this.#store.draft("steers", replace(this.traits.steers.peek(), steer.id, { params }));
+  }
+
+  /** Shows what a sweep of this steer would be, where the widget has one. */
+  sweep?(steer: Steer): void;
+
+  /** Where a sweep has seen texts break under this steer. */
+  breaksOf(_steer: Steer): Breaks | undefined {
+    return undefined;
   }
 
   holdRecipe(held: boolean): void {

@@ -19,6 +19,8 @@ export function Recipe({ bench }: { bench: Bench }) {
             feature={bench.feature(steer.key)}
             ops={ops.value}
             readout={readouts.value[steer.id]}
+            breaks={bench.breaksOf(steer)}
+            onSweep={bench.sweep && (() => bench.sweep?.(steer))}
             colour={`var(--f${(index % COLOURS) + 1})`}
             onOp={(op) => bench.setOp(steer, op)}
             onParameter={(name, value) => bench.setParameter(steer, name, value)}

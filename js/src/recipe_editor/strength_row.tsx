@@ -6,14 +6,16 @@ import { Select } from "../ui/select";
 import { Slider } from "../ui/slider";
 import { Switch } from "../ui/switch";
 import { meanings, sliderParameter, sliderRange } from "./strength";
-import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
+import type { Breaks, Feature, Op, OpParameter, Readout, Steer } from "./types";
 
 interface Props {
   steer: Steer;
   feature: Feature | undefined;
   ops: Record<string, Op>;
   readout: Readout | undefined;
+  breaks: Breaks | undefined;
   colour: string;
+  onSweep: (() => void) | undefined;
   onOp(op: string): void;
   onParameter(name: string, value: number | null): void;
   onHold(held: boolean): void;
@@ -96,9 +98,21 @@ export function StrengthRow(props: Props) {
               <b>{value}</b> {unit}
             </span>
           ))}
+          {breaksSaid(props.breaks)}
           {op && <span class="sw--fact sw--formula">{op.formula}</span>}
           {readout?.note && <span class="sw--fact">{readout.note}</span>}
         </p>
+        {main && props.onSweep && (
+          <Button
+            kind="quiet small control"
+            asks
+            aria-label={`Sweep ${label}`}
+            title="What every strength does, side by side"
+            onClick={props.onSweep}
+          >
+            sweep
+          </Button>
+        )}
         <Button
           kind="quiet small control"
           aria-label={`${label} random direction`}
@@ -110,6 +124,16 @@ export function StrengthRow(props: Props) {
         </Button>
       </div>
     </li>
+  );
+}
+
+function breaksSaid(breaks: Breaks | undefined) {
+  const near = breaks?.breaks.filter((at) => at !== null) ?? [];
+  if (!near.length) return null;
+  return (
+    <span class="sw--fact" title={`seen in a sweep on “${breaks?.prompt}”`}>
+      breaks near {near.map((at) => formatNumber(at)).join(" and ")}
+    </span>
   );
 }
 
@@ -137,7 +161,7 @@ function slider(props: Props, label: string, op: Op, parameter: OpParameter) {
       label={label}
       value={value}
       valueText={`${formatNumber(value)} ${parameter.unit}`.trim()}
-      range={sliderRange(parameter, op, feature, steer)}
+      range={{ ...sliderRange(parameter, op, feature, steer), breaks: props.breaks?.breaks }}
       colour={colour}
       disabled={!steer.enabled}
       onValue={(next) => onParameter(parameter.name, next)}

@@ -23,6 +23,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle }: Props) {
     <div
       class={stale ? "sw-strip sw--stale" : "sw-strip"}
       role="group"
+      dir="auto"
       aria-label={label}
       onKeyDown={handlers.onKeyDown}
     >

@@ -151,6 +151,12 @@ export interface Steer {
   control?: { seed: number } | null;
 }
 
+/** Where texts were seen to break under a steer, below and above no change, and on which prompt. */
+export interface Breaks {
+  breaks: [number | null, number | null];
+  prompt: string;
+}
+
 export interface Readout {
   ratio: number | null;
   asked: number | null;

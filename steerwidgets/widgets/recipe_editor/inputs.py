@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.files.fields import Fields
+from steerwidgets.generation.conditions import Asked
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.steering.condition import condition_from_json
 from steerwidgets.steering.fade import Fade
@@ -15,8 +16,13 @@ from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 
 if TYPE_CHECKING:
-    from steerwidgets.steering.condition import Condition
+    from steerwidgets.generation.conditions import Condition
+    from steerwidgets.steering.condition import Condition as TokenCondition
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
+
+
+MOST_RANDOM: Final = 8
+"""Rows of random directions beside a pair."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Inputs:
 
     Attributes:
         watched: the feature whose activation colours the tokens.
+        asked: what a row beside the two is asked for in words; empty for none.
+        random: how many rows beside them have random directions in the recipe's place.
         shown: the panel's own traits as they were, for a result that says what was asked.
     """
 
@@ -34,6 +42,15 @@ class Inputs:
     recipe: Recipe
     watched: Direction | None
     shown: Mapping[str, Any]
+    asked: str = ""
+    random: int = 0
+
+    @property
+    def beside(self) -> dict[str, Condition]:
+        """The rows beside baseline and steered, by name."""
+        rows: dict[str, Condition] = {"prompted": Asked(self.asked)} if self.asked else {}
+        draws = range(1, self.random + 1) if len(self.recipe) else ()
+        return rows | {f"random {seed}": self.recipe.random_direction(seed) for seed in draws}
 
 
 def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
@@ -50,7 +67,18 @@ def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
     recipe = recipe_of(values["steers"], values["positions"], features)
     key = _expect("watched", values["watched"], str, "the key of a feature, or empty")
     watched = features.find(key) if key else next((steer.feature for steer in recipe), None)
-    return Inputs(prompt, chat, Sampling.of(settings), recipe, watched, values)
+    asked, draws = checked_beside(values.get("beside", {}))
+    return Inputs(prompt, chat, Sampling.of(settings), recipe, watched, values, asked, draws)
+
+
+def checked_beside(value: Any) -> tuple[str, int]:
+    """What a row beside a pair is asked for, and how many rows have random directions.
+
+    Raises:
+        ValueError: they are no text and no such number.
+    """
+    said = Fields(value, "In the rows beside", todo="set it again", within="beside.")
+    return said.text("asked", "").strip(), said.whole("random", 0, low=0, high=MOST_RANDOM)
 
 
 def recipe_of(steers: Any, positions: Any, features: FeatureShelf) -> Recipe:
@@ -74,7 +102,7 @@ def _steer(entry: Mapping[str, Any], shared: Mapping[str, Any], features: Featur
     return Steer(feature, features.op_names.op(op), numbers, _positions(own), control, condition, fading)
 
 
-def _condition(value: Any, features: FeatureShelf) -> Condition | None:
+def _condition(value: Any, features: FeatureShelf) -> TokenCondition | None:
     """A condition whose features are keys; None where there is none."""
     if value is None:
         return None

@@ -132,6 +132,25 @@ class RecipeWidget(Widget):
             self._features.remember(feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
 
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe of features that the widget knows, from text as `recipe.to_json()` writes it.
+
+        Args:
+            text: the text.
+
+        Returns:
+            The recipe; the widget shows it once it is set: `panel.recipe = panel.read_recipe(text)`.
+
+        Raises:
+            ValueError: the text is no recipe, or a dictionary that it names was not given to the widget.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.read_recipe(sw.Recipe.of(cavs["music"].add(40)).to_json())
+            'music'.add(40)
+        """
+        return Recipe.from_json(text, self._features.dictionaries)
+
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:  # noqa: ARG002
         """Traits that change with a recipe that is set."""
         return {}
@@ -147,7 +166,7 @@ class RecipeWidget(Widget):
         self._residuals = None
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {**super()._handlers(), **self._finder.handlers()}
+        return self._finder.handlers()
 
     def _said(self) -> list[str]:
         of = ", ".join(

@@ -42,17 +42,6 @@ def make(lm, dictionary):
         heatmap.close()
 
 
-@pytest.fixture
-def runs(lm):
-    """How often the model ran."""
-    count = []
-    handle = lm.model.register_forward_pre_hook(lambda *_: count.append(1))
-    handles = [handle, lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))]
-    yield count
-    for each in handles:
-        each.remove()
-
-
 def flags(heatmap):
     return unpack(heatmap.text["flags"])
 
