@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus
+    from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.heads import Heads
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
@@ -60,6 +61,7 @@ _HOMES = {
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
     "Heads": "dictionaries.heads",
+    "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -83,7 +85,7 @@ _HOMES = {
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus",)
+_MODULES = ("corpus", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "FeaturePicker",
     "FeatureStatistics",
     "Heads",
+    "LabelCheck",
     "Labels",
     "LanguageModel",
     "LayerLens",
@@ -123,6 +126,7 @@ __all__ = [
     "after",
     "corpus",
     "first",
+    "labels",
     "last_prompt",
     "role",
 ]

@@ -82,7 +82,7 @@ def test_where_the_system_refuses_to_write(kind, size, tmp_path):
     save(tmp_path)
     if kind != "labels":  # it never writes over a file
         before = held(tmp_path)
-        with files_of_at_most(size), pytest.raises(OSError, match="could not be (written|kept)"):
+        with files_of_at_most(size), pytest.raises(OSError, match=r"could not be (written|kept)"):
             save(tmp_path)
         assert held(tmp_path) == before
 
