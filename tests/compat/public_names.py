@@ -60,14 +60,14 @@ def lines() -> list[str]:
             for each in value.__all__:
                 found.add(_line("function", f"{name}.{each}", getattr(value, each)))
                 given += _given_by(getattr(value, each))
+        elif inspect.isclass(value):
+            found.add(_constructor(name, value))
+            given.append(value)
         elif inspect.isfunction(value):
             found.add(_line("function", name, value))
             given += _given_by(value)
-        elif not inspect.isclass(value):
-            found.add(f"value {name}")
         else:
-            found.add(_constructor(name, value))
-            given.append(value)
+            found.add(f"value {name}")
     return sorted(found | _of_classes(given), key=_order)
 
 
