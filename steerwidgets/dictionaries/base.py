@@ -86,6 +86,11 @@ class Dictionary(ABC):
     def vector(self, index: int) -> Tensor:
         """The stored direction of a feature, float32 [d_model]."""
 
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: where they are read, but for a transcoder's."""
+        return self.site
+
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The stored directions of the features from `start` to before `stop`, float32 [feature, width].
 

@@ -175,6 +175,11 @@ class SAE(Dictionary):
         """The width of the site."""
         return self._codec.d_in
 
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: of a transcoder, another site than the one it reads."""
+        return self._output_site or self.site
+
     def vector(self, index: int) -> Tensor:
         """`W_dec[index]`, not normalised.
 
