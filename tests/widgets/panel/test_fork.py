@@ -73,7 +73,9 @@ def test_a_constructor_says_it_at_once(lm, cavs):
 @pytest.mark.parametrize("row", ["baseline", "steered", "prompted", "random 1"])
 def test_it_goes_on_from_another_token(four, row):
     out = four.generate()
-    texts = dict(zip(("baseline", "steered", "prompted", "random 1"), (out.baseline, out.steered, *out.beside), strict=True))
+    texts = dict(
+        zip(("baseline", "steered", "prompted", "random 1"), (out.baseline, out.steered, *out.beside), strict=True)
+    )
     other = four.alternatives(3, row, k=3)[1][0]
     if other.id == texts[row].token_ids[3]:
         other = four.alternatives(3, row, k=3)[0][0]
