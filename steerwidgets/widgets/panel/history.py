@@ -311,6 +311,8 @@ class History(Sequence[PastRun]):
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "prompt": result["prompt"],
             "chat": result["chat"],
+            "system": result["system"],
+            "turns": result["turns"],
             "settings": result["settings"],
             "recipe": result["recipe"],
             "said": repr(recipe)[:300] if len(recipe) else "no steering",

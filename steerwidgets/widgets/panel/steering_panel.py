@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import traitlets
@@ -24,16 +24,16 @@ from steerwidgets.widgets.panel.sweep import TOKENS, PanelSweep, Sweep, asked_st
 from steerwidgets.widgets.panel.token_lens import PanelLens
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.describe import tokens_json
-from steerwidgets.widgets.recipe_editor.inputs import checked_beside, checked_inputs
+from steerwidgets.widgets.recipe_editor.inputs import checked_beside, checked_inputs, checked_turn, conversation
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
 
 if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.lens.top_logits import LogitDifference
-    from steerwidgets.transformer.prompts import Token
+    from steerwidgets.transformer.prompts import Message, PromptLike, Token
     from steerwidgets.widgets.recipe_editor.inputs import Inputs
 
-_INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched", "beside")
+_INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched", "beside", "system", "turns")
 
 
 ALTERNATIVES: Final = 10
@@ -64,19 +64,25 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def _as_text(prompt: Any, chat: bool | None) -> tuple[str, bool | None]:
-    """The text of a prompt, and whether it goes through the chat template: one message is its text.
+def _as_conversation(prompt: Any, chat: bool | None) -> tuple[str, str, list[dict[str, Any]], bool | None]:
+    """A prompt's system prompt, earlier turns and last text, and whether it goes through the chat template.
 
     Raises:
-        TypeError: it is no text.
+        TypeError: it is no text and no messages that end with one of the user's.
     """
     if isinstance(prompt, str):
-        return prompt, chat
+        return prompt, "", [], chat
     messages = [prompt] if isinstance(prompt, Mapping) else list(prompt) if isinstance(prompt, Iterable) else []
-    if len(messages) == 1 and isinstance(messages[0], Mapping) and isinstance(messages[0].get("content"), str):
-        return messages[0]["content"], True if chat is None else chat
-    meant = "give the last message's text, and compare whole conversations with lm.compare(messages, recipe)"
-    raise wrong("A panel's prompt", "one text", prompt, meant)
+    texts: list[Any] = [each.get("content") if isinstance(each, Mapping) else None for each in messages]
+    roles: list[Any] = [each.get("role", "user") if isinstance(each, Mapping) else None for each in messages]
+    meant = "give a text, or messages of which the last one is the user's"
+    if not messages or not all(isinstance(text, str) for text in texts) or roles[-1] != "user":
+        raise wrong("A panel's prompt", "a text or messages", prompt, meant)
+    has_system = roles[0] == "system"
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)][has_system:-1]
+    if any(turn["role"] not in ("user", "assistant") for turn in turns):
+        raise wrong("A panel's prompt", "messages of system, user and assistant", prompt, meant)
+    return texts[-1], texts[0] if has_system else "", turns, True if chat is None else chat
 
 
 class SteeringPanel(RecipeWidget):
@@ -85,7 +91,7 @@ class SteeringPanel(RecipeWidget):
     Args:
         lm: the model.
         features: a dictionary, a direction, or several of them; they may be mixed in one run.
-        prompt: the prompt to begin with.
+        prompt: the prompt to begin with, a text or messages of which the last one is the user's.
         recipe: the recipe to begin with.
         chat: whether the prompt goes through the chat template; by default where the tokenizer has one.
         watch: the feature whose activation colours the tokens; by default the first one of the recipe.
@@ -117,11 +123,15 @@ class SteeringPanel(RecipeWidget):
     title: ClassVar[str] = "steering panel"
 
     inputs: ClassVar[tuple[str, ...]] = (*_INPUTS, "selected")
+    measured: ClassVar[frozenset[str]] = RecipeWidget.measured | {"system", "turns"}
     lm: LanguageModel
 
     settings = traitlets.Dict().tag(sync=True)
     watched = traitlets.Unicode().tag(sync=True)
     beside = traitlets.Dict().tag(sync=True)
+    system = traitlets.Unicode().tag(sync=True)
+    turns: Any = traitlets.List().tag(sync=True)
+    outdated: Any = traitlets.List().tag(sync=True)
     result = traitlets.Dict().tag(sync=True)
     lens = traitlets.Unicode().tag(sync=True)
     tab = traitlets.Enum(("logits", "sweep", "history"), "logits").tag(sync=True)
@@ -136,7 +146,7 @@ class SteeringPanel(RecipeWidget):
         lm: LanguageModel,
         features: FeaturesLike = (),
         *,
-        prompt: str = "Tell me about your weekend.",
+        prompt: str | Sequence[Message] = "Tell me about your weekend.",
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         chat: bool | None = None,
         watch: Direction | None = None,
@@ -145,7 +155,7 @@ class SteeringPanel(RecipeWidget):
         **settings: Unpack[SamplingSettings],
     ) -> None:
         refuse_no_model(lm, "sw.SteeringPanel", "dictionaries")
-        prompt, chat = _as_text(prompt, chat)
+        text, system, turns, chat = _as_conversation(prompt, chat)
         self.comparison: Comparison | None = None
         self._run: PanelRun | None = None
         self._shown_run: PanelRun | None = None
@@ -156,7 +166,7 @@ class SteeringPanel(RecipeWidget):
         beside = {"asked": asked, "random": random}
         checked_beside(beside)
         own = {"settings": Sampling.of(settings).to_json(), "beside": beside}
-        super().__init__(lm, features, prompt=prompt, chat=chat, **own)
+        super().__init__(lm, features, prompt=text, system=system, turns=turns, chat=chat, **own)
         if watch is not None:
             self._features.remember(watch)
             self.watched = watch.key
@@ -215,6 +225,78 @@ class SteeringPanel(RecipeWidget):
         shown = self._lens.show({"row": row, "step": step})
         self.publish(lens=shown.model_id)
         return shown
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """What is put to the model as messages: system prompt, earlier turns, prompt.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt="Name a city.")
+            >>> panel.system = "Be brief."
+            >>> [message["role"] for message in panel.conversation]
+            ['system', 'user']
+        """
+        first = [{"role": "system", "content": self.system}] if self.system.strip() else []
+        return [*first, *map(checked_turn, self.turns), {"role": "user", "content": self.prompt}]
+
+    def reply(self, row: str = "steered") -> list[dict[str, str]]:
+        """Take an answer that is shown into the conversation, so that the next prompt is a reply to it.
+
+        Args:
+            row: whose answer: `baseline`, `steered`, `prompted`, `random 1`.
+
+        Returns:
+            The conversation so far.
+
+        Raises:
+            ValueError: nothing was generated, there is no such row, or the run used no chat template.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt="Name a city.", max_new_tokens=4)
+            >>> _ = panel.generate()
+            >>> [message["role"] for message in panel.reply("baseline")]
+            ['user', 'assistant', 'user']
+        """
+        self._row_of(row)
+        if not self.result["chat"]:
+            raise ValueError(
+                "A conversation needs the chat template, and these texts were made without: switch chat on."
+            )
+        assert self._shown_run is not None
+        [text] = [each["text"] for each in self.result["rows"] if each["name"] == row]
+        steered = row not in ("baseline", "prompted")
+        recipe = self._shown_run.inputs.recipe
+        by = {"row": row, "recipe": recipe.fingerprint if steered and len(recipe) else ""}
+        answer = {"role": "assistant", "content": text, **by}
+        turns = [*self.result["turns"], {"role": "user", "content": self.result["prompt"]}, answer]
+        self.publish_together(turns=turns, prompt="")
+        return self.conversation
+
+    def edit(self, turn: int) -> str:
+        """Go back to an earlier message of the user: it is the prompt again, and what came after it is gone.
+
+        Args:
+            turn: which of `turns`, from 0.
+
+        Returns:
+            The message, which the prompt now holds.
+
+        Raises:
+            ValueError: there is no such turn, or it is not the user's.
+
+        Example:
+            >>> messages = [{"role": "user", "content": "Name a city."}, {"role": "assistant", "content": "Rome."}]
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt=[*messages, {"role": "user", "content": "Another one?"}])
+            >>> panel.edit(0), panel.turns
+            ('Name a city.', [])
+        """
+        mine = [i for i, each in enumerate(self.turns) if checked_turn(each)["role"] == "user"]
+        if isinstance(turn, bool) or turn not in mine:
+            there = f"the user's are {', '.join(map(str, mine))}" if mine else "there is none yet"
+            raise ValueError(f"Only a message of the user's can be edited, and {shown(turn)} is none: {there}.")
+        text = str(self.turns[turn]["content"])
+        self.publish_together(prompt=text, turns=self.turns[:turn])
+        return text
 
     def alternatives(self, step: int, row: str = "steered", k: int = ALTERNATIVES) -> tuple[tuple[Token, float], ...]:
         """The likeliest tokens at one step of a text that the panel shows, under what steered it.
@@ -334,6 +416,9 @@ class SteeringPanel(RecipeWidget):
             "generate": Handler(self._serve_generate, slow=True),
             "resync": Handler(self._serve_resync),
             "lens": Handler(self._serve_lens, slow=True),
+            # What changes the prompt is measured, and so the model may run.
+            "reply": Handler(self._serve_reply, slow=True),
+            "edit": Handler(self._serve_edit, slow=True),
             "alternatives": Handler(self._serve_alternatives, slow=True),
             "fork": Handler(self._serve_fork, slow=True),
             "logits": Handler(self._serve_logits, slow=True),
@@ -359,6 +444,14 @@ class SteeringPanel(RecipeWidget):
         with held_for(self.lm.lock, request):
             shown = self._lens.show(request.args)
         self.publish(lens=shown.model_id)
+        return {}
+
+    def _serve_reply(self, request: Request) -> dict[str, Any]:
+        self.reply(request.args.get("row", "steered"))
+        return {}
+
+    def _serve_edit(self, request: Request) -> dict[str, Any]:
+        self.edit(request.args.get("turn", -1))
         return {}
 
     def _serve_alternatives(self, request: Request) -> dict[str, Any]:
@@ -456,7 +549,7 @@ class SteeringPanel(RecipeWidget):
         return {}
 
     def _show_next_token(self, inputs: Inputs, k: int = SHOWN) -> LogitDifference:
-        difference = self.lm.logit_difference(inputs.prompt, inputs.recipe, k, chat=inputs.chat)
+        difference = self.lm.logit_difference(inputs.asks(self.lm), inputs.recipe, k, chat=inputs.chat)
         if not bool(difference.raw.isfinite().all()):
             raise ValueError(
                 f"The next token's logits are NaN or infinite under {inputs.recipe!r:.120}: it is too strong for the "
@@ -521,9 +614,22 @@ class SteeringPanel(RecipeWidget):
 
     # What is told of the inputs
 
+    def _asks(self, lm: LanguageModel) -> PromptLike:
+        turns = [checked_turn(turn) for turn in self.turns]
+        return conversation(lm, self.prompt, self.system.strip(), turns, chat=self.chat)
+
+    def _publish_recipe(self) -> None:
+        super()._publish_recipe()
+        now = self.recipe.fingerprint
+        self.publish(outdated=[i for i, turn in enumerate(self.turns) if turn.get("recipe", "") not in ("", now)])
+
     def _code(self, recipe: Recipe) -> str:
         settings = {"chat": self.chat} | dict(self.settings)
-        return python_snippet(self.lm.source_code, self._features.dictionaries, recipe, self.prompt, settings)
+        asked, draws = checked_beside(self.beside)
+        rows = [f"sw.Asked({asked!r})"] if asked else []
+        rows += [f"recipe.random_direction({seed})" for seed in range(1, draws + 1) if len(recipe)]
+        dictionaries = self._features.dictionaries
+        return python_snippet(self.lm.source_code, dictionaries, recipe, self._asks(self.lm), settings, rows)
 
     def _shown_keys(self) -> set[str]:
         return super()._shown_keys() | ({self.watched} - {""})
