@@ -18,12 +18,9 @@ from steerwidgets.transformer import prompts
 
 if TYPE_CHECKING:
     from steerwidgets.generation.conditions import Condition
-<<<<<<< HEAD
     from steerwidgets.steering.condition import Condition as TokenCondition
-=======
     from steerwidgets.model import LanguageModel
     from steerwidgets.transformer.prompts import PromptLike
->>>>>>> panel
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
 
