@@ -305,11 +305,6 @@ class DoseResult:
         """
         if isinstance(nats, bool) or not isinstance(nats, int | float) or not 0 < nats < math.inf:
             raise ValueError(f"The KL of an iso-KL dose is a number of nats above 0, but {nats!r} was given.")
-        if not self.held_back:
-            raise ValueError(
-                f"An iso-KL dose is found on prompts that are not judged, but all {len(self.prompts)} were; give "
-                "hold_back=1 or more of two prompts at least, or prompts of their own: hold_back=[…]."
-            )
         known: dict[float, float | None] = self.__dict__.setdefault("_doses", {})
         if nats not in known:
             known[float(nats)] = self._bisect(self, float(nats))
