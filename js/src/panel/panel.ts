@@ -133,6 +133,16 @@ export class Panel extends Bench {
     this.#store.write("turns", []);
   }
 
+  /** Something done with presets; the sentence of what went wrong, or empty. */
+  async preset(args: Record<string, string>): Promise<string> {
+    try {
+      await this.rpc.request("preset", args);
+      return "";
+    } catch (error) {
+      return error instanceof Cancelled ? "" : (error as Error).message;
+    }
+  }
+
   setStrength(steer: Steer, value: number): void {
     const parameter = sliderParameter(this.traits.ops.peek()[steer.op]);
     if (parameter) this.setParameter(steer, parameter.name, value);

@@ -174,6 +174,8 @@ export interface PanelTraits extends BenchTraits {
   turns: Turn[];
   /** The turns that another recipe wrote. */
   outdated: number[];
+  /** By name. */
+  presets: string[];
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
@@ -203,6 +205,7 @@ export const EMPTY_TRAITS: PanelTraits = {
   system: "",
   turns: [],
   outdated: [],
+  presets: [],
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import traitlets
@@ -17,6 +18,7 @@ from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.widgets.export import STATIC, python_snippet
 from steerwidgets.widgets.lens.logit_lens import LogitLens
+from steerwidgets.widgets.panel import presets
 from steerwidgets.widgets.panel.history import History
 from steerwidgets.widgets.panel.next_token import SHOWN, next_token_json
 from steerwidgets.widgets.panel.run import PAIR, Fork, PanelRun
@@ -58,6 +60,19 @@ def _steer_index(inputs: Inputs, steer_id: Any) -> int:
 def _mark(result: Mapping[str, Any]) -> dict[str, Any]:
     """Where a slider shows that texts break, and on which prompt that was seen."""
     return {"breaks": result["breaks"], "prompt": result["prompt"]}
+
+
+def _text_of(source: Any) -> str:
+    """The text of a preset or a recipe, wherever it is."""
+    if isinstance(source, Path):
+        return presets.text_in(source)
+    if not isinstance(source, str):
+        raise wrong("panel.load", "a preset's name, a path or JSON", source, 'give one, as in panel.load("calm")')
+    if source.lstrip().startswith(("{", "[")):
+        return source
+    if source.endswith(".json") and source not in presets.names():
+        return presets.text_in(Path(source))
+    return presets.text_of(source)
 
 
 def _short(text: str) -> str:
@@ -131,6 +146,7 @@ class SteeringPanel(RecipeWidget):
     beside = traitlets.Dict().tag(sync=True)
     system = traitlets.Unicode().tag(sync=True)
     turns: Any = traitlets.List().tag(sync=True)
+    presets: Any = traitlets.List().tag(sync=True)
     outdated: Any = traitlets.List().tag(sync=True)
     result = traitlets.Dict().tag(sync=True)
     lens = traitlets.Unicode().tag(sync=True)
@@ -165,7 +181,8 @@ class SteeringPanel(RecipeWidget):
         chat = lm.has_chat_template if chat is None else chat
         beside = {"asked": asked, "random": random}
         checked_beside(beside)
-        own = {"settings": Sampling.of(settings).to_json(), "beside": beside}
+        own: dict[str, Any] = {"settings": Sampling.of(settings).to_json(), "beside": beside}
+        own |= {"presets": presets.names()}
         super().__init__(lm, features, prompt=text, system=system, turns=turns, chat=chat, **own)
         if watch is not None:
             self._features.remember(watch)
@@ -225,6 +242,76 @@ class SteeringPanel(RecipeWidget):
         shown = self._lens.show({"row": row, "step": step})
         self.publish(lens=shown.model_id)
         return shown
+
+    def save_preset(self, name: str) -> None:
+        """Keep how the panel steers and samples under a name, for panels of other notebooks too.
+
+        Recipe, sampling settings, chat, system prompt and the rows beside are kept, the prompt is not. Presets lie in
+        the user's data folder (`$STEERWIDGETS_DATA`).
+
+        Args:
+            name: what it shall be called; one that has the name is replaced.
+
+        Raises:
+            ValueError: the name is empty or too long.
+            OSError: it can't be written.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4))
+            >>> panel.save_preset("calm music")
+            >>> "calm music" in panel.presets
+            True
+        """
+        presets.write(self, name)
+        self.publish(presets=presets.names())
+
+    def remove_preset(self, name: str) -> None:
+        """Take a preset away.
+
+        Args:
+            name: its name.
+
+        Raises:
+            KeyError: there is none of that name.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.save_preset("calm music")
+            >>> panel.remove_preset("calm music")
+            >>> "calm music" in panel.presets
+            False
+        """
+        presets.remove(name)
+        self.publish(presets=presets.names())
+
+    def load(self, source: str | Path) -> Recipe:
+        """Take over a preset or a recipe: by the preset's name, from a file, or from its text.
+
+        Args:
+            source: a preset's name, a path, or JSON as `recipe.to_json()` or `save_preset` wrote it.
+
+        Returns:
+            The recipe, which the panel now has.
+
+        Raises:
+            ValueError: it is neither, or damaged, of another version, or of features that the panel does not have.
+            KeyError: there is no such preset.
+            OSError: the file can't be read.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.load(sw.Recipe.of(cavs["music"].add(4)).to_json())
+            'music'.add(4)
+        """
+        return self._take_over(_text_of(source))
+
+    def _take_over(self, text: str) -> Recipe:
+        found = presets.read(text, self)
+        recipe = found.recipe if isinstance(found, presets.Preset) else found
+        if isinstance(found, presets.Preset):
+            self.publish_together(settings=found.settings.to_json(), **found.traits)
+        self.recipe = recipe
+        return recipe
 
     @property
     def conversation(self) -> list[dict[str, str]]:
@@ -416,6 +503,7 @@ class SteeringPanel(RecipeWidget):
             "generate": Handler(self._serve_generate, slow=True),
             "resync": Handler(self._serve_resync),
             "lens": Handler(self._serve_lens, slow=True),
+            "preset": Handler(self._serve_preset, slow=True),
             # What changes the prompt is measured, and so the model may run.
             "reply": Handler(self._serve_reply, slow=True),
             "edit": Handler(self._serve_edit, slow=True),
@@ -444,6 +532,23 @@ class SteeringPanel(RecipeWidget):
         with held_for(self.lm.lock, request):
             shown = self._lens.show(request.args)
         self.publish(lens=shown.model_id)
+        return {}
+
+    def _serve_preset(self, request: Request) -> dict[str, Any]:
+        do, name = request.args.get("do"), request.args.get("name")
+        if do == "save":
+            self.save_preset(presets.checked_name(name))
+        elif do == "remove":
+            self.remove_preset(presets.checked_name(name))
+        elif do == "load":
+            self.load(presets.text_of(presets.checked_name(name)))
+        elif do == "import" and isinstance(request.args.get("text"), str):
+            # What a page sends is text, never a path.
+            self._take_over(request.args["text"])
+        else:
+            raise ValueError(
+                f"A preset is saved, loaded or removed by name, or imported as text; {shown(do)} was asked for."
+            )
         return {}
 
     def _serve_reply(self, request: Request) -> dict[str, Any]:
