@@ -305,12 +305,12 @@ MISTAKES = {
         "a SAE of sae_lens",
         "sw.SAE.from_sae_lens(sae)",
     ),
-    "panel with a conversation": (
+    "panel with an unanswered answer": (
         lambda g: sw.SteeringPanel(
-            g.lm, g.sae, prompt=[{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+            g.lm, g.sae, prompt=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         ),
         "a list of messages",
-        "lm.compare(messages, recipe)",
+        "the last one is the user's",
     ),
     "panel with a feature as recipe": (
         lambda g: sw.SteeringPanel(g.lm, g.sae, recipe=g.feature),
@@ -457,6 +457,16 @@ CLEAR = {
             + str(panel.chat)
         ),
         lambda _: TEXT + "True",
+    ),
+    "a conversation as a panel's prompt": (
+        lambda g: (
+            g.widget(
+                sw.SteeringPanel(
+                    g.lm, g.sae, prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
+                )
+            ).conversation
+        ),
+        lambda _: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
     ),
     "a heatmap swapped": (
         lambda g: g.widget(sw.TokenHeatmap(g.lm, TEXT, g.sae, [3])).prompt,

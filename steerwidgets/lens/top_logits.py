@@ -100,6 +100,7 @@ class LogitDifference:
         changed: the largest by absolute value.
         before: the likeliest tokens without steering, each with its probability.
         after: the likeliest tokens with steering. A token can gain much and still be rare; these are not.
+        probabilities: float32 [2, vocabulary], of every token before and after.
     """
 
     raw: Tensor
@@ -109,6 +110,7 @@ class LogitDifference:
     changed: TokenValues
     before: TokenValues
     after: TokenValues
+    probabilities: Tensor
 
     def __repr__(self) -> str:
         logits = {"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed}
@@ -183,6 +185,8 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             f"{direction.label!r} has {len(direction.vector)} numbers, but {direction.site} of {architecture.name} has "
             f"{width}; it was made for another model."
         )
+    if not bool(direction.vector.any()):
+        raise ValueError(no_direction(repr(direction.label)))
     found = written(architecture, direction.vector, direction.site)
     if found is None:
         raise ValueError(
@@ -190,6 +194,14 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             "stream, so it can't be read through the unembed."
         )
     return Direction(*found, direction.label)
+
+
+def no_direction(whose: str) -> str:
+    """The sentence for what writes in no one direction, as attention heads."""
+    return (
+        f"{whose} has no direction of its own that it writes, so it can't be read through the unembed; "
+        "lm.effect(feature) tells what changing it does through the model."
+    )
 
 
 def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
@@ -201,9 +213,12 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
         recipe: what steers.
         k: how many tokens of each kind.
     """
+    import torch
+
     plain, steered = next_token_logits(lm, prompt, [None, recipe])
     raw = steered - plain
     centred = raw - raw.mean()
+    probabilities = torch.stack((plain, steered)).softmax(-1)
     up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
     return LogitDifference(
         raw,
@@ -211,12 +226,14 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
         named(lm, up.indices, up.values),
         named(lm, down.indices, -down.values),
         named(lm, any_way.indices, centred[any_way.indices]),
-        *(_likely(lm, logits, k) for logits in (plain, steered)),
+        _likely(lm, probabilities[0], k),
+        _likely(lm, probabilities[1], k),
+        probabilities,
     )
 
 
-def _likely(lm: LoadedModel, logits: Tensor, k: int) -> TokenValues:
-    top = logits.softmax(-1).topk(k)
+def _likely(lm: LoadedModel, probabilities: Tensor, k: int) -> TokenValues:
+    top = probabilities.topk(k)
     return named(lm, top.indices, top.values)
 
 

@@ -48,7 +48,8 @@ class Widget(anywidget.AnyWidget):
         self.last_traceback = ""
         self._from_front_end = threading.local()
         self._worker = Worker(f"{type(self).__name__}-worker", lifetime.weakly(self._note_background_error))
-        self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
+        handlers = {"export_html": Handler(lambda _request: self._exported()), **self._handlers()}
+        self._protocol = Protocol(self._send_message, handlers, self._worker, self._note_error)
         unknown = [name for name in traits if not self.has_trait(name)]
         if unknown:
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
@@ -61,7 +62,8 @@ class Widget(anywidget.AnyWidget):
         bundles.LIVE.add(self)
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {"export_html": Handler(lambda _request: self._exported())}
+        """What the page may ask for besides a file of itself, by name."""
+        return {}
 
     def _exported(self) -> dict[str, str]:
         return {"html": self._page(), "filename": f"{self.title.replace(' ', '-')}.html"}

@@ -134,7 +134,30 @@ describe("a small catalogue", () => {
       density: [0.015, 1],
       labelled: true,
       dictionaries: ["sae"],
+      verdicts: null,
     });
+  });
+
+  it("shows what the user made of labels, and filters by it here", async () => {
+    const [first, ...others] = SMALL as [Found, ...Found[]];
+    const features = [{ ...first, verdict: "too wide" }, ...others];
+    mount({ catalogue: { features, total: features.length, complete: true } });
+    await painted();
+    expect(el.querySelector("[title='Your verdict on its label']")?.textContent).toBe("too wide");
+    button("Filters")?.click();
+    await painted();
+    const choose = async (verdict: string) => {
+      const select = named<HTMLSelectElement>("Verdict");
+      select.value = verdict;
+      select.dispatchEvent(new Event("change", { bubbles: true }));
+      await painted();
+    };
+    await choose("too wide");
+    expect(labels()).toEqual([first.label]);
+    await choose("wrong");
+    expect(el.textContent).toContain("No feature passes the filters");
+    await choose("");
+    expect(labels()).toHaveLength(features.length);
   });
 
   it("says what to do where there is nothing", async () => {

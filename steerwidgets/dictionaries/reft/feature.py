@@ -26,7 +26,7 @@ class ReFTFeature(Feature):
     Example:
         >>> concept = reft["music"]
         >>> concept.add(40) + concept.clamp(10).at("generated")
-        'music'.add(40) + 'music'.clamp(10).at({'where': 'generated', 'special': True})
+        'music'.add(40) + 'music'.clamp(10).at('generated')
     """
 
     signed: ClassVar[bool] = False

@@ -175,6 +175,11 @@ class SAE(Dictionary):
         """The width of the site."""
         return self._codec.d_in
 
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: of a transcoder, another site than the one it reads."""
+        return self._output_site or self.site
+
     def vector(self, index: int) -> Tensor:
         """`W_dec[index]`, not normalised.
 
@@ -289,8 +294,28 @@ class SAE(Dictionary):
         """
         return self._codec.decode(activations, h)
 
+    def reconstruct(self, h: Tensor) -> Tensor:
+        """What the SAE makes of a residual: `decode(encode(h), h)`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., d_model], in units of the residual.
+
+        Raises:
+            ValueError: it is a transcoder, whose output is no reconstruction of its input.
+
+        Example:
+            >>> sae.reconstruct(torch.randn(4, 32)).shape
+            torch.Size([4, 32])
+        """
+        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
+            raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
+        return self.decode(self.encode(h), h)
+
     def error(self, h: Tensor) -> Tensor:
-        """What the SAE leaves unexplained of a residual: `h − decode(encode(h))`, the error term of sae_lens.
+        """What the SAE leaves unexplained of a residual: `h − reconstruct(h)`, the error term of sae_lens.
 
         Args:
             h: [..., d_model].
@@ -303,12 +328,10 @@ class SAE(Dictionary):
 
         Example:
             >>> h = torch.randn(4, 32)
-            >>> torch.allclose(sae.decode(sae.encode(h)) + sae.error(h), h, atol=1e-5)
+            >>> torch.allclose(sae.reconstruct(h) + sae.error(h), h, atol=1e-5)
             True
         """
-        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
-            raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
-        return h.float() - self.decode(self.encode(h), h)
+        return h.float() - self.reconstruct(h)
 
     def weights(self) -> Iterable[Tensor]:
         """Its settings and tensors.
