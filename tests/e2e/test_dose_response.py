@@ -1,4 +1,4 @@
-"""DoseResponse in JupyterLab, by accessible names: a run with its progress and stop, axes, rows, keys, frozen copies."""
+"""DoseResponse in JupyterLab, by accessible names: a run and its stop, axes, rows, keys, frozen copies."""
 
 import re
 
