@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus
+    from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
+    from steerwidgets.dictionaries.heads import Heads
     from steerwidgets.dictionaries.mfa.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
     from steerwidgets.dictionaries.reft.reft import ReFT
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steering.positions import Positions
+    from steerwidgets.steering.condition import Condition
+    from steerwidgets.steering.positions import Positions, after, first, last_prompt, role
     from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
@@ -45,6 +48,7 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "Condition": "steering.condition",
     "ConditionTable": "dose.table",
     "DoseResponse": "widgets.dose.dose_response",
     "DoseResult": "dose.result",
@@ -56,6 +60,8 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "Heads": "dictionaries.heads",
+    "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -70,12 +76,16 @@ _HOMES = {
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
+    "after": "steering.positions",
+    "first": "steering.positions",
+    "last_prompt": "steering.positions",
+    "role": "steering.positions",
 }
 
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus",)
+_MODULES = ("corpus", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -85,6 +95,7 @@ __all__ = [
     "Asked",
     "Attribution",
     "Comparison",
+    "Condition",
     "ConditionTable",
     "Direction",
     "DoseResponse",
@@ -94,6 +105,8 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "Heads",
+    "LabelCheck",
     "Labels",
     "LanguageModel",
     "LayerLens",
@@ -110,7 +123,12 @@ __all__ = [
     "SteeringPanel",
     "TokenHeatmap",
     "Words",
+    "after",
     "corpus",
+    "first",
+    "labels",
+    "last_prompt",
+    "role",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,22 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
     return chart
 
 
+def _check(lm: Any, _features: Any, texts: Any) -> Any:
+    """At the truth of a feature whose label is hostile."""
+    from support import checked
+
+    features = checked.indexed(lm, texts=120)
+    labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
+    features.labels = sw.Labels(labels, source=texts.file, author="language model")
+    check = sw.LabelCheck(lm, features, features=[0, 1], reader=texts.file, folder=tempfile.mkdtemp())
+    while check.screen["kind"] == "item" or check.screen["practice"]:
+        check.go_on() if check.item is None else check.answer(
+            0 if check.item.is_choice else [1.0] * len(check.item.texts)
+        )
+    check.judge("too wide", note=texts.note)
+    return check
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -134,6 +151,7 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature card": _card,
     "logit lens": _lens,
     "dose and response": _dose,
+    "label check": _check,
 }
 
 
