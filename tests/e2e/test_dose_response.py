@@ -1,4 +1,4 @@
-"""DoseResponse in JupyterLab, by accessible names: runs with progress and stop, axes, rows, keys, frozen copies."""
+"""DoseResponse in JupyterLab, by accessible names: a run and its stop, axes, rows, keys, frozen copies."""
 
 import re
 
