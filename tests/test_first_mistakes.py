@@ -347,11 +347,13 @@ CLEAR = {
         lambda _: TEXT + "True",
     ),
     "a conversation as a panel's prompt": (
-        lambda g: g.widget(
-            sw.SteeringPanel(
-                g.lm, g.sae, prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
-            )
-        ).conversation,
+        lambda g: (
+            g.widget(
+                sw.SteeringPanel(
+                    g.lm, g.sae, prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
+                )
+            ).conversation
+        ),
         lambda _: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
     ),
     "a heatmap swapped": (
