@@ -12,7 +12,7 @@ from steerwidgets.label_checks.statistics import Estimate, Share, auroc, bootstr
 from steerwidgets.transformer.plain_text import table
 
 if TYPE_CHECKING:
-    from steerwidgets.label_checks.answers import Answered
+    from steerwidgets.label_checks.answered import Answered
     from steerwidgets.label_checks.items import Mode, Question
 
 _STRONG: Final = 6
