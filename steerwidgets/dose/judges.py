@@ -13,6 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.pooling import cut, pooled
 from steerwidgets.dose.statistics import harmonic
 from steerwidgets.files.containers import read_safetensors
@@ -63,6 +64,7 @@ class Verdict:
         return None if self.marks is None else harmonic(self.marks)
 
 
+@tells_calls("sw.Words", "words")
 class Words:
     """A judge that looks for words: on topic where enough distinct ones of a list occur.
 
@@ -132,6 +134,7 @@ class Words:
         return f"Words({self.name})"
 
 
+@tells_calls("sw.Probe", "probe")
 class Probe:
     """A judge that reads the finished text once more, unsteered: a logistic regression on its mean residual.
 
