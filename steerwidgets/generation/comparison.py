@@ -19,6 +19,7 @@ from steerwidgets.steering.divergence import Scores, teacher_forced
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer.loaded import LoadedModel
+from steerwidgets.transformer.model_state import model_state, refuse_changed
 from steerwidgets.transformer.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Comparison:
     ) -> None:
         self._lm = engine
         self._cache = cache
+        self._state = model_state(engine.model)
         self.prompt = prompt
         self.recipe = recipe
         self.sampling = sampling
@@ -75,7 +77,12 @@ class Comparison:
 
     @functools.cached_property
     def scores(self) -> Scores:
-        """KL and surprise of the steered text, teacher-forced; computed when first asked for."""
+        """KL and surprise of the steered text, teacher-forced; computed when first asked for.
+
+        Raises:
+            ValueError: the model's adapters or weights have changed since the text was written.
+        """
+        refuse_changed(self._lm.name, self._state, self._lm.model)
         return teacher_forced(self._lm, self.prompt, self.steered.token_ids, self.recipe)
 
     @property
@@ -141,13 +148,15 @@ class Comparison:
             The lens, with one position.
 
         Raises:
-            ValueError: there is no such row or step, or a setting is out of range.
+            ValueError: there is no such row or step, a setting is out of range, or the model's adapters or weights have
+                changed since the text was written.
 
         Example:
             >>> out = lm.compare("Name a city.", cavs["music"].add(4), max_new_tokens=4, keep_cache=True)
             >>> out.lens(step=2, k=3).token_ids.shape  # 4 blocks, 1 token
             torch.Size([4, 1, 3])
         """
+        refuse_changed(self._lm.name, self._state, self._lm.model)
         index = self._index(row)
         text = (self.baseline, self.steered, *self.beside)[index]
         given: dict[str, Any] = {**settings, "k": k, "track": track, "drawn_from": drawn_from}

@@ -52,12 +52,15 @@ class Prompt:
         special: which of them are special tokens (BOS, turn marks).
         template: which of them come from the chat template and not from a message.
         chat: whether a chat template was used.
+        roles: for each of them the role of the message whose words it is of, "" for the template's own; empty where
+            nobody can tell.
     """
 
     token_ids: tuple[int, ...]
     special: tuple[bool, ...]
     template: tuple[bool, ...]
     chat: bool
+    roles: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -80,6 +83,8 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[
     given = dict(template or {})
     if given:
         refuse_unknown_settings(tokenizer, given)
+    if hasattr(prompt, "tolist") and hasattr(prompt, "shape"):
+        prompt = {"input_ids": prompt}
     if isinstance(prompt, Mapping):
         prompt = _ids_of(prompt)
     if isinstance(prompt, str):
@@ -312,8 +317,15 @@ def _encode_chat(tokenizer: Any, messages: list[dict[str, str]], settings: Mappi
     prompt = _from_ids(tokenizer, [int(i) for i in encoded["input_ids"]])
     if spans is None or not fast:
         return Prompt(prompt.token_ids, prompt.special, prompt.template, chat=True)
-    template = tuple(not any(a < end and b > start for start, end in spans) for a, b in encoded["offset_mapping"])
-    return Prompt(prompt.token_ids, prompt.special, template, chat=True)
+    roles = tuple(_role_at(a, b, messages, spans) for a, b in encoded["offset_mapping"])
+    template = tuple(role is None for role in roles)
+    return Prompt(prompt.token_ids, prompt.special, template, True, tuple(role or "" for role in roles))
+
+
+def _role_at(start: int, end: int, messages: list[dict[str, str]], spans: list[tuple[int, int]]) -> str | None:
+    """The role of the message whose words a token is of; None for the template's own."""
+    own = (message["role"] for message, (a, b) in zip(messages, spans, strict=True) if start < b and end > a)
+    return next(own, None)
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> str:

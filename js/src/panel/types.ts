@@ -1,15 +1,16 @@
 // What the steering panel's traits hold.
 
 import type { TextToken, Token } from "../host/tokens";
-import { type BenchTraits, type Breaks, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+import {
+  type BenchTraits,
+  type Breaks,
+  EMPTY_BENCH,
+  type Positions,
+  type Steer,
+  type Where,
+} from "../recipe_editor/types";
 
-export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
-
-export interface Positions {
-  where: Where;
-  indices: number[];
-  special: boolean;
-}
+export type { Positions, Where };
 
 export interface Settings {
   temperature: number;
@@ -167,7 +168,6 @@ export interface Status {
 export interface PanelTraits extends BenchTraits {
   chat: boolean;
   settings: Settings;
-  positions: Positions;
   watched: string;
   beside: Beside;
   system: string;
@@ -200,7 +200,6 @@ export const EMPTY_TRAITS: PanelTraits = {
     max_new_tokens: 64,
     seed: 0,
   },
-  positions: { where: "all", indices: [], special: true },
   watched: "",
   beside: { asked: "", random: 0 },
   system: "",

@@ -60,6 +60,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle, onPaint, s
     <div
       class={stale ? "sw-strip sw--stale" : "sw-strip"}
       role="group"
+      dir="auto"
       aria-label={label}
       onKeyDown={keys}
       {...paint}

@@ -278,7 +278,7 @@ describe("the panel", () => {
   it("is a frozen copy without a kernel: readable, and honest that it cannot generate", () => {
     mount(staticModel(state()));
     expect(button("Generate")?.disabled).toBe(true);
-    expect(status()).toBe("A frozen copy: open the notebook to generate.");
+    expect(status()).toBe("A frozen copy: run its cell in the notebook to generate.");
     expect(named("Steered tokens")?.textContent).toContain("sea");
     expect(button("Save as HTML")).toBeUndefined();
   });

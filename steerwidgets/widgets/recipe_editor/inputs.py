@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.files.fields import Fields
 from steerwidgets.generation.conditions import Asked
 from steerwidgets.generation.sampling import Sampling
+from steerwidgets.steering.condition import condition_from_json
+from steerwidgets.steering.fade import Fade
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
@@ -17,6 +19,7 @@ from steerwidgets.transformer import prompts
 if TYPE_CHECKING:
     from steerwidgets.generation.conditions import Condition
     from steerwidgets.model import LanguageModel
+    from steerwidgets.steering.condition import Condition as TokenCondition
     from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
@@ -131,8 +134,17 @@ def _steer(entry: Mapping[str, Any], shared: Mapping[str, Any], features: Featur
     op = _expect("a steer's op", entry.get("op"), str, "the name of an op")
     numbers = _expect("a steer's params", entry.get("params", {}), Mapping, "an object of numbers")
     own = entry.get("positions", {}) if shared.get("where") == "mixed" else shared
-    control = RandomDirection.from_json(entry.get("control"))
-    return Steer(features.find(key), features.op_names.op(op), numbers, _positions(own), control)
+    control, fading = RandomDirection.from_json(entry.get("control")), Fade.from_json(entry.get("fade"))
+    condition, feature = _condition(entry.get("when"), features), features.find(key)
+    return Steer(feature, features.op_names.op(op), numbers, _positions(own), control, condition, fading)
+
+
+def _condition(value: Any, features: FeatureShelf) -> TokenCondition | None:
+    """A condition whose features are keys; None where there is none."""
+    if value is None:
+        return None
+    said = Fields(value, "In the condition of a steer", within="when.")
+    return condition_from_json(said, lambda compared: features.find(compared.text("feature")))
 
 
 def _positions(value: Any) -> Positions:
