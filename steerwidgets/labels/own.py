@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.home import own_folder
 from steerwidgets.files.json_text import read_json
@@ -77,6 +78,7 @@ class Entry:
     verdict: str = ""
 
 
+@tells_calls("UserLabels", "dictionary.user_labels")
 class UserLabels:
     """A person's labels, notes and ratings of one dictionary's features, in the user's data folder.
 

@@ -117,6 +117,15 @@ def _lens(lm: Any, features: Any, texts: Any) -> Any:
     return sw.LogitLens(lm, texts.prompt, features[0].add(20))
 
 
+def _dose(lm: Any, features: Any, texts: Any) -> Any:
+    judge = sw.Words([texts.labels[0], "e"], least=1, name=texts.note)
+    prompts = [texts.prompt, texts.corpus]
+    settings = {"random": 1, "baseline_seeds": 1, "max_new_tokens": 6, "asked": texts.note}
+    chart = sw.DoseResponse(lm, features[0].add, [0, 2, 20], prompts=prompts, judge=judge, hold_back=0, **settings)
+    chart.run()
+    return chart
+
+
 def _asking(lm: Any, _features: Any, texts: Any) -> Any:
     """A label check at an item of a labelled feature."""
     from support import checked
@@ -151,6 +160,7 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature picker": _picker,
     "feature card": _card,
     "logit lens": _lens,
+    "dose and response": _dose,
     "label check": _asking,
     "label check, the truth": _told,
 }

@@ -6,16 +6,21 @@ import { Select } from "../ui/select";
 import { VERDICTS } from "../ui/verdicts";
 import type { Bench } from "./bench";
 import type { Scores as Measured } from "./scores";
-import type { Filters, Sort } from "./types";
+import type { Filters, Search, Sort } from "./types";
 
 const SORTS: [Sort, string][] = [
-  ["match", "best match"],
-  ["density", "density"],
-  ["maximum", "maximum"],
-  ["index", "index"],
+  ["density", "how often they fire"],
+  ["maximum", "largest activation"],
+  ["index", "number"],
   ["output_score", "output score"],
 ];
 const TOP = 100; // percent: every token
+
+/** What the first rows are where nothing else is chosen: it depends on what was searched for. */
+function foundFirst({ mode, query }: Search): string {
+  if (mode === "label") return query.trim() ? "best match" : "labelled first";
+  return mode === "similar" ? "most alike" : "strongest";
+}
 
 /** The order of the rows, and which of them to leave out. */
 export function FeatureSort({ bench, scores }: { bench: Bench; scores: Measured }) {
@@ -29,7 +34,10 @@ export function FeatureSort({ bench, scores }: { bench: Bench; scores: Measured 
       <Select
         label="Sort features"
         value={sort}
-        options={frozen ? SORTS.filter(([name]) => name !== "output_score") : SORTS}
+        options={[
+          ["match", foundFirst(finder.search.value)],
+          ...SORTS.filter(([name]) => !frozen || name !== "output_score"),
+        ]}
         onChoose={(next) => finder.look({ sort: next, descending: next !== "index" })}
       />
       {sort !== "match" && (

@@ -104,6 +104,13 @@ describe("a small catalogue", () => {
       sort.dispatchEvent(new Event("change", { bubbles: true }));
       await painted();
     };
+    expect([...sort.options].map((option) => option.text)).toEqual([
+      "labelled first",
+      "how often they fire",
+      "largest activation",
+      "number",
+      "output score",
+    ]);
     await choose("maximum");
     expect(labels()).toEqual(["music", "the sea", "the seaside", "sailing"]);
     named("Largest first").click();

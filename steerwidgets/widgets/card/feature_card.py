@@ -22,9 +22,9 @@ from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.card.content import card_content, labels_json, measured_effect, provenance_of, verdict_of
 from steerwidgets.widgets.card.lines import plain_lines
 from steerwidgets.widgets.card.reading import OwnText, silence_json
-from steerwidgets.widgets.card.steering import Holder, add_to, checked_holder
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.recipe_editor.holder import Holder, add_to, checked_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,7 +119,7 @@ class FeatureCard(Widget):
             )
         self._lm = lm
         self._dictionaries = several
-        self._panel = checked_holder(panel)
+        self._panel = checked_holder(panel, "card.steer_in")
         self._own: OwnText | None = None
         self._effects: dict[str, dict[str, Any]] = {}
         for each in several:
@@ -186,7 +186,7 @@ class FeatureCard(Widget):
             >>> panel.recipe
             'music'.clamp(8)
         """
-        self._panel = checked_holder(panel)
+        self._panel = checked_holder(panel, "card.steer_in")
         self.publish(facts={**self.facts, "panel": panel is not None})
 
     @property
@@ -365,7 +365,6 @@ class FeatureCard(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "show": Handler(self._serve_show, slow=True),
             "try": Handler(self._serve_try, slow=True),
             "silent": Handler(self._serve_silent, slow=True),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from steerwidgets.transformer.model_state import model_state
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
 from steerwidgets.widgets.recipe_editor.by_model import Matches, ModelSearches
 from steerwidgets.widgets.recipe_editor.query import FindQuery, takes_long
@@ -138,7 +139,8 @@ class FeatureFinder:
         """All that a search finds, filtered and sorted; kept for its next pages."""
         key = _without_page(query)
         scores = self._scores() if query.sort == "output_score" else {}
-        state = (*(part for source in sources for part in source.state), tuple(scores.items()))
+        of_model = None if self._lm is None else model_state(self._lm.model)
+        state = (*(part for source in sources for part in source.state), tuple(scores.items()), of_model)
         kept = self._kept.get(key)
         if kept is None or not _same(kept[0], state):
             found = self._matching(query, sources)

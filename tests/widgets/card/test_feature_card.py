@@ -51,15 +51,6 @@ def own_labels(monkeypatch, tmp_path):
     monkeypatch.setenv("STEERWIDGETS_DATA", str(tmp_path / "data"))
 
 
-@pytest.fixture
-def runs(lm):
-    """How often the model ran."""
-    count = []
-    handle = lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))
-    yield count
-    handle.remove()
-
-
 def lines(wire):
     return plain_lines(wire)
 
@@ -142,7 +133,8 @@ def test_every_kind_of_dictionary(make, lm, kind):
     home = kinds.make(kind, lm)
     card = make(1, home)
     assert card.content["kind"] == kind
-    assert card.content["signed"] == (kind not in {"SAE", "ReFT", "MFA"})
+    anything = torch.randn(200, home.d_model, generator=torch.Generator().manual_seed(0))
+    assert card.content["signed"] == bool((home[1].activation(anything) < 0).any())
     values = card.try_text("The sea and the city.").values[:, 0]
     shown = lines(card.tried["text"])[0]
     assert [token["value"] for token in shown["tokens"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-6)

@@ -19,7 +19,7 @@ _CHUNK: Final = 2048
 
 
 @dataclass(frozen=True)
-class Fired:
+class CorpusActivations:
     """Every activation above 0, ordered by feature and within it by token.
 
     Attributes:
@@ -46,7 +46,7 @@ class Fired:
         return self.token[at], self.value[at]
 
 
-def read_fired(dictionary: Dictionary, parts: Sequence[Part], tokens: int) -> Fired:
+def read_corpus(dictionary: Dictionary, parts: Sequence[Part], tokens: int) -> CorpusActivations:
     """All activations of a dictionary on about so many tokens, evenly from the parts; whole rows."""
     import numpy as np
     import torch
@@ -75,18 +75,20 @@ def read_fired(dictionary: Dictionary, parts: Sequence[Part], tokens: int) -> Fi
     order = np.argsort(feature, kind="stable")
     starts = np.searchsorted(feature[order], np.arange(dictionary.size + 1))
     row, position = np.concatenate(places, axis=1)
-    return Fired(token[order], value[order], starts, row, position, np.concatenate(texts), np.concatenate(sources))
+    return CorpusActivations(
+        token[order], value[order], starts, row, position, np.concatenate(texts), np.concatenate(sources)
+    )
 
 
-def values_in(fired: Fired, feature: int, row: int, window: slice) -> Any:
+def values_in(activations: CorpusActivations, feature: int, row: int, window: slice) -> Any:
     """A feature's activation at each token of a window of a row; float32 [token]."""
     import numpy as np
 
-    at, value = fired.of(feature)
-    first, last = np.searchsorted(fired.row, [row, row + 1])
+    at, value = activations.of(feature)
+    first, last = np.searchsorted(activations.row, [row, row + 1])
     inside = slice(*np.searchsorted(at, [first, last]))
-    whole = np.zeros(fired.texts.shape[1], dtype=np.float32)
-    whole[fired.position[at[inside]]] = value[inside]
+    whole = np.zeros(activations.texts.shape[1], dtype=np.float32)
+    whole[activations.position[at[inside]]] = value[inside]
     return whole[window]
 
 

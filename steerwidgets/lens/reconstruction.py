@@ -1,11 +1,11 @@
-"""How good a sparse autoencoder is: variance unexplained, sparsity, and how much of the model's loss it recovers."""
+"""How well a dictionary gives residuals again: variance unexplained, sparsity, how much of the loss it recovers."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from steerwidgets.transformer.hookpoints import on_stream
 from steerwidgets.transformer.layout import in_this_thread
@@ -14,7 +14,7 @@ from steerwidgets.transformer.residuals import read_residuals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.dictionaries.sae.sae import SAE
+    from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.transformer.loaded import LoadedModel
     from steerwidgets.transformer.sites import Site
 
@@ -29,9 +29,18 @@ _BATCH: Final = 8
 _CHUNK: Final = 1024
 
 
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A dictionary that gives residuals again: an SAE, an MFA."""
+
+    def reconstruct(self, h: Tensor) -> Tensor:
+        """What it makes of h, both [..., d_model]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reconstruction:
-    """How an SAE reconstructs residuals.
+    """How a dictionary reconstructs residuals.
 
     Attributes:
         fvu: fraction of variance unexplained over all tokens, `Σ‖h − ĥ‖² / Σ‖h − mean‖²`.
@@ -59,7 +68,7 @@ class Losses:
 
     Attributes:
         clean: nothing replaced.
-        spliced: replaced by the SAE's reconstruction.
+        spliced: replaced by the dictionary's reconstruction.
         ablated: replaced by the mean of the residuals.
         tokens: how many predictions are averaged.
     """
@@ -71,7 +80,7 @@ class Losses:
 
     @property
     def recovered(self) -> float:
-        """The share of the loss that mean ablation costs and the SAE does not; 1 is perfect."""
+        """The share of the loss that mean ablation costs and the dictionary does not; 1 is perfect."""
         return (self.ablated - self.spliced) / (self.ablated - self.clean)
 
 
@@ -87,24 +96,23 @@ def counted(norms: Tensor, mask: Tensor) -> Tensor:
     return keep & (norms <= MASSIVE * norms[keep].median())
 
 
-def reconstruction(sae: SAE, residuals: Iterable[Tensor], mean: Tensor) -> Reconstruction:
-    """How an SAE reconstructs residuals, in one pass.
+def reconstruction(dictionary: Dictionary, residuals: Iterable[Tensor], mean: Tensor) -> Reconstruction:
+    """How a dictionary reconstructs residuals, in one pass.
 
     Args:
-        sae: the SAE.
+        dictionary: an SAE, or whatever else `Reconstructs`.
         residuals: float [token, d_model], in pieces; of tokens that count.
         mean: float32 [d_model], what variance is taken about.
     """
     import torch
 
-    unexplained, variance, fired = [], [], torch.zeros(sae.size)
+    unexplained, variance, fired = [], [], torch.zeros(dictionary.size)
     for piece in residuals:
         for part in torch.split(piece, _CHUNK):
             h = part.float()
-            activations = sae.encode(h)
-            unexplained.append((h - sae.decode(activations, h)).square().sum(-1))
+            unexplained.append((h - reconstructed(dictionary, h)).square().sum(-1))
             variance.append((h - mean).square().sum(-1))
-            fired += (activations > 0).sum(0)
+            fired += (dictionary.encode(h) > dictionary.active_above).sum(0)
     over, total = torch.cat(unexplained), torch.cat(variance)
     tokens = len(over)
     density = fired / tokens
@@ -136,15 +144,29 @@ def read_counted(lm: LoadedModel, site: Site, tokens: Tensor, mask: Tensor) -> t
     return h[keep], keep
 
 
-def losses(lm: LoadedModel, sae: SAE, tokens: Tensor, keep: Tensor, mean: Tensor) -> Losses:
-    """Next-token losses with the SAE spliced in at its site, with mean ablation, and of the model as it is.
+def reconstructed(dictionary: Dictionary, h: Tensor) -> Tensor:
+    """What a dictionary makes of h, both [..., d_model].
+
+    Raises:
+        ValueError: it is of a kind that reconstructs nothing.
+    """
+    if not isinstance(dictionary, Reconstructs):
+        raise ValueError(
+            f"{dictionary!r} holds directions and does not give residuals again, so no variance is explained; give an "
+            "SAE or an MFA."
+        )
+    return dictionary.reconstruct(h)
+
+
+def losses(lm: LoadedModel, dictionary: Dictionary, tokens: Tensor, keep: Tensor, mean: Tensor) -> Losses:
+    """Next-token losses with the dictionary spliced in at its site, with mean ablation, and of the model as it is.
 
     The residual is replaced at the tokens that count and stays at the others (template tokens, first positions, massive
     activations), in both runs alike. Averaged are the predictions made at tokens that count.
 
     Args:
         lm: the model.
-        sae: the SAE.
+        dictionary: an SAE, or whatever else `Reconstructs`.
         tokens: int [row, position], rows of one length.
         keep: bool [row, position], tokens that count, as `read_counted` gives them.
         mean: float32 [d_model], what the residual is replaced by in mean ablation.
@@ -153,13 +175,13 @@ def losses(lm: LoadedModel, sae: SAE, tokens: Tensor, keep: Tensor, mean: Tensor
 
     replacements: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,
-        "spliced": lambda h: sae.decode(sae.encode(h), h),
+        "spliced": lambda h: reconstructed(dictionary, h),
         "ablated": lambda h: mean.to(h.device).expand_as(h),
     }
     sums = dict.fromkeys(replacements, 0.0)
     for rows, counts in zip(torch.split(tokens, _BATCH), torch.split(keep, _BATCH), strict=True):
         for name, replace in replacements.items():
-            sums[name] += _summed_loss(lm, sae.site, rows, counts, replace)
+            sums[name] += _summed_loss(lm, dictionary.site, rows, counts, replace)
     predictions = int(keep[:, :-1].sum())
     return Losses(**{name: total / predictions for name, total in sums.items()}, tokens=predictions)
 

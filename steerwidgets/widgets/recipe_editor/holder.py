@@ -1,11 +1,13 @@
-"""From a feature card to a recipe: the panel that takes a steer."""
+"""From a card or a chart to a recipe: the panel that takes a steer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from steerwidgets.steering.recipe import Recipe
+
 if TYPE_CHECKING:
-    from steerwidgets.steering.recipe import Recipe, Steer
+    from steerwidgets.steering.recipe import Steer
 
 
 class Holder(Protocol):
@@ -15,6 +17,9 @@ class Holder(Protocol):
     def recipe(self) -> Recipe:
         """What it steers with."""
         ...
+
+    @recipe.setter
+    def recipe(self, value: Recipe, /) -> None: ...
 
     def add(self, steer: Steer) -> None:
         """Put one more steer into the recipe."""
@@ -33,16 +38,27 @@ def add_to(panel: Holder, steer: Steer) -> bool:
     return True
 
 
-def checked_holder(panel: Any) -> Holder | None:
+def put_into(panel: Holder, recipe: Recipe) -> None:
+    """Put steers into a panel's recipe, in the place of those of the same features that are there."""
+    features = {steer.feature.key for steer in recipe}
+    others = Recipe(tuple(steer for steer in panel.recipe if steer.feature.key not in features))
+    panel.recipe = others + recipe
+
+
+def checked_holder(panel: Any, call: str) -> Holder | None:
     """The panel itself, or None.
+
+    Args:
+        panel: what was given.
+        call: what to call to give another one, as `card.steer_in`.
 
     Raises:
         TypeError: it has no recipe that can be added to.
     """
     if panel is not None and not (callable(getattr(panel, "add", None)) and hasattr(type(panel), "recipe")):
         raise TypeError(
-            f"A card steers in a SteeringPanel or a FeaturePicker, but {type(panel).__name__} was given; give one of "
-            "them, as in card.steer_in(panel)."
+            f"Steers go to a SteeringPanel or a FeaturePicker, but {type(panel).__name__} was given; give one of them, "
+            f"as in {call}(panel)."
         )
     found: Holder | None = panel
     return found

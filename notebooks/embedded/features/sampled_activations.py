@@ -1,7 +1,7 @@
 """Where features fire on the corpus: every activation of a dictionary, sorted by feature.
 
-`python -m embedded.features.fires` reads a sample of the training rows and all held-out rows, each into a file of
-`build/dictionaries/fires/`, which labelling and scoring look into.
+`python -m embedded.features.sampled_activations` reads a sample of the training rows and all held-out rows, each into
+a file of `build/dictionaries/sampled/`, which labelling and scoring look into.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Fires:
+class SampledActivations:
     """All activations above zero, sorted by feature and then from the strongest down.
 
     Attributes:
@@ -68,13 +68,13 @@ class Fires:
             np.savez(file, **vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> Fires:
+    def load(cls, path: Path) -> SampledActivations:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as held:
             return cls(**{name: held[name] for name in held.files})
 
 
-def read(lm: LanguageModel, dictionary: Dictionary, corpus: Rows) -> Fires:
+def read(lm: LanguageModel, dictionary: Dictionary, corpus: Rows) -> SampledActivations:
     """Read rows of tokens; masked tokens and the first two of each row do not count.
 
     Args:
@@ -95,7 +95,7 @@ def read(lm: LanguageModel, dictionary: Dictionary, corpus: Rows) -> Fires:
     feature, value = np.concatenate(features), np.concatenate(values)
     order = np.lexsort((-value, feature))
     start = np.searchsorted(feature[order], np.arange(dictionary.size + 1))
-    return Fires(
+    return SampledActivations(
         tokens,
         np.asarray(corpus.sources),
         start,
@@ -132,7 +132,7 @@ def main() -> None:
     lm, sae = LanguageModel.demo(), SAE.demo()
     for part, count in (("train", settings.rows), ("heldout", settings.heldout_rows)):
         rows = corpus_rows(count, held_out=part == "heldout")
-        read(lm, sae, rows).save(WORK / "fires" / f"{part}.npz")
+        read(lm, sae, rows).save(WORK / "sampled" / f"{part}.npz")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Strengths that were seen to work, as files and callers give them: an op of the kind and its numbers."""
+"""Strengths as files and callers give them: steers that were seen to work, largest activations."""
 
 from __future__ import annotations
 
