@@ -9,42 +9,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus
+    from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
+    from steerwidgets.dictionaries.heads import Heads
     from steerwidgets.dictionaries.mfa.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
     from steerwidgets.dictionaries.reft.reft import ReFT
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.dose.judges import Probe, Words
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.table import ConditionTable
     from steerwidgets.generation.comparison import Comparison
+    from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
-    from steerwidgets.steering.positions import Positions
+    from steerwidgets.steering.condition import Condition
+    from steerwidgets.steering.positions import Positions, after, first, last_prompt, role
     from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
 _HOMES = {
+    "Asked": "generation.conditions",
     "Attribution": "lens.attribution",
     "CAV": "dictionaries.cav.cav",
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "Condition": "steering.condition",
+    "ConditionTable": "dose.table",
+    "DoseResponse": "widgets.dose.dose_response",
+    "DoseResult": "dose.result",
+    "Probe": "dose.judges",
+    "Words": "dose.judges",
     "Direction": "steering.recipe",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "Heads": "dictionaries.heads",
+    "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -59,26 +76,37 @@ _HOMES = {
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
+    "after": "steering.positions",
+    "first": "steering.positions",
+    "last_prompt": "steering.positions",
+    "role": "steering.positions",
 }
 
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus",)
+_MODULES = ("corpus", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
     "CAV",
     "MFA",
     "SAE",
+    "Asked",
     "Attribution",
     "Comparison",
+    "Condition",
+    "ConditionTable",
     "Direction",
+    "DoseResponse",
+    "DoseResult",
     "Feature",
     "FeatureCard",
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "Heads",
+    "LabelCheck",
     "Labels",
     "LanguageModel",
     "LayerLens",
@@ -86,6 +114,7 @@ __all__ = [
     "Neurons",
     "OtherModelWarning",
     "Positions",
+    "Probe",
     "ReFT",
     "Recipe",
     "Sampling",
@@ -93,7 +122,13 @@ __all__ = [
     "Steer",
     "SteeringPanel",
     "TokenHeatmap",
+    "Words",
+    "after",
     "corpus",
+    "first",
+    "labels",
+    "last_prompt",
+    "role",
 ]
 
 

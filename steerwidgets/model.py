@@ -9,16 +9,22 @@ from dataclasses import fields, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
+from steerwidgets.dose.run import DoseRun
+from steerwidgets.dose.table import ConditionTable, condition_table
 from steerwidgets.generation.comparison import Comparison
+from steerwidgets.generation.conditions import Asked, Condition, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
+from steerwidgets.lens import dictionary_check, model_check
 from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
+from steerwidgets.lens.patching import Patching, patch
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model
@@ -45,13 +51,21 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
+    from steerwidgets.dose.judges import Judge
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.run import DoseSettings
+    from steerwidgets.dose.run import Op as DoseOp
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
+    from steerwidgets.lens.dictionary_check import DictionaryCheck
     from steerwidgets.lens.logit_lens import LensSettings
+    from steerwidgets.lens.model_check import Verification
+    from steerwidgets.lens.patching import PatchSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
+@tells_calls("sw.LanguageModel", "lm")
 class LanguageModel(LoadedModel):
     """A causal language model that is loaded already, with verbs to read and steer it.
 
@@ -401,7 +415,8 @@ class LanguageModel(LoadedModel):
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
 
         Returns:
-            `.raw` and `.centred`, float32 [vocabulary] logits, and the tokens that change most.
+            `.raw` and `.centred`, float32 [vocabulary] logits, the tokens that change most, and `.probabilities`,
+            float32 [2, vocabulary], before and after.
 
         Raises:
             ValueError: the prompt is empty, or the recipe does not fit the model.
@@ -497,9 +512,104 @@ class LanguageModel(LoadedModel):
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
 
+    def check(
+        self,
+        dictionary: Dictionary,
+        texts: PromptLike | Sequence[PromptLike],
+        *,
+        chat: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> DictionaryCheck:
+        """Does this dictionary fit this model, and at which site: variance unexplained, L0, loss recovered.
+
+        Read are at most 2,048 tokens at the dictionary's own site, and 256 at every other one that is as wide; first
+        tokens and massive activations are left out. FVU is `Σ‖h − ĥ‖² / Σ‖h − mean‖²`; loss recovered is
+        `(ablated − spliced) / (ablated − clean)`, with the mean in place of the residual (SAEBench).
+
+        Args:
+            dictionary: an SAE or an MFA.
+            texts: some sentences of the sort that it was made from.
+            chat: whether strings go through the chat template.
+            on_progress: called with the steps done and all of them; what it raises ends the work.
+            stop: set it to end early, with what was read by then.
+
+        Returns:
+            `.fvu` by site, `.l0`, `.dead`, `.losses`, and `.said`, the verdict in a sentence.
+
+        Raises:
+            ValueError: it reconstructs nothing, has another width than its site, or too little text was given.
+
+        Example:
+            >>> found = lm.check(sae, ["The user asks the assistant about the ocean and the sea."])
+            >>> found.fits  # a dictionary of random numbers
+            False
+        """
+        checked_dictionary(dictionary, "lm.check", after=", texts")
+        prompts = [self.encode(text, chat=chat) for text in several_prompts(texts)]
+        return dictionary_check.check(self, dictionary, prompts, on_progress, stop)
+
+    def verify(self, prompt: PromptLike | None = None) -> Verification:
+        """Is the model with hooks on the model that it was: a text read plainly, and read our way.
+
+        Hooks that change nothing are put on every stream of every block; the same with a key-value cache and in a batch
+        that is padded on the left, in the dtype in use. The last residual goes through final norm and unembed as the
+        lens does it.
+
+        Args:
+            prompt: a short text; a neutral one by default.
+
+        Returns:
+            What was compared, each with the largest difference of two logits; `.holds` says whether all is well.
+
+        Raises:
+            ValueError: the model is in training mode.
+            CompiledModelError: the model is compiled.
+
+        Example:
+            >>> lm.verify().holds
+            True
+        """
+        return model_check.verify(self, self.encode(_NEUTRAL if prompt is None else prompt, chat=False))
+
+    def patch(
+        self, source: PromptLike, target: PromptLike, *, chat: bool = False, **settings: Unpack[PatchSettings]
+    ) -> Patching:
+        """Put residuals of one text into another, one block and token at a time: which of them carry the answer.
+
+        Activation patching (Meng et al. 2022, "Locating and Editing Factual Associations"; Wang et al. 2022), with the
+        share of the metric's difference that each patch brings over: (metric(patched) − metric(target)) ÷
+        (metric(source) − metric(target)).
+
+        Args:
+            source: the text whose residuals are taken: a string (read raw unless `chat`), messages, or token ids.
+            target: the text that they are put into.
+            chat: whether strings go through the chat template.
+            settings: `tokens`, `metric`, `stream`, `layers`, `positions`, `align`, `noise`, `on_progress`, `stop`, as
+                `PatchSettings` explains them.
+
+        Returns:
+            `.share` [layer, position], or [layer, head] for the stream `attn_z`; `.recipe(layer, position)` is a cell's
+            patch, to generate with.
+
+        Raises:
+            ValueError: a setting is out of range, or both texts are answered alike.
+            TypeError: there is no such setting.
+
+        Example:
+            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
+            >>> grid.share.shape == (4, len(grid.positions))
+            True
+        """
+        return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
+
     @contextmanager
     def steer(
-        self, recipe: Recipe | Steer | Iterable[Steer] | None, *, prompt_length: int | Sequence[int] | None = None
+        self,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        *,
+        prompt_length: int | Sequence[int] | None = None,
+        prompt: Prompt | Sequence[Prompt] | None = None,
     ) -> Iterator[Steering]:
         """Steer any code of yours: `with lm.steer(recipe): model.generate(…)`.
 
@@ -509,12 +619,15 @@ class LanguageModel(LoadedModel):
             recipe: what to change.
             prompt_length: the tokens of the prompt without padding, for positions `prompt`, `generated` and
                 `last_prompt`: one number for all rows of a batch, or one for each.
+            prompt: instead of its length the prompt that your code runs, as `lm.encode` gives it, or one for each row:
+                it tells whose words the tokens are (`sw.role("user")`) and which are the template's as well.
 
         Yields:
             The steering, `.attached` while the block lasts.
 
         Raises:
             ValueError: the recipe does not fit the model, or needs the prompt's length, or that is no length.
+            TypeError: the prompt is none of `lm.encode`, or comes together with a length.
             CompiledModelError: the model is compiled.
 
         Example:
@@ -523,8 +636,13 @@ class LanguageModel(LoadedModel):
             ...     steered = lm.model(ids).logits
             >>> bool((steered != lm.model(ids).logits).any())
             True
+            >>> encoded = lm.encode("The answer")  # templated, as one message of the user
+            >>> with lm.steer(cavs["music"].add(4).at(sw.role("user")), prompt=encoded):
+            ...     steered = lm.model(torch.tensor([encoded.token_ids])).logits
         """
         known = Known(self.special_ids, checked_length(prompt_length))
+        if prompt is not None:
+            known = self.known(_checked_prompts(prompt, prompt_length))
         with self.lock, Steering(self.architecture, Recipe.of(recipe), known) as steering, self.lock.steering():
             yield steering
 
@@ -538,6 +656,7 @@ class LanguageModel(LoadedModel):
         on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         keep_cache: bool = False,
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Comparison:
         """Baseline and steered text, as two rows of one batch with shared noise.
@@ -552,12 +671,14 @@ class LanguageModel(LoadedModel):
             on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             keep_cache: keep keys and values (up to 256 MB), so that `.lens(step)` need not read the text again.
+            beside: further rows for the prompt, in the same batch with the same noise: other recipes, `sw.Asked(…)` for
+                the plain prompt that asks, `recipe.random_direction(seed)` for directions that are about nothing.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them; and what the tokenizer's chat template knows, such as
                 `enable_thinking`.
 
         Returns:
-            `.baseline` and `.steered`, and how far apart they are.
+            `.baseline` and `.steered`, and how far apart they are; the rows `.beside` them.
 
         Raises:
             ValueError: a setting is out of range, or the recipe does not fit the model.
@@ -568,13 +689,11 @@ class LanguageModel(LoadedModel):
             True
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        steers = Recipe.of(recipe)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, steers)]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.compare", "prompt, recipe, watch=[feature]")
         cache = RunCache(self) if keep_cache else None
-        rows = generate_rows(self, plans, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
-        return Comparison(self, encoded, steers, sampling, rows, cache)
+        rows = generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop, keep=cache)
+        return Comparison(self, planned[1].prompt, planned[1].recipe, sampling, rows, cache)
 
     def stream(
         self,
@@ -583,6 +702,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        beside: Sequence[Condition] = (),
         **settings: Unpack[SamplingSettings],
     ) -> Iterator[Step]:
         """The steps of `compare` one by one, row 0 baseline and row 1 steered; leaving the loop stops the run.
@@ -592,6 +712,7 @@ class LanguageModel(LoadedModel):
             recipe: what steers the second row.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            beside: further rows, as for `compare`.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
 
@@ -607,21 +728,21 @@ class LanguageModel(LoadedModel):
             [0, 1, 2]
         """
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe()), Plan(encoded, Recipe.of(recipe))]
+        planned = self._pair(prompt, recipe, beside, chat, template)
         watch = checked_directions(watch, "lm.stream", "prompt, recipe, watch=[feature]")
         # The run itself lives in a thread, whose warnings name no line of the user's.
-        for feature in (*watch, *(steer.feature for steer in plans[1].recipe)):
+        for feature in (*watch, *(steer.feature for each in planned for steer in each.recipe)):
             warn_of_other_model(self.architecture, feature)
-        return stream_rows(self, plans, sampling, watch=watch)
+        return stream_rows(self, planned, sampling, watch=watch)
 
     def sweep(
         self,
         prompt: PromptLike,
-        recipes: Sequence[Recipe | Steer | None],
+        recipes: Sequence[Condition],
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         **settings: Unpack[SamplingSettings],
     ) -> list[Row]:
@@ -629,9 +750,10 @@ class LanguageModel(LoadedModel):
 
         Args:
             prompt: a string, messages, or token ids.
-            recipes: what steers each row.
+            recipes: what steers each row, or `sw.Asked(…)` for a row that is asked instead.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
@@ -647,8 +769,9 @@ class LanguageModel(LoadedModel):
             >>> [len(row.token_ids) for row in rows]
             [3, 3]
         """
-        if isinstance(recipes, Steer | Recipe):
-            recipes = [recipes]
+        single: Any = recipes
+        if isinstance(single, Steer | Recipe | Asked):
+            recipes = [single]
         if not isinstance(recipes, Iterable) or isinstance(recipes, str | Direction | Dictionary):
             raise wrong("lm.sweep", "a list with a recipe for each row", recipes, _SWEEP)
         recipes = list(recipes)
@@ -661,9 +784,104 @@ class LanguageModel(LoadedModel):
                 "A sweep needs at least one recipe; give a list such as [feature.add(20), feature.add(40)]."
             )
         sampling, template = self._split(settings)
-        encoded = self.encode(prompt, chat=chat, **template)
-        plans = [Plan(encoded, Recipe.of(recipe)) for recipe in recipes]
-        return generate_rows(self, plans, sampling, watch=watch, stop=stop)
+        planned = plans(self, prompt, recipes, chat=chat, template=template)
+        return generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop)
+
+    def dose(
+        self,
+        op: DoseOp,
+        strengths: Iterable[float] | None = None,
+        *,
+        prompts: Sequence[PromptLike],
+        judge: Judge | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[DoseSettings],
+    ) -> DoseResult:
+        """Dose and response: what an op does at several strengths, judged over prompts and seeds, beside its controls.
+
+        For each prompt and seed all strengths are rows of one batch with the same noise, and with them the unsteered
+        answer, an answer under a random direction of the same norm at each strength (ten directions take turns), and
+        an unsteered answer to a prompt that asks for the topic. A stop, or Ctrl-C, gives what is done by then.
+
+        Args:
+            op: makes a steer of a strength: `feature.add`, `feature.clamp`, or a function that gives a recipe.
+            strengths: what to try, negative ones too; by default from nothing to twice what was seen to work.
+            prompts: several prompts: strings, messages, or token ids.
+            judge: who says what is on topic: `judge(prompt, text)` → 0 to 1, `sw.Words`, `sw.Probe`; by default what
+                comes with the package for the feature's label: a probe, a word list, the label's own words.
+            on_progress: called with how many answers there are, and of how many.
+            stop: set it to end within one token.
+            settings: `seeds`, `random`, `asked`, `hold_back`, `baseline_seeds`, `chat` and those of sampling, as
+                `DoseSettings` explains them.
+
+        Returns:
+            `.table`, `.useful` (a range or None), `.breaks`, `.iso_kl(1.0)`, `.plot()`, and every answer.
+
+        Raises:
+            ValueError: there is no prompt or strength, the op can't take one, nothing says how to judge, or a setting
+                is out of range.
+            TypeError: the op, the judge or the prompts are something else.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, [0, 4], prompts=["Name a city."], seeds=2, max_new_tokens=4)
+            >>> [(row.strength, row.on_topic.n) for row in dose.table]
+            [(0.0, 2), (4.0, 2)]
+        """
+        given: dict[str, Any] = {**settings}
+        own = {name: given.pop(name) for name in DoseRun.SETTINGS if name in given}
+        template = self._template(given)
+        run = DoseRun(self, op, strengths, prompts, judge=judge, template=template, settings=given, **own)
+        for _ in run.run(stop):
+            if on_progress is not None:
+                on_progress(run.done, run.total)
+        return run.result
+
+    def table(
+        self,
+        prompts: Sequence[PromptLike],
+        conditions: Mapping[str, Condition],
+        *,
+        judge: Judge | None = None,
+        seeds: int | Sequence[int] = 1,
+        chat: bool | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[SamplingSettings],
+    ) -> ConditionTable:
+        """Prompts × conditions: the same prompts under several conditions, counted with intervals.
+
+        All conditions of a prompt are rows of one batch with the same noise. A stop, or Ctrl-C, gives what is done.
+
+        Args:
+            prompts: several prompts: strings, messages, or token ids.
+            conditions: by name, what steers; None for the baseline, `sw.Asked(…)` for a prompt that asks.
+            judge: who says what is on topic, as for `lm.dose`; None counts nothing.
+            seeds: how many seeds of noise, or which.
+            chat: whether prompts that are strings go through the chat template; by default where the tokenizer has one.
+            on_progress: called with how many answers there are, and of how many.
+            stop: set it to end within one token.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens` (48 by
+                default), as `SamplingSettings` explains them, without `seed`.
+
+        Returns:
+            The table; `.rows` with Wilson's intervals and bootstraps over prompts, `.answers`.
+
+        Raises:
+            ValueError: there is no prompt or condition, or a setting is out of range.
+            TypeError: something is of another kind.
+
+        Example:
+            >>> conditions = {"baseline": None, "sea": cavs["the sea"].add(4), "asked": sw.Asked("Talk about the sea.")}
+            >>> lm.table(["Name a city."], conditions, judge=sw.Words(["sea"]), max_new_tokens=4).rows[1].on_topic.n
+            1
+        """
+        given: dict[str, Any] = {**settings}
+        shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "chat": chat, "stop": stop}
+        template = self._template(given)
+        return condition_table(
+            self, prompts, conditions, template=template, settings=given, on_progress=on_progress, **shared
+        )
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -691,14 +909,31 @@ class LanguageModel(LoadedModel):
         """
         encoded = self.encode(prompt, chat=chat)
         steers = Recipe.of(recipe)
-        check_fits(self.architecture, steers, Known(prompt_length=len(encoded)))
+        check_fits(self.architecture, steers, self.known([encoded]))
         return readouts(steers, residuals_under(self, encoded, steers), encoded) if len(steers) else []
+
+    def _pair(
+        self,
+        prompt: PromptLike,
+        recipe: Recipe | Steer | Iterable[Steer] | None,
+        beside: Iterable[Condition],
+        chat: bool | None,
+        template: Mapping[str, Any],
+    ) -> list[Plan]:
+        """Baseline, steered, and what stands beside them."""
+        pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
+        return pair + plans(self, prompt, beside, chat=chat, template=template)
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """How to sample, and the settings of the chat template's own."""
+        given = dict(settings)
+        template = self._template(given)
+        return Sampling.of(given), template
+
+    def _template(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the chat template's own, taken out of those given."""
         known = template_settings(self.tokenizer) - {field.name for field in fields(Sampling)}
-        template = {name: value for name, value in settings.items() if name in known}
-        return Sampling.of({name: value for name, value in settings.items() if name not in known}), template
+        return {name: settings.pop(name) for name in list(settings) if name in known}
 
     def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
         encoded = self.encode(prompt, chat=chat)
@@ -706,7 +941,23 @@ class LanguageModel(LoadedModel):
         return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
 
+_NEUTRAL: Final = "The quick brown fox jumps over the lazy dog."
 _SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
+
+
+def _checked_prompts(given: Any, length: Any) -> list[Prompt]:
+    """The prompts that a user's own code runs.
+
+    Raises:
+        TypeError: they are none of `lm.encode`, or a length came too.
+    """
+    prompts = one_or_several(given, lambda each: isinstance(each, Prompt | str | Mapping))
+    if length is not None:
+        raise TypeError("lm.steer takes the prompt or its length, but both were given; the prompt alone says both.")
+    if not prompts or not all(isinstance(each, Prompt) for each in prompts):
+        told = "encode it as your code does: lm.steer(recipe, prompt=lm.encode(messages))"
+        raise wrong("lm.steer", "a prompt that is encoded, or one for each row,", given, told)
+    return prompts
 
 
 def _is_feature(given: Any) -> bool:

@@ -223,7 +223,7 @@ def text_source(
     def read() -> Kept:
         last = Site(lm.architecture.layers - 1)
         columns = None if len(request.positions) == len(prompt) else request.positions
-        of_rows = replace(known, template=known.template * len(recipes))
+        of_rows = replace(known, template=known.template * len(recipes), roles=known.roles * len(recipes))
         streams = read_text(lm, prompt.token_ids, recipes, of_rows, [*request.sites, last], columns)
         return Kept(streams, fitted(lm, streams))
 

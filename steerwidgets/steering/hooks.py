@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.hookpoints import Handle, copied, on_stream, remove_all
-from steerwidgets.transformer.layout import Known, Layout, LayoutTracker
+from steerwidgets.transformer.layout import SPEAKER, Known, Layout, LayoutTracker
+from steerwidgets.transformer.mistakes import listed
 from steerwidgets.transformer.model_names import is_other_model, is_other_type, warn_once
 from steerwidgets.transformer.sites import Site
 
@@ -63,8 +66,11 @@ class SiteChange:
             mask = acting.mask(layout)
             if acting.steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
+            added = acting.change(h)
+            if acting.steer.fading is not None:
+                added = added * _share(acting.steer, layout)[..., None]
             # Chosen, not multiplied: a change that overflows is nothing where it does not act.
-            change = change + torch.where(mask[..., None], acting.change(h), 0.0)
+            change = change + torch.where(mask[..., None], added, 0.0)
         for control in self._controls:
             change = change + control(h, layout)
         return change + self._projection_change(h, layout) if self._fixing else change
@@ -76,8 +82,10 @@ class SiteChange:
         projections = h @ unit.T
         targets = [acting.target(projections[..., i]) for i, acting in enumerate(self._fixing)]
         residue = torch.stack(targets, dim=-1) - projections
+        if any(acting.steer.fading is not None for acting in self._fixing):
+            residue = residue * torch.stack([_share(acting.steer, layout) for acting in self._fixing], dim=-1)
         masks = [acting.mask(layout) for acting in self._fixing]
-        if len({acting.steer.positions for acting in self._fixing}) == 1:
+        if len({(acting.steer.positions, acting.steer.condition) for acting in self._fixing}) == 1:
             return masks[0][..., None] * (residue @ solver @ unit)
         return ops.solve_projections(residue, unit, torch.stack(masks, dim=-1))
 
@@ -132,7 +140,7 @@ class _Acting:
 
     def mask(self, layout: Layout) -> Tensor:
         """Where it acts: bool [batch, position]."""
-        return self.steer.positions.mask(layout.absolute, layout.prompt_length, layout.special)
+        return where_it_acts(self.steer, layout)
 
     def change(self, h: Tensor) -> Tensor:
         """What its op adds: float32 that broadcasts to `h`, [batch, position, d_model]."""
@@ -178,6 +186,70 @@ class _Control:
         return self._control.instead_of(change, self._feature.vector_on(h.device), self._unit)
 
 
+def where_it_acts(steer: Steer, layout: Layout) -> Tensor:
+    """The tokens at which a steer acts: those of its positions at which its condition holds.
+
+    Returns:
+        bool [batch, position].
+
+    Raises:
+        ValueError: its condition's features were not read before.
+    """
+    mask = steer.positions.mask(layout.absolute, layout.prompt_length, layout.special, layout.roles)
+    if steer.condition is None:
+        return mask
+    for feature in steer.condition.features:
+        read = layout.readings.get(feature.key)
+        if read is None or read.shape != mask.shape:
+            raise ValueError(
+                f"{steer!r:.120} has a condition on {shown(feature.label)}, but this forward pass came to "
+                f"{steer.feature.site} without having passed {feature.site} with the same tokens; choose a feature of "
+                "the residual stream for the condition."
+            )
+    return mask & steer.condition.holds(layout.readings)
+
+
+def _share(steer: Steer, layout: Layout) -> Tensor:
+    """What is left of a steer's change at each token, float32 [batch, position]."""
+    if steer.fading is None or layout.prompt_length is None:
+        return layout.absolute.new_ones(layout.absolute.shape).float()
+    return steer.fading.share(layout.absolute, layout.prompt_length)
+
+
+class Readings:
+    """What the conditions of some recipes read in the forward pass that runs now, one column for each feature.
+
+    Attributes:
+        features: those to be read, by their site.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe | None]) -> None:
+        steers = [steer for recipe in recipes for steer in recipe or ()]
+        read = {each.key: each for steer in steers if steer.condition is not None for each in steer.condition.features}
+        self.features: dict[Site, list[Direction]] = {}
+        for feature in read.values():
+            self.features.setdefault(feature.site, []).append(feature)
+        self._pass: Layout | None = None
+        self._values: dict[str, Tensor] = {}
+
+    def beside(self, site: Site, stream: Tensor, tracker: LayoutTracker) -> Layout:
+        """The layout of a stream with what was read so far in its pass, at this site too.
+
+        Args:
+            site: which stream it is.
+            stream: [batch, position, width], before any change.
+            tracker: knows the pass.
+        """
+        layout = tracker.at(stream)
+        if not self.features:
+            return layout
+        if self._pass is not tracker.layout:
+            self._pass, self._values = tracker.layout, {}
+        for feature in self.features.get(site, ()):
+            self._values[feature.key] = feature.activation(stream.float())
+        return layout.with_readings(self._values)
+
+
 class Steering:
     """A context in which a model is steered.
 
@@ -207,13 +279,18 @@ class Steering:
         self._known = known or Known()
         self._watch = dict(watch or {})
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
+        several = [recipes] if isinstance(recipes, Recipe) else recipes
         self._changes = _changes_of_all(recipes) if isinstance(recipes, Recipe) else _changes_of_rows(recipes)
+        self._readings = Readings(several)
+        # Whose words a token is of is worked out only where somebody asks.
+        if not any(steer.positions.roles for recipe in several for steer in recipe or ()):
+            self._known = replace(self._known, roles=())
         self._handles: list[Handle] = []
         self._paused = False
         if self._changes or self._watch:
             architecture.refuse_compiled()
-        for recipe in [recipes] if isinstance(recipes, Recipe) else recipes:
-            check_fits(architecture, recipe or Recipe(), self._known)
+        for row, recipe in enumerate(several):
+            check_fits(architecture, recipe or Recipe(), self._known, None if self._rows is None else row)
 
     @property
     def attached(self) -> bool:
@@ -223,7 +300,7 @@ class Steering:
     def __enter__(self) -> Self:
         if self._handles:
             raise RuntimeError("This steering is on the model already; leave it before you enter it again.")
-        sites = [*self._changes, *(site for site in self._watch if site not in self._changes)]
+        sites = list(dict.fromkeys([*self._changes, *self._watch, *self._readings.features]))
         if not sites:
             return self
         try:
@@ -268,7 +345,7 @@ class Steering:
         def edit(stream: Tensor) -> Tensor | None:
             if not acts():
                 return None
-            layout = tracker.at(stream)
+            layout = self._readings.beside(site, stream, tracker)
             if watch is not None:
                 watch(copied(stream), layout)
             return self._changed(stream, layout, changes) if changes else None
@@ -337,12 +414,18 @@ def _at(recipe: Recipe | None, site: Site) -> list[Steer]:
     return [steer for steer in recipe or () if steer.feature.site == site]
 
 
-def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None:
+def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: int | None = None) -> None:
     """Check that a recipe can act on a model.
 
+    Args:
+        architecture: the model's parts.
+        recipe: the recipe.
+        known: what is known of the rows.
+        row: the one that it steers; all of them where None.
+
     Raises:
-        ValueError: there is no such block or stream, the stream is read-only, the width is another, or the prompt's
-            length is needed and not known.
+        ValueError: there is no such block or stream, the stream is read-only, the width is another, a condition reads a
+            feature of another model, or what is needed of the prompt is not known: its length, or whose words it holds.
     """
     for steer in recipe:
         feature = steer.feature
@@ -351,11 +434,31 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known) -> None
             raise ValueError(
                 f"{feature.label!r} lives at {feature.site}, which can be read but not steered: {_why(feature.site)}."
             )
-        if steer.positions.needs_prompt_length and known.prompt_length is None:
+        if steer.waits_for and known.prompt_length is None:
             raise ValueError(
-                f'{feature.label!r} acts on "{steer.positions.where}", which needs the length of the prompt; '
-                "pass prompt_length= to lm.steer(…)."
+                f"{feature.label!r} {steer.waits_for}, which needs the length of the prompt; pass prompt_length= to "
+                "lm.steer(…)."
             )
+        rows = known.roles if row is None or len(known.roles) == 1 else known.roles[row : row + 1]
+        for role in sorted(steer.positions.roles):
+            _check_role(feature, role, rows)
+        for read in steer.condition.features if steer.condition is not None else ():
+            if note := other_model_note(architecture, read):
+                raise ValueError(f"The condition {steer.condition!r:.120} reads a feature of another model. {note}")
+            check_feature(architecture, read)
+
+
+def _check_role(feature: Direction, role: str, rows: Sequence[Sequence[str]]) -> None:
+    acts = f'{shown(feature.label)} acts on the role "{role}"'
+    if not rows or not all(rows):
+        raise ValueError(
+            f"{acts}, but whose words this text holds is not known: give messages or a templated prompt (chat=True), "
+            "to lm.steer as prompt=lm.encode(messages)."
+        )
+    for row in rows:
+        spoken = sorted({*row, SPEAKER} - {""})
+        if role not in spoken:
+            raise ValueError(f"{acts}, but the messages are of {listed(spoken)}; choose one of them, or add a message.")
 
 
 def _why(site: Site) -> str:

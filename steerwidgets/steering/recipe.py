@@ -10,21 +10,24 @@ import hashlib
 import importlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Number
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.fields import NEEDED, Fields, is_whole
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering import ops
+from steerwidgets.steering.condition import Condition, compared, condition_from_json
+from steerwidgets.steering.fade import Fade
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Numbers, Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
-from steerwidgets.transformer.mistakes import listed, wrong
+from steerwidgets.transformer.mistakes import listed, what, wrong
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.loaded import LoadedModel
 
 FORMAT: Final = "steerwidgets.recipe/1"
+FORMAT_2: Final = "steerwidgets.recipe/2"
+"""Of recipes with conditions or fades, which a reader of the first format would leave out without a word."""
 
 _DAMAGED: Final = "This recipe is damaged:"
 _AGAIN: Final = "write it again with Recipe.to_json"
@@ -44,6 +49,7 @@ YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
 
 
+@tells_calls("sw.Direction", "feature")
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A vector at a site: it steers, reads out, has a cosine, and adds up with others.
@@ -73,13 +79,17 @@ class Direction:
     """Whether its activation goes below zero, so that a scale of it has two ends."""
 
     may_be_zero: ClassVar[bool] = False
-    """Whether its vector may be all zeros: of what is read by something else, and then can't steer."""
+    """Whether its vector may be all zeros: one of a dictionary that has others, which then can't steer."""
 
     reads: ClassVar[str] = "h·v"
     """What its activation is, in a formula or a word."""
 
     reads_projection: ClassVar[bool] = True
     """Whether its activation moves by `α‖v‖²` when `α·v` is added, where it is above zero."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        tell_calls(cls, cls.__name__, "feature")
 
     def __post_init__(self) -> None:
         import torch
@@ -125,8 +135,18 @@ class Direction:
         return ""
 
     @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return ""
+
+    @property
     def ops(self) -> Mapping[str, Op]:
-        """The ops that it takes, by name."""
+        """The ops that it takes, by name: none where it is read-only."""
+        return {} if self.read_only else self._ops
+
+    @property
+    def _ops(self) -> Mapping[str, Op]:
+        """Those of its kind."""
         return ops.OPS
 
     @property
@@ -138,6 +158,11 @@ class Direction:
     def full_strength(self) -> float | None:
         """The strength of `add` that moves its activation by the largest one known; None where none is known."""
         return None
+
+    @property
+    def is_read_along_it(self) -> bool:
+        """Whether its activation is `h·v`, so that the direction alone is enough to read it."""
+        return type(self).activation is Direction.activation
 
     @property
     def direction(self) -> Direction:
@@ -364,6 +389,25 @@ class Direction:
         """
         return Steer(self, "clip", {"lo": lo, "hi": hi})
 
+    def __gt__(self, threshold: float) -> Condition:
+        """A condition: what it reads at a token, before any change at its site, is above a number."""
+        return compared(self, ">", threshold)
+
+    def __lt__(self, threshold: float) -> Condition:
+        """A condition: what it reads at a token, before any change at its site, is below a number."""
+        return compared(self, "<", threshold)
+
+    def _refuse_joining(self, other: Any) -> NoReturn:
+        raise TypeError(
+            f"& and | join conditions and bind tighter than > and <, so put each comparison in parentheses, as in "
+            f"(feature > 1) & (other < 3); {shown(self.label)} was joined with {what(other)}."
+        )
+
+    __and__ = __rand__ = __or__ = __ror__ = _refuse_joining
+
+    # NumPy's numbers leave comparing and multiplying to the direction.
+    __array_ufunc__ = None
+
     def __add__(self, other: Direction) -> Direction:
         _same_site(self, other)
         return Direction(self.vector + other.vector, self.site, f"{self.label} + {other.label}")
@@ -411,6 +455,8 @@ class Feature(Direction):
         True
     """
 
+    may_be_zero: ClassVar[bool] = True
+
     dictionary: str = ""
     dictionary_kind: str = ""
     index: int = 0
@@ -439,6 +485,20 @@ class Feature(Direction):
     def fingerprint(self) -> str:
         """The dictionary's."""
         return self.dictionary
+
+    @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return "" if self._has_length else f"{self._stored} is all zeros and points nowhere"
+
+    @functools.cached_property
+    def _has_length(self) -> bool:
+        return bool(self.vector.any())
+
+    @property
+    def _stored(self) -> str:
+        """What its vector is called in its dictionary."""
+        return "its vector"
 
     @property
     def mixing(self) -> float | None:
@@ -491,13 +551,15 @@ class Feature(Direction):
 
         What is read as `h·v` moves by `α‖v‖²`.
         """
-        return self.max_activation / self.norm**2 if self.max_activation and self.max_activation > 0 else None
+        squared = self.norm**2
+        return self.max_activation / squared if squared and self.max_activation and self.max_activation > 0 else None
 
     def __repr__(self) -> str:
         whose = f" ({YOUR_LABEL})" if self.label_source == YOUR_LABEL else ""
         return f"<{self.kind} {self.label!r}{whose} at {self.site}>"
 
 
+@tells_calls("sw.Steer", "steer")
 @dataclass(frozen=True)
 class Steer:
     """One change: a feature, an op with its numbers, and the positions where it acts.
@@ -513,6 +575,8 @@ class Steer:
         parameters: the op's numbers by name.
         positions: where it acts; everywhere by default.
         control: the random direction that takes the place of the feature's own, or None.
+        condition: what has to hold at a token for it to act there, or None; `when` sets it.
+        fading: how its change fades along the generated text, or None; `fade` sets it.
 
     Raises:
         ValueError: the feature does not take the op, a number is missing, not finite or not known, or `lo > hi`.
@@ -521,6 +585,8 @@ class Steer:
         >>> steer = cavs["music"].add(40).at("generated")
         >>> steer.op, dict(steer.parameters), steer.positions.where
         ('add', {'alpha': 40.0}, 'generated')
+        >>> steer.when(sae["the sea"] > 2).fade(over=16)
+        'music'.add(40).at('generated').when('the sea' > 2).fade(to=0, over=16)
     """
 
     feature: Direction
@@ -528,17 +594,30 @@ class Steer:
     parameters: Mapping[str, float | None] = field(default_factory=dict)
     positions: Positions = field(default_factory=Positions)
     control: RandomDirection | None = None
+    condition: Condition | None = None
+    fading: Fade | None = None
 
     def __post_init__(self) -> None:
         if self.op not in self.feature.ops:
             raise ValueError(not_taken(self.feature, self.op))
         object.__setattr__(self, "parameters", self.spec.checked(self.parameters, self.feature.label))
+        condition: Any = self.condition
+        if condition is not None and not isinstance(condition, Condition):
+            raise wrong("steer.when", "a condition", condition, "compare a feature with a number: feature > 3.0")
+        for feature in condition.features if condition is not None else ():
+            if feature.site > self.feature.site:
+                raise ValueError(
+                    f"{shown(self.feature.label)} is steered at {self.feature.site}, before the forward pass comes to "
+                    f"{feature.site}, where {shown(feature.label)} is read; choose a feature of that site or an "
+                    "earlier one for the condition."
+                )
 
     def at(self, where: Positions | Where | Sequence[int], *, count: int | None = None, special: bool = True) -> Steer:
-        """The same steer at other positions, as `steer.at("generated")` or `steer.at([3, 4])`.
+        """The same steer at other positions, as `steer.at("generated")`, `steer.at([3, 4])` or `steer.at(sw.first(5))`.
 
         Args:
-            where: `all`, `prompt`, `generated`, `last_prompt`, `first`, `after`, indices from 0, or `Positions`.
+            where: `all`, `prompt`, `generated`, `last_prompt`, `first`, `after`, indices from 0, or `Positions`, such
+                as `sw.role("assistant")`.
             count: how many positions, for `first` and `after`.
             special: whether special tokens and the words of the chat template are steered too.
 
@@ -554,6 +633,55 @@ class Steer:
             5
         """
         return replace(self, positions=Positions.parse(where, count=count, special=special))
+
+    def when(self, condition: Condition | None) -> Steer:
+        """The same steer, acting only at the tokens where a condition holds: `steer.when(feature > 3.0)`.
+
+        The feature may be of any dictionary, at the steer's site or an earlier one. It is read at each token before
+        any change at its own site (`Condition` says what that means where several sites are steered), and costs what
+        a single-feature read costs: one encoder column for a standard or JumpReLU SAE. Conditional activation steering
+        (CAST, Lee et al. 2024, arXiv 2409.05907) decides once for a whole prompt; here each token decides for itself.
+
+        Args:
+            condition: comparisons of features with numbers, joined by `&` and `|`; it takes the place of an earlier
+                one, and None lifts it.
+
+        Returns:
+            Another steer.
+
+        Raises:
+            TypeError: it is no condition.
+            ValueError: a feature is read at a later site than the steer's.
+
+        Example:
+            >>> cavs["music"].add(40).when((sae["the sea"] > 2) | (cavs["food"] < 0))
+            'music'.add(40).when(('the sea' > 2) | ('food' < 0))
+        """
+        return replace(self, condition=condition)
+
+    def fade(self, to: float = 0.0, over: int = 32) -> Steer:
+        """The same steer, its change multiplied by a share that goes from 1 to `to` along the generated text.
+
+        At generated token `t` the share is `1 + (to − 1)·min(t/over, 1)`; in the prompt it is 1. For `add` that is a
+        strength that goes from `α` to `to·α`. Ops that give a value fade alike: the change fades, not the value, so
+        that an ablation which has faded to 0 changes nothing.
+
+        Args:
+            to: the share that is left at the end; 0 leaves nothing, 1 lifts an earlier fade.
+            over: how many generated tokens that takes.
+
+        Returns:
+            Another steer.
+
+        Raises:
+            ValueError: `to` is no finite number, or `over` no whole number from 1 on.
+
+        Example:
+            >>> cavs["music"].add(40).fade(to=0.25, over=16)
+            'music'.add(40).fade(to=0.25, over=16)
+        """
+        fading = Fade(to, over)
+        return replace(self, fading=None if fading.to == 1 else fading)
 
     def random_direction(self, seed: int = 0) -> Steer:
         """The same change along a random direction: `sign(δ·v)·‖δ‖·û` at each position, with `δ` what the op does.
@@ -602,6 +730,37 @@ class Steer:
         return ops.OPS.get(self.op) is self.spec
 
     @property
+    def features(self) -> tuple[Direction, ...]:
+        """What it needs to know: the feature that it changes, and those that its condition reads."""
+        return (self.feature, *(self.condition.features if self.condition is not None else ()))
+
+    def needs_all_of(self, feature: Direction) -> bool:
+        """Whether it needs more of one of its features than the direction.
+
+        Args:
+            feature: one of `features`.
+
+        Returns:
+            True where its op, or what is read of the feature, needs more.
+
+        Example:
+            >>> steer = cavs["music"].add(40).when(sae["the sea"] > 2)
+            >>> [steer.needs_all_of(feature) for feature in steer.features]
+            [False, True]
+        """
+        read = self.condition.features if self.condition is not None else ()
+        is_read = any(feature.key == each.key for each in read)
+        is_steered = feature.key == self.feature.key
+        return (is_steered and not self.is_of_direction) or (is_read and not feature.is_read_along_it)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it needs to know how long the prompt is, in words; empty where it does not."""
+        if self.positions.needs_prompt_length:
+            return f"acts on {self.positions.named}"
+        return "fades over the generated tokens" if self.fading is not None else ""
+
+    @property
     def is_setter(self) -> bool:
         """Whether it gives the feature a value (so that two on one feature would contradict each other)."""
         return self.spec.sets_value and self.control is None
@@ -624,7 +783,8 @@ class Steer:
     @property
     def identity_key(self) -> tuple[Any, ...]:
         """What makes two steers the same one."""
-        return (self.feature.key, self.op, tuple(sorted(self.parameters.items())), self.positions, self.control)
+        numbers = tuple(sorted(self.parameters.items()))
+        return (self.feature.key, self.op, numbers, self.positions, self.control, self.condition, self.fading)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Steer) and self.identity_key == other.identity_key
@@ -640,9 +800,11 @@ class Steer:
         shown = {name: value for name, value in self.parameters.items() if value or not several}
         values = {name: "None" if value is None else f"{value:g}" for name, value in shown.items()}
         numbers = ", ".join(f"{name}={value}" if several else value for name, value in values.items())
-        where = "" if self.positions == Positions() else f".at({self.positions.to_json()})"
+        where = "" if self.positions == Positions() else f".at({self.positions.code()})"
         control = "" if self.control is None else f".random_direction({self.control.seed})"
-        return f"{self.feature.label!r}.{self.op}({numbers}){control}{where}"
+        when = "" if self.condition is None else f".when({self.condition!r})"
+        fade = "" if self.fading is None else f".fade(to={self.fading.to:g}, over={self.fading.over})"
+        return f"{self.feature.label!r}.{self.op}({numbers}){control}{where}{when}{fade}"
 
 
 def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: float | None) -> Steer:
@@ -655,6 +817,8 @@ def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: flo
 
 def not_taken(feature: Direction, op: str) -> str:
     """The sentence for an op that a feature does not take."""
+    if feature.read_only:
+        return f"{shown(feature.label)} can be read but not steered: {feature.read_only}."
     taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
     return f"The {shown(feature.kind)[1:-1]} feature {shown(feature.label)} does not take the op {shown(op)}; {taken}."
 
@@ -735,6 +899,7 @@ class FeatureSource(Protocol):
     def __getitem__(self, index: int) -> Feature: ...
 
 
+@tells_calls("sw.Recipe", "recipe")
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A multiset of steers; the order never matters.
@@ -760,7 +925,7 @@ class Recipe:
         setters = [steer for steer in self.steers if steer.is_setter]
         for i, first in enumerate(setters):
             for second in setters[i + 1 :]:
-                if first.feature.key == second.feature.key and first.positions.overlaps(second.positions):
+                if first.feature.key == second.feature.key and _may_meet(first, second):
                     raise ValueError(
                         f"{first!r:.120} and {second!r:.120} both set {shown(first.feature.label)} at positions "
                         "that overlap; "
@@ -822,10 +987,71 @@ class Recipe:
         """
         return Recipe(tuple(steer.at(where, count=count, special=special) for steer in self.steers))
 
+    def when(self, condition: Condition | None) -> Recipe:
+        """The same steers, all acting only at the tokens where a condition holds.
+
+        Args:
+            condition: as for `Steer.when`.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            TypeError: it is no condition.
+            ValueError: a feature is read at a later site than that of a steer.
+
+        Example:
+            >>> (cavs[0].add(1) + cavs[1].add(2)).when(sae[3] > 2).steers[1]
+            'music'.add(2).when('the sea' > 2)
+        """
+        return Recipe(tuple(steer.when(condition) for steer in self.steers))
+
+    def fade(self, to: float = 0.0, over: int = 32) -> Recipe:
+        """The same steers, all fading along the generated text.
+
+        Args:
+            to: as for `Steer.fade`.
+            over: likewise.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            ValueError: `to` is no finite number, or `over` no whole number from 1 on.
+
+        Example:
+            >>> (cavs[0].add(1) + cavs[1].add(2)).fade(over=8).steers[0]
+            'the sea'.add(1).fade(to=0, over=8)
+        """
+        return Recipe(tuple(steer.fade(to, over) for steer in self.steers))
+
+    def random_direction(self, seed: int = 0) -> Recipe:
+        """The same recipe, each of its changes as long as it was but along a random direction: a row to compare with.
+
+        Args:
+            seed: which directions; as for `Steer.random_direction`.
+
+        Returns:
+            Another recipe.
+
+        Raises:
+            TypeError: the seed is no whole number.
+
+        Example:
+            >>> (cavs[0].add(1) + cavs[1].add(2)).random_direction(3).steers[0].control.seed
+            3
+        """
+        return Recipe(tuple(steer.random_direction(seed) for steer in self.steers))
+
     @property
     def sites(self) -> tuple[Site, ...]:
         """The sites that it changes, in the network's order."""
         return tuple(sorted({steer.feature.site for steer in self.steers}))
+
+    @property
+    def sites_read(self) -> tuple[Site, ...]:
+        """The sites that it has to see, those of its conditions included, in the network's order."""
+        return tuple(sorted({feature.site for steer in self.steers for feature in steer.features}))
 
     @property
     def fingerprint(self) -> str:
@@ -862,8 +1088,7 @@ class Recipe:
             >>> sw.Recipe.from_json(text, [cavs])
             'music'.add(40)
         """
-        steers = [_steer_json(steer, inline=inline) for steer in self.steers]
-        return json.dumps({"format": FORMAT, "steers": steers}, indent=indent, ensure_ascii=False)
+        return recipe_json(self, inline=lambda _feature: inline, indent=indent)
 
     @classmethod
     def from_json(cls, text: str, dictionaries: Sequence[FeatureSource] = ()) -> Recipe:
@@ -888,7 +1113,7 @@ class Recipe:
             raise wrong("Recipe.from_json", "the text of a recipe", text, "give what recipe.to_json() gave")
         value = parse_json(text, "This is not a recipe: the text", todo=_AGAIN)
         found = value.get("format") if isinstance(value, dict) else value
-        if found != FORMAT:
+        if found not in (FORMAT, FORMAT_2):
             raise ValueError(
                 f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}."
             )
@@ -940,40 +1165,73 @@ class Recipe:
         return " + ".join(map(repr, self.steers)) or "Recipe()"
 
 
-def not_written(steer: Steer) -> str:
-    """Why a steer can't be written out without its dictionary; empty where it can."""
-    feature = steer.feature
-    return "" if steer.is_of_direction or not isinstance(feature, Feature) else feature.not_inline
+def _may_meet(first: Steer, second: Steer) -> bool:
+    """Whether two steers may act at one token; True unless they provably never do."""
+    if first.condition is not None and second.condition is not None and first.condition.excludes(second.condition):
+        return False
+    return first.positions.overlaps(second.positions)
+
+
+def recipe_json(recipe: Recipe, *, inline: Callable[[Direction], bool], indent: int | None = None) -> str:
+    """`Recipe.to_json`, with a choice for each feature.
+
+    Args:
+        recipe: the recipe.
+        inline: whether all that is needed of a feature is written out.
+        indent: how far JSON is indented; None for one line.
+
+    Raises:
+        ValueError: more is needed of a feature than can be written out.
+    """
+    steers = [_steer_json(steer, inline) for steer in recipe]
+    is_newer = any(steer.condition is not None or steer.fading is not None for steer in recipe)
+    return json.dumps({"format": FORMAT_2 if is_newer else FORMAT, "steers": steers}, indent=indent, ensure_ascii=False)
+
+
+def not_written(steer: Steer, feature: Direction) -> str:
+    """Why a feature of a steer can't be written out without its dictionary; empty where it can."""
+    is_bare = not isinstance(feature, Feature) or not steer.needs_all_of(feature)
+    return "" if is_bare else feature.not_inline
 
 
 def _what_it_does(steer: Steer) -> list[Any]:
-    key, op, given, positions, control = steer.identity_key
-    return [key, op, given, positions.to_json(), *([] if control is None else [control.to_json()])]
+    key, op, given, positions, control, condition, fading = steer.identity_key
+    did = [key, op, given, positions.to_json(), *([] if control is None else [control.to_json()])]
+    did += [] if condition is None else [{"when": condition.identity_key}]
+    return did + ([] if fading is None else [{"fade": fading.to_json()}])
 
 
-def _steer_json(steer: Steer, *, inline: bool) -> dict[str, Any]:
-    feature = steer.feature
+def _steer_json(steer: Steer, inline: Callable[[Direction], bool]) -> dict[str, Any]:
+    def written(feature: Direction) -> dict[str, Any]:
+        return _feature_json(steer, feature, inline=inline(feature))
+
+    value: dict[str, Any] = {
+        "feature": written(steer.feature),
+        "op": steer.op,
+        "parameters": dict(steer.parameters),
+        "positions": steer.positions.to_json(),
+    }
+    value |= {} if steer.control is None else {"control": steer.control.to_json()}
+    value |= {} if steer.condition is None else {"when": steer.condition.to_json(written)}
+    return value | ({} if steer.fading is None else {"fade": steer.fading.to_json()})
+
+
+def _feature_json(steer: Steer, feature: Direction, *, inline: bool) -> dict[str, Any]:
     value: dict[str, Any] = {
         "label": feature.label,
         "site": {"layer": feature.site.layer, "stream": feature.site.stream},
     }
-    if isinstance(feature, Feature) and not (inline and steer.is_of_direction):
+    if isinstance(feature, Feature) and not (inline and not steer.needs_all_of(feature)):
         value |= {"dictionary": feature.dictionary, "kind": feature.kind, "index": feature.index}
         if inline:
             value["inline"] = _written(steer, feature)
     else:
         value["vector"] = tensor_json(feature.vector)
-    return {
-        "feature": value,
-        "op": steer.op,
-        "parameters": dict(steer.parameters),
-        "positions": steer.positions.to_json(),
-        **({} if steer.control is None else {"control": steer.control.to_json()}),
-    }
+    return value
 
 
 def _written(steer: Steer, feature: Feature) -> dict[str, Any]:
-    if obstacle := not_written(steer):
+    if obstacle := not_written(steer, feature):
         raise ValueError(
             f"{steer!r} can't be written out in a recipe: {obstacle}. Leave inline out and pass the dictionary to "
             "Recipe.from_json(…, dictionaries=[…])."
@@ -986,10 +1244,16 @@ def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSour
     op, parameters = said.text("op"), said.inner("parameters")
     if said.table.get("parameters", parameters) is None:
         raise said.wrong("parameters", "a table of numbers")
+
+    def known(written: Fields) -> Direction:
+        return _feature_from_json(written.inner("feature", NEEDED), dictionaries)
+
     try:
-        feature = _feature_from_json(said.inner("feature", NEEDED), dictionaries)
+        feature = known(said)
         positions = Positions.from_json(said.inner("positions"))
-        return Steer(feature, op, parameters.table, positions, RandomDirection.from_json(said.value("control")))
+        control, fading = RandomDirection.from_json(said.value("control")), Fade.from_json(said.value("fade"))
+        when = condition_from_json(said.inner("when"), known) if "when" in said else None
+        return Steer(feature, op, parameters.table, positions, control, when, fading)
     except ValueError as error:
         if str(error).startswith((_DAMAGED, "The recipe")):
             raise

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steerwidgets.steering.hooks import SiteChange, Steering, Watch
+from steerwidgets.steering.hooks import SiteChange, Steering, Watch, where_it_acts
 from steerwidgets.steering.positions import Positions
-from steerwidgets.transformer.layout import Layout
+from steerwidgets.transformer.layout import Layout, roles_at, words_of_roles
 from steerwidgets.transformer.residuals import Residuals
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Readout:
 
 
 def residuals_under(lm: LoadedModel, prompt: Prompt, recipe: Recipe) -> Residuals:
-    """The streams that a recipe changes, as they enter each of its sites while it acts: before the change there.
+    """The streams that a recipe changes or reads, as they enter each site while it acts: before the change there.
 
     What a steer at an earlier block does is in them; for a recipe of one site they are the unsteered streams.
     """
@@ -52,7 +52,7 @@ def residuals_under(lm: LoadedModel, prompt: Prompt, recipe: Recipe) -> Residual
 
     lm.architecture.check_readable([prompt.token_ids])
     ids = torch.tensor([prompt.token_ids], device=lm.architecture.input_device)
-    watch = {site: keep(site) for site in recipe.sites}
+    watch = {site: keep(site) for site in recipe.sites_read}
     with lm.lock, torch.no_grad(), Steering(lm.architecture, recipe, lm.known([prompt]), watch):
         lm.architecture.run(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     return Residuals(values, torch.arange(len(prompt))[None])
@@ -63,7 +63,8 @@ def readouts(recipe: Recipe, residuals: Residuals, prompt: Prompt) -> list[Reado
 
     Args:
         recipe: the recipe.
-        residuals: the streams of one text as they enter the recipe's sites (`residuals_under`).
+        residuals: the streams of one text as they enter the recipe's sites (`residuals_under`), those of its conditions
+            included.
         prompt: that text.
     """
     return [_readout(steer, recipe, residuals, prompt) for steer in recipe]
@@ -72,16 +73,21 @@ def readouts(recipe: Recipe, residuals: Residuals, prompt: Prompt) -> list[Reado
 def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt) -> Readout:
     site = steer.feature.site
     h = residuals.values[site]
-    stand_in = steer.positions.where == "generated"
+    layout = _layout(residuals, prompt, recipe)
+    stand_in = steer.positions.waits_for_text and not bool(_at(steer.positions, layout).any())
     # Nothing is generated yet: the prompt's own tokens stand in for what will be.
     measured = steer.at(Positions("all", special=steer.positions.special)) if stand_in else steer
-    layout = _layout(residuals, prompt)
-    acts = measured.positions.mask(layout.absolute, layout.prompt_length, layout.special) & residuals.counted(site)
+    counts = _at(measured.positions, layout) & residuals.counted(site)
+    acts = where_it_acts(measured, layout) & counts
     if not bool(acts.any()):
-        return Readout(None, note="acts on no token of this prompt")
+        acts_on = "its condition holds at" if bool(counts.any()) else "acts on"
+        return Readout(None, note=f"{acts_on} no token of this prompt")
     change = SiteChange([measured])(h, layout)
     ratio = float((change.norm(dim=-1) / h.norm(dim=-1))[acts].median())
-    note = "measured on the prompt's tokens" if stand_in else ""
+    notes = ["measured on the prompt's tokens" if stand_in else ""]
+    if steer.condition is not None:
+        notes.append(f"its condition holds at {int(acts.sum())} of {int(counts.sum())} tokens")
+    note = " · ".join(filter(None, notes))
     if steer.control is not None:
         return Readout(ratio, note=" · ".join(filter(None, (f"random direction {steer.control.seed}", note))))
     if not steer.spec.sets_value:
@@ -108,9 +114,16 @@ def _at_site(recipe: Recipe, site: Site, measured: Steer, steer: Steer) -> Seque
     return [measured if other is steer else other for other in recipe if other.feature.site == site]
 
 
-def _layout(residuals: Residuals, prompt: Prompt) -> Layout:
+def _at(positions: Positions, layout: Layout) -> Tensor:
+    return positions.mask(layout.absolute, layout.prompt_length, layout.special, layout.roles)
+
+
+def _layout(residuals: Residuals, prompt: Prompt, recipe: Recipe) -> Layout:
     import torch
 
     absolute: Tensor = residuals.absolute
     special = torch.tensor([[a or b for a, b in zip(prompt.special, prompt.template, strict=True)]])
-    return Layout(absolute, special, torch.tensor([len(prompt)]))
+    roles = roles_at(absolute, words_of_roles([prompt.roles], absolute.device))
+    read = [feature for steer in recipe if steer.condition is not None for feature in steer.condition.features]
+    readings = {feature.key: feature.activation(residuals.values[feature.site]) for feature in read}
+    return Layout(absolute, special, torch.tensor([len(prompt)]), roles, readings)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steerwidgets.steering.hooks import SiteChange, check_fits
+from steerwidgets.steering.hooks import Readings, SiteChange, check_fits
 from steerwidgets.transformer.architecture import Architecture
-from steerwidgets.transformer.hookpoints import remove_all
+from steerwidgets.transformer.hookpoints import Handle, on_stream, remove_all
 from steerwidgets.transformer.layout import Known, LayoutTracker
 from steerwidgets.transformer.loaded import LoadedModel
 from steerwidgets.transformer.model_lock import model_lock
@@ -61,6 +61,7 @@ class _Run:
         self._special_ids = special_ids
         self._thread: int | None = None
         self._changes: dict[Site, SiteChange] = {}
+        self._readings = Readings([recipe])
 
     def acts(self) -> bool:
         """Whether a forward pass is one of ours: those of other threads are not."""
@@ -70,9 +71,9 @@ class _Run:
     def of(self, prompt_length: int | tuple[int, ...] | None) -> Iterator[None]:
         """One call of the IntervenableModel: what `with lm.steer(…)` is for our own hooks."""
         for steer in self.recipe:
-            if steer.positions.needs_prompt_length and prompt_length is None:
+            if steer.waits_for and prompt_length is None:
                 raise ValueError(
-                    f'{steer.feature.label!r} acts on "{steer.positions.where}", which needs the length of the prompt, '
+                    f"{steer.feature.label!r} {steer.waits_for}, which needs the length of the prompt, "
                     "and pyvene's forward does not know it: call generate, or give the positions by number, as in "
                     "recipe.at([3, 4])."
                 )
@@ -93,7 +94,20 @@ class _Run:
         """A stream [batch, position, width] after its change; as it is, in passes that are not ours."""
         if self.tracker is None or not self.acts():
             return h
-        return (h.float() + self._changes[site](h, self.tracker.at(h))).to(h.dtype)
+        layout = self._readings.beside(site, h, self.tracker)
+        return (h.float() + self._changes[site](h, layout)).to(h.dtype)
+
+    def attach(self, tracker: LayoutTracker) -> list[Handle]:
+        """The hooks beside pyvene's own: what tells positions, and what only reads for conditions."""
+        only_read = [site for site in self._readings.features if site not in self._changes]
+        return [tracker.attach(), *(self._reading(site, tracker) for site in only_read)]
+
+    def _reading(self, site: Site, tracker: LayoutTracker) -> Handle:
+        def read(stream: Tensor) -> None:
+            if self.acts():
+                self._readings.beside(site, stream, tracker)
+
+        return on_stream(self.architecture.hookpoint(site), read)
 
 
 class _Classes(NamedTuple):
@@ -154,7 +168,7 @@ def _classes() -> _Classes:
         def _wait_for_forward_with_parallel_intervention(self, *args: Any, **kwargs: Any) -> Any:
             placed = super()._wait_for_forward_with_parallel_intervention(*args, **kwargs)
             if self._run.tracker is not None:
-                placed.handlers.append(self._run.tracker.attach())
+                placed.handlers.extend(self._run.attach(self._run.tracker))
             self._handlers = placed.handlers
             return placed
 
@@ -190,6 +204,12 @@ def _run(recipe: Recipe, model: Any) -> _Run:
                     f"{steer.feature.label!r} leaves special tokens out, and which they are is the tokenizer's "
                     "knowledge; give the LanguageModel instead of the bare model."
                 )
+    for steer in recipe:
+        if steer.positions.roles:
+            raise ValueError(
+                f"{steer.feature.label!r} acts on {steer.positions.named}, and pyvene gets token ids, which do not say "
+                "whose words they are; give the positions by number, as in recipe.at([3, 4])."
+            )
     run.architecture.refuse_compiled()
     # The prompt's length is asked for when there is a prompt.
     check_fits(run.architecture, recipe, Known(prompt_length=1))
@@ -199,6 +219,11 @@ def _run(recipe: Recipe, model: Any) -> _Run:
 def _component(architecture: Architecture, site: Site) -> str:
     """The name by which pyvene finds a site's module, as `model.layers[20].output`."""
     point = architecture.hookpoint(site)
+    if point.factor != 1.0:
+        raise ValueError(
+            f"{site} of {architecture.name} is what its module gives times {point.factor:g}, and pyvene would change "
+            "the module's own output; steer resid_post of the same block instead."
+        )
     for name, module in architecture.model.named_modules():
         if module is point.module:
             return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name) + (".input" if point.is_input else ".output")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.transformer.hookpoints import Handle, Handles
@@ -13,6 +13,9 @@ from steerwidgets.transformer.hookpoints import Handle, Handles
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+SPEAKER: Final = "assistant"
+"""The role of what a model generates."""
 
 _CACHES: Final = ("past_key_values", "cache_params", "state", "mems", "past_key_value")
 """What models call the cache that they take and give."""
@@ -26,23 +29,36 @@ class Layout:
         absolute: int [batch, position], each token's absolute position in its row; -1 marks padding.
         special: bool [batch, position], special and template tokens.
         prompt_length: int [batch], the tokens of each row's prompt, or None where unknown.
+        roles: bool [batch, position] for each role, the words of its messages; empty where nobody asked.
+        readings: float32 [batch, position], what was read of features at these tokens so far, by the features' keys.
     """
 
     absolute: Tensor
     special: Tensor
     prompt_length: Tensor | None
+    roles: Mapping[str, Tensor] = field(default_factory=dict)
+    readings: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, index: slice) -> Layout:
         """The layout of some rows."""
-        prompt_length = None if self.prompt_length is None else self.prompt_length[index]
-        return Layout(self.absolute[index], self.special[index], prompt_length)
+        return self._each(lambda of_rows: of_rows[index])
 
     def to(self, device: torch.device) -> Layout:
         """The layout on another device, for sharded models."""
-        if self.absolute.device == device:
-            return self
-        prompt_length = None if self.prompt_length is None else self.prompt_length.to(device)
-        return Layout(self.absolute.to(device), self.special.to(device), prompt_length)
+        return self if self.absolute.device == device else self._each(lambda here: here.to(device))
+
+    def with_readings(self, readings: Mapping[str, Tensor]) -> Layout:
+        """The layout with what was read of features at its tokens."""
+        return replace(self, readings={key: value.to(self.absolute.device) for key, value in readings.items()})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Layout:
+        return Layout(
+            change(self.absolute),
+            change(self.special),
+            None if self.prompt_length is None else change(self.prompt_length),
+            {role: change(of_role) for role, of_role in self.roles.items()},
+            {key: change(reading) for key, reading in self.readings.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -53,11 +69,13 @@ class Known:
         special_ids: ids of special tokens.
         prompt_length: the tokens of the prompt, one number for all rows or one for each.
         template: for each row, the absolute positions that come from the chat template.
+        roles: for each row, the role whose words each token of the prompt is of; an empty row where nobody can tell.
     """
 
     special_ids: frozenset[int] = frozenset()
     prompt_length: int | tuple[int, ...] | None = None
     template: tuple[tuple[int, ...], ...] = ()
+    roles: tuple[tuple[str, ...], ...] = ()
 
 
 class UnknownPositionsError(ValueError):
@@ -84,6 +102,7 @@ class LayoutTracker:
         self._known = known
         self._virtual = virtual
         self._placed: dict[torch.device, tuple[Tensor, list[Tensor]]] = {}
+        self._speakers: dict[torch.device, dict[str, Tensor]] = {}
         self._signature = inspect.signature(base.forward)
         self._acts = acts
         self._cache: Any = None
@@ -143,7 +162,14 @@ class LayoutTracker:
         if self._known.prompt_length is not None:
             lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
             prompt = _for_rows(lengths, len(absolute))
-        return Layout(absolute, self._special(ids, absolute), prompt)
+        return Layout(absolute, self._special(ids, absolute), prompt, self._roles(absolute))
+
+    def _roles(self, absolute: Tensor) -> Mapping[str, Tensor]:
+        if not self._known.roles:
+            return {}
+        if absolute.device not in self._speakers:
+            self._speakers[absolute.device] = words_of_roles(self._known.roles, absolute.device)
+        return roles_at(absolute, self._speakers[absolute.device])
 
     def _special(self, ids: Tensor | None, absolute: Tensor) -> Tensor:
         import torch
@@ -171,6 +197,31 @@ class LayoutTracker:
         return self._placed[device]
 
 
+def words_of_roles(rows: Sequence[Sequence[str]], device: torch.device) -> dict[str, Tensor]:
+    """For each role, the positions of its words: bool [row, position]; the last column stands for all that follow.
+
+    Args:
+        rows: for each row, the role of each token of its prompt; an empty row where nobody can tell.
+        device: where they are needed.
+    """
+    import torch
+
+    longest = max(map(len, rows)) + 1
+    filled = [[*row, *[SPEAKER if row else ""] * (longest - len(row))] for row in rows]
+    names = sorted({role for row in filled for role in row} - {""})
+    return {name: torch.tensor([[role == name for role in row] for row in filled], device=device) for name in names}
+
+
+def roles_at(absolute: Tensor, words: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which tokens of a forward pass are a role's words: bool [batch, position] for each role."""
+    found = {}
+    for role, of_prompts in words.items():
+        # Beams and several returned sequences of a prompt are rows next to each other.
+        of_rows = _for_rows(of_prompts, len(absolute))
+        found[role] = of_rows.gather(1, absolute.clamp(0, of_rows.shape[1] - 1)) & (absolute >= 0)
+    return found
+
+
 def in_this_thread(thread: int, edit: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
     """`edit`, but blind to forwards of other threads: hooks belong to one run, modules to everybody."""
     return lambda stream: edit(stream) if threading.get_ident() == thread else None
@@ -189,7 +240,7 @@ def _counted(start: int, length: int, like: Tensor) -> Tensor:
 
 
 def _for_rows(lengths: Tensor, rows: int) -> Tensor:
-    """Each row's prompt length, where every prompt has as many rows, as beams and several returned sequences make.
+    """What is known of each row's prompt, where every prompt has as many rows, as beams and returned sequences make.
 
     Raises:
         ValueError: the rows are no multiple of the prompts.
@@ -201,7 +252,7 @@ def _for_rows(lengths: Tensor, rows: int) -> Tensor:
             f"prompt_length= was given for {len(lengths)} rows, but the batch has {rows}, which is no multiple of it; "
             "give one length for each row, or for each prompt whose beams or returned sequences are rows."
         )
-    return lengths.repeat_interleave(rows // len(lengths))
+    return lengths.repeat_interleave(rows // len(lengths), dim=0)
 
 
 def _length_of(cache: Any) -> int:

@@ -7,6 +7,7 @@ from importlib import metadata
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
@@ -33,6 +34,7 @@ _QUANTISED: Final = (
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
 
+@tells_calls("sw.LanguageModel", "lm")
 class LoadedModel:
     """A causal language model, its tokenizer and its parts; `LanguageModel` adds the verbs.
 
@@ -217,7 +219,7 @@ class LoadedModel:
             rows: the prompts, one for each row.
 
         Returns:
-            Special ids, prompt lengths and template positions.
+            Special ids, prompt lengths, template positions and roles.
 
         Example:
             >>> lm.known([lm.encode("The answer", chat=False)]).prompt_length
@@ -225,7 +227,7 @@ class LoadedModel:
         """
         rows = tuple(rows)
         template = tuple(tuple(i for i, is_template in enumerate(row.template) if is_template) for row in rows)
-        return Known(self.special_ids, tuple(len(row) for row in rows), template)
+        return Known(self.special_ids, tuple(len(row) for row in rows), template, tuple(row.roles for row in rows))
 
     def __repr__(self) -> str:
         parts = self.architecture

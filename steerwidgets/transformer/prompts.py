@@ -52,12 +52,15 @@ class Prompt:
         special: which of them are special tokens (BOS, turn marks).
         template: which of them come from the chat template and not from a message.
         chat: whether a chat template was used.
+        roles: for each of them the role of the message whose words it is of, "" for the template's own; empty where
+            nobody can tell.
     """
 
     token_ids: tuple[int, ...]
     special: tuple[bool, ...]
     template: tuple[bool, ...]
     chat: bool
+    roles: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -80,6 +83,8 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[
     given = dict(template or {})
     if given:
         refuse_unknown_settings(tokenizer, given)
+    if hasattr(prompt, "tolist") and hasattr(prompt, "shape"):
+        prompt = {"input_ids": prompt}
     if isinstance(prompt, Mapping):
         prompt = _ids_of(prompt)
     if isinstance(prompt, str):
@@ -109,6 +114,64 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[
             f"{type(strange[0]).__name__} was given."
         )
     return _from_ids(tokenizer, [int(item) for item in items])
+
+
+def with_instruction(
+    tokenizer: Any, prompt: PromptLike, instruction: str, *, chat: bool, template: Mapping[str, Any] | None = None
+) -> PromptLike:
+    """A prompt with an instruction in its system prompt, after what stands there already.
+
+    Where the chat template takes no system prompt, or leaves it out, it stands before the first message's words, and
+    before a text that goes through no template it is a paragraph of its own.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        prompt: a string or a list of messages.
+        instruction: what is asked for.
+        chat: whether a string goes through the chat template, as one user message.
+        template: settings of the template's own.
+
+    Raises:
+        ValueError: the prompt is token ids, which hold no place for an instruction, or none that `encode` takes.
+        TypeError: it is no prompt.
+    """
+    encode(tokenizer, prompt, chat=chat, template=template)
+    if isinstance(prompt, str):
+        if not chat:
+            return f"{instruction}\n\n{prompt}"
+        prompt = [{"role": "user", "content": prompt}]
+    items: list[Any] = [] if isinstance(prompt, Mapping) else list(prompt)
+    if not items or not isinstance(items[0], Mapping):
+        raise ValueError(
+            f"The instruction {shown(instruction)} can't be put into a prompt of token ids; give the prompt as text or "
+            "messages, or put the instruction's own tokens into a prompt."
+        )
+    messages = [_checked_message(item) for item in items]
+    has_system = messages[0]["role"] == "system"
+    if has_system:
+        asked = [_opened_by(messages[0]["content"], messages[0], instruction), *messages[1:]]
+    else:
+        asked = [{"role": "system", "content": instruction}, *messages]
+    if _keeps(tokenizer, asked, instruction, dict(template or {})):
+        return asked
+    at = 1 if has_system and len(messages) > 1 else 0
+    return [*messages[:at], _opened_by(instruction, messages[at], messages[at]["content"]), *messages[at + 1 :]]
+
+
+def _opened_by(first: str, message: Mapping[str, str], then: str) -> dict[str, str]:
+    return {**message, "content": f"{first}\n\n{then}"}
+
+
+def _keeps(tokenizer: Any, messages: list[dict[str, str]], words: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the chat template takes these messages and shows the words in what it makes of them."""
+    from jinja2 import TemplateError
+
+    if not has_chat_template(tokenizer):
+        return True
+    try:
+        return words.strip() in _render(tokenizer, messages, settings)
+    except TemplateError:
+        return False
 
 
 def several_prompts(given: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
@@ -254,8 +317,15 @@ def _encode_chat(tokenizer: Any, messages: list[dict[str, str]], settings: Mappi
     prompt = _from_ids(tokenizer, [int(i) for i in encoded["input_ids"]])
     if spans is None or not fast:
         return Prompt(prompt.token_ids, prompt.special, prompt.template, chat=True)
-    template = tuple(not any(a < end and b > start for start, end in spans) for a, b in encoded["offset_mapping"])
-    return Prompt(prompt.token_ids, prompt.special, template, chat=True)
+    roles = tuple(_role_at(a, b, messages, spans) for a, b in encoded["offset_mapping"])
+    template = tuple(role is None for role in roles)
+    return Prompt(prompt.token_ids, prompt.special, template, True, tuple(role or "" for role in roles))
+
+
+def _role_at(start: int, end: int, messages: list[dict[str, str]], spans: list[tuple[int, int]]) -> str | None:
+    """The role of the message whose words a token is of; None for the template's own."""
+    own = (message["role"] for message, (a, b) in zip(messages, spans, strict=True) if start < b and end > a)
+    return next(own, None)
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import is_whole
 from steerwidgets.files.shown import shown
 
@@ -20,6 +22,12 @@ matrix. `mlp_in` is what the MLP takes, after its norm; `mlp_normalized` the sam
 TransformerLens' `ln2.hook_normalized` (the input of many transcoders).
 """
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
+
+_ORDER: Final[tuple[Stream, ...]] = (
+    *("resid_pre", "attn_z", "attn_out", "resid_mid"),
+    *("mlp_normalized", "mlp_in", "mlp_acts", "mlp_out", "resid_post"),
+)
+"""As a forward pass comes to them; blocks whose MLP reads beside attention run attention first, too."""
 
 _MOST_BLOCKS: Final = 100_000
 
@@ -36,11 +44,14 @@ _HOOK_NAMES: Final[dict[str, Stream]] = {
 }
 
 
-@dataclass(frozen=True, order=True)
+@tells_calls("sw.Site", "site")
+@functools.total_ordering
+@dataclass(frozen=True)
 class Site:
     """A block and one of its streams, as `Site(15)` or `Site(15, "mlp_out")`.
 
     Blocks count from 0; `Site(15)` is the residual after block 15, which Hugging Face calls `hidden_states[16]`.
+    Sites are ordered as a forward pass comes to them.
 
     Args:
         layer: the block, counted from 0.
@@ -54,6 +65,8 @@ class Site:
         block 15 resid_post
         >>> sw.Site(15, "mlp_out").hook_name
         'blocks.15.hook_mlp_out'
+        >>> sw.Site(15, "attn_out") < sw.Site(15, "mlp_out") < sw.Site(15)
+        True
     """
 
     layer: int
@@ -95,6 +108,11 @@ class Site:
         """The site's name in TransformerLens and SAELens."""
         hook = next(hook for hook, stream in _HOOK_NAMES.items() if stream == self.stream)
         return f"blocks.{self.layer}.{hook}"
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Site):
+            return NotImplemented
+        return (self.layer, _ORDER.index(self.stream)) < (other.layer, _ORDER.index(other.stream))
 
     def __str__(self) -> str:
         return f"block {self.layer} {self.stream}"

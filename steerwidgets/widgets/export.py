@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.steering.recipe import Recipe
+from steerwidgets.steering.positions import Positions
+from steerwidgets.steering.recipe import Recipe, recipe_json
 from steerwidgets.transformer.plain_text import whole
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def python_snippet(
     model_code: str | None,
     dictionaries: Sequence[Dictionary],
     recipe: Recipe,
-    prompt: str,
+    prompt: Any,
     settings: Mapping[str, Any],
+    beside: Sequence[str] = (),
 ) -> str:
     """Python that makes a run again.
 
@@ -82,18 +84,21 @@ def python_snippet(
         model_code: the expression that loads the model; None where it was loaded by the user's own code.
         dictionaries: those that the recipe may use.
         recipe: what steers; features of dictionaries that can't be loaded by one expression are written out.
-        prompt: the prompt.
+        prompt: the prompt, a text or messages.
         settings: `chat` and the sampling settings.
+        beside: Python of the rows beside baseline and steered.
     """
     arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    run = f"out = lm.compare({prompt!r}, recipe, {arguments})\nprint(out)\n"
+    others = f", beside=[{', '.join(beside)}]" if beside else ""
+    run = f"out = lm.compare({prompt!r}, recipe, {arguments}{others})\nprint(out)\n"
+    run += 'for row in out.beside:\n    print(row.text, end="\\n\\n")\n' if beside else ""
     return recipe_snippet(model_code, dictionaries, recipe) + run
 
 
 def recipe_snippet(model_code: str | None, dictionaries: Sequence[Dictionary], recipe: Recipe) -> str:
     """Python that makes a recipe again: the beginning of `python_snippet`."""
-    used = {getattr(steer.feature, "dictionary", None) for steer in recipe}
-    bound = {getattr(steer.feature, "dictionary", None) for steer in recipe if not steer.is_of_direction}
+    used = _homes(*recipe)
+    bound = {feature.fingerprint for steer in recipe for feature in steer.features if steer.needs_all_of(feature)}
     needed = [d for d in dictionaries if d.fingerprint in (used if d.source_code else bound)]
     named = list(zip(_distinct(f"{d.kind.lower()}s" for d in needed), needed, strict=True))
     names = {d.fingerprint: (name, d) for name, d in named}
@@ -110,31 +115,39 @@ def recipe_snippet(model_code: str | None, dictionaries: Sequence[Dictionary], r
 def _recipe_code(recipe: Recipe, names: Mapping[str, tuple[str, Dictionary]]) -> str:
     if not len(recipe):
         return "None"
-    parts = [_steer_code(steer, names) for steer in recipe if getattr(steer.feature, "dictionary", None) in names]
-    rest = [steer for steer in recipe if getattr(steer.feature, "dictionary", None) not in names]
+    parts = [_steer_code(steer, names) for steer in recipe if _homes(steer) <= set(names)]
+    rest = [steer for steer in recipe if not _homes(steer) <= set(names)]
     if rest:
-        parts.append(f"sw.Recipe.from_json({Recipe.of(rest).to_json(inline=True)!r})")
+        text = recipe_json(Recipe.of(rest), inline=lambda feature: feature.fingerprint not in names)
+        found_in = ", ".join(name for home, (name, _) in names.items() if home in _homes(*rest))
+        parts.append(f"sw.Recipe.from_json({text!r}{found_in and f', [{found_in}]'})")
     return " + ".join(parts)
 
 
+def _homes(*steers: Steer) -> set[str]:
+    """The fingerprints of the dictionaries that their features belong to; empty for one that stands alone."""
+    return {feature.fingerprint for steer in steers for feature in steer.features}
+
+
 def _steer_code(steer: Steer, names: Mapping[str, tuple[str, Dictionary]]) -> str:
-    feature: Any = steer.feature
     only = len(steer.parameters) == 1
     numbers = ", ".join(f"{value!r}" if only else f"{name}={value!r}" for name, value in steer.parameters.items())
+    code = f"{_feature_code(steer.feature, names)}.{steer.op}({numbers})"
+    code += "" if steer.control is None else f".random_direction({steer.control.seed})"
+    code += "" if steer.positions == Positions() else f".at({steer.positions.code('sw.')})"
+    if steer.condition is not None:
+        code += f".when({steer.condition.code(lambda feature: _feature_code(feature, names))})"
+    return code if steer.fading is None else f"{code}.fade(to={steer.fading.to!r}, over={steer.fading.over})"
+
+
+def _feature_code(feature: Any, names: Mapping[str, tuple[str, Dictionary]]) -> str:
     name, dictionary = names[feature.dictionary]
     # The label is for the reader; where two features share one, or only the user knows it, the index finds the feature.
     # A mixture's index is no number, and it has no label in the dictionary.
     is_numbered = isinstance(feature.index, int)
     imported = dictionary.labels[feature.index] if dictionary.labels and is_numbered else ""
     entry = imported if imported and dictionary.find(imported) == [feature.index] else feature.index
-    code = f"{name}[{entry!r}].{steer.op}({numbers})"
-    code += "" if steer.control is None else f".random_direction({steer.control.seed})"
-    at = steer.positions
-    if at.where == "all" and at.special:
-        return code
-    where: object = list(at.indices) if at.where == "indices" else at.where
-    count = f", count={at.count}" if at.where in ("first", "after") else ""
-    return f"{code}.at({where!r}{count}{'' if at.special else ', special=False'})"
+    return f"{name}[{entry!r}]"
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -1,9 +1,11 @@
 """A kernel that was restarted, and a cell that was not run again: the widget says so, and can still be read."""
 
 import pytest
+from e2e.test_saved import FROZEN
 from playwright.sync_api import expect
 
 BANNER = "The kernel was restarted: run this cell again."
+ELSEWHERE = "The kernel was restarted from elsewhere: load this page again"
 
 
 def _by_rest(notebook, kernel: str) -> None:
@@ -20,7 +22,7 @@ def test_a_restart_is_told(open_panel, tiny_kernel, restart, picture):
     notebook, panel = open_panel("time.sleep(6)")
     panel.run()
     texts = [panel.text(name) for name in ("Baseline", "Steered")]
-    banner = panel.root.get_by_text(BANNER)
+    banner = panel.root.get_by_text(ELSEWHERE if restart is _by_rest else BANNER)
     # A cell that runs for a while is no restart.
     notebook.run_cell(2)
     panel.generate.click()
@@ -37,9 +39,29 @@ def test_a_restart_is_told(open_panel, tiny_kernel, restart, picture):
     picture(notebook.page, f"restarted-{restart.__name__}")
     assert [panel.text(name) for name in ("Baseline", "Steered")] == texts
     panel.expect_done()
-    if restart is _by_rest:
-        return  # JupyterLab itself goes on talking to a subshell that is gone, until the page is loaded again
     notebook.run_cell(0)
     notebook.run_cell(1)
     expect(banner).to_have_count(0)
+    if restart is _by_rest:
+        # JupyterLab itself goes on talking to a subshell that is gone: it is not the cell that has to run again.
+        panel.generate.click()
+        expect(banner).to_be_visible()
+        notebook.save()
+        notebook.page.reload()
+        panel.generate.wait_for()
+        expect(banner).to_have_count(0)
     panel.run()
+
+
+def test_a_notebook_that_was_opened_and_not_run_is_a_frozen_copy(open_panel, open_notebook, tiny_kernel):
+    notebook, panel = open_panel()
+    panel.run()
+    texts = [panel.text(name) for name in ("Baseline", "Steered")]
+    notebook.save()
+    notebook.page.goto("about:blank")
+    notebook.server.end_kernels()
+    again = open_notebook(name=notebook.name).panel()
+    again.column("Steered").wait_for()
+    assert [again.text(name) for name in ("Baseline", "Steered")] == texts
+    expect(again.generate).to_be_disabled()
+    expect(again.status).to_contain_text(FROZEN)

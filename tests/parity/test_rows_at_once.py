@@ -85,6 +85,16 @@ def test_every_op_of_every_kind(llama, control):
             torch.testing.assert_close(together[row, real], alone[0, real], **CLOSE, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_conditions_and_fades_go_along(llama):
+    other = sw.Direction(vector(6), sw.Site(1), "read")
+    forms = [lambda s: s.when(other > 0.5), lambda s: s.at("generated").fade(to=0.25, over=3), lambda s: s]
+    recipes = [sw.Recipe.of(form(HERE.direction.add(alpha))) for alpha in (1.0, -2.0, 3.0) for form in forms]
+    rows = llama.sweep(PROMPT, recipes, temperature=0, max_new_tokens=8)
+    alone = [llama.sweep(PROMPT, [each], temperature=0, max_new_tokens=8)[0].token_ids for each in recipes]
+    assert [row.token_ids for row in rows] == alone
+    assert len(set(alone)) > 4
+
+
 def test_to_the_last_bit_whatever_the_neighbours_are(llama):
     """Kernels round a row by how many there are; how many are alike must not show."""
     ids = torch.tensor([[7]] * 6)

@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import type { HeatScale } from "../heatmap/colour";
 import { unpack } from "../host/arrays";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { chooseEnd, type End } from "../ui/scale_end";
@@ -55,7 +55,7 @@ export class Card {
   #slow: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_CARD, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until });
@@ -99,6 +99,7 @@ export class Card {
     label: "",
     note: "",
     rating: null,
+    verdict: "",
     said: 0,
     ...this.traits.verdict.value,
   }));
@@ -202,7 +203,9 @@ export class Card {
     });
   }
 
-  async judge(change: Partial<Pick<Verdict, "rating" | "label" | "note">>): Promise<void> {
+  async judge(
+    change: Partial<Pick<Verdict, "rating" | "label" | "note" | "verdict">>,
+  ): Promise<void> {
     this.kept.value = "";
     await this.#ask(async () => {
       const key = this.content.peek()?.key;

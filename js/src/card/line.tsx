@@ -55,7 +55,7 @@ export class CardLineRow extends Memo<Props> {
               {steady(peak?.value ?? 0)}
             </span>
           )}
-          <span class="sw--text">
+          <span class="sw--text" dir="auto">
             {open ? (
               this.#cells(0, length)
             ) : (

@@ -1,7 +1,7 @@
 import "./grid.css";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { breakLines, gridMove, linesOfTokens, measureWith } from "../ui/lines";
-import { indexOf, letDragSelect } from "../ui/roving";
+import { breakLines, directionsOf, gridMove, linesOfTokens, measureWith } from "../ui/lines";
+import { indexOf, letDragSelect, readingKey } from "../ui/roving";
 import { exactText, selectedSpan, textOf } from "../ui/spans";
 import type { Heatmap } from "./heatmap";
 import { LANE, type Painter } from "./painter";
@@ -40,6 +40,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
       ),
     [tokens, frame.width, frame.fonts],
   );
+  const directions = useMemo(() => directionsOf(lines, tokens), [lines, tokens]);
   const lineOf = useMemo(() => linesOfTokens(lines, tokens.length), [lines, tokens]);
   const hovered = heatmap.traits.hovered.value;
   const current = Math.min(stop, Math.max(tokens.length - 1, 0));
@@ -78,7 +79,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
     const from = indexOf(event);
     if (from === null) return;
     const page = Math.max(1, Math.floor(frame.height / height) - 1);
-    const move = { key: event.key, ctrl: event.ctrlKey || event.metaKey };
+    const move = { key: readingKey(event), ctrl: event.ctrlKey || event.metaKey };
     const target = gridMove(move, from, lines, lineOf, page);
     if (target !== null) {
       if (event.shiftKey) extend(heatmap, from, target);
@@ -161,6 +162,7 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
               key={row}
               index={row}
               line={line}
+              direction={directions[row] ?? "ltr"}
               height={height}
               tokens={tokens}
               painter={painter}

@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { FLAGS, type HeatToken, type TextWire, textTokens } from "../host/tokens";
@@ -31,7 +31,7 @@ export class Heatmap {
   readonly #rpc: Rpc;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_HEAT, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until });

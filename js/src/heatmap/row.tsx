@@ -3,7 +3,7 @@ import "./row.css";
 import type { HeatToken } from "../host/tokens";
 import { parts as names } from "../ui/flags";
 import { splitLead, TURNS } from "../ui/format";
-import type { Line, Piece } from "../ui/lines";
+import type { Direction, Line, Piece } from "../ui/lines";
 import { Memo } from "../ui/memo";
 import { withMarks } from "../ui/token";
 import type { Painter } from "./painter";
@@ -12,6 +12,7 @@ import type { Painter } from "./painter";
 interface Props {
   index: number;
   line: Line;
+  direction: Direction;
   height: number;
   tokens: readonly HeatToken[];
   painter: Painter;
@@ -24,12 +25,13 @@ interface Props {
 
 /** One line of tokens. */
 export class HeatRow extends Memo<Props> {
-  override render({ index, line, height }: Props) {
+  override render({ index, line, direction, height }: Props) {
     return (
       // biome-ignore lint/a11y/useFocusableInteractive: the cells of a grid take the focus, not its rows
       // biome-ignore lint/a11y/useSemanticElements: lines of running text are no table to lay out
       <div
         class="sw-line"
+        dir={direction}
         role="row"
         aria-rowindex={index + 1}
         style={{ top: `${index * height}px`, height: `${height}px` }}

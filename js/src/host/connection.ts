@@ -1,45 +1,65 @@
 // Whether the kernel that a model belongs to is still there. After a restart nobody there knows the model any more.
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { type HostModel, listen } from "./host";
+import { type HostModel, isFrozen, listen } from "./host";
 
-const GRACE = 3000; // ms between the kernel's having read a request and its having said so
+// ms between the kernel's having read a request and its having said so; twice what the way there took, within limits
+const GRACE = { least: 3000, most: 30_000 };
+
+/** What is lost: the kernel that knew the model, or the way from this page to any kernel. */
+export type Lost = "" | "kernel" | "page";
+
+interface Status {
+  content?: { execution_state?: string };
+  /** The header of what was sent. */
+  parent_header?: { subshell_id?: string | null };
+}
 
 export class Connection {
-  /** True once the kernel was restarted: it stays so, since only a cell that runs again makes new models. */
-  readonly lost: ReadonlySignal<boolean>;
+  /** Stays as it is: only a cell that runs again makes new models. */
+  readonly lost: ReadonlySignal<Lost>;
   /** Sends a request; `answered` says whether the kernel has accepted it. */
   readonly send: (content: object, answered?: () => boolean) => void;
 
   constructor(model: HostModel, until: AbortSignal) {
-    const lost = signal(false);
+    const lost = signal<Lost>("");
     const waits = new Set<ReturnType<typeof setTimeout>>();
-    const lose = () => {
-      if (!until.aborted && !model.frozen) lost.value = true;
+    const frozen = isFrozen(model);
+    const lose = (what: Lost) => {
+      if (!until.aborted && !frozen) lost.value ||= what;
     };
-    const check = (answered: () => boolean) => {
+    const check = (answered: () => boolean, what: Lost, grace: number) => {
       const wait = setTimeout(() => {
         waits.delete(wait);
-        if (!answered()) lose();
-      }, GRACE);
+        if (!answered()) lose(what);
+      }, grace);
       waits.add(wait);
     };
     this.lost = lost;
     this.send = (content, answered = () => true) => {
       if (lost.peek()) return;
+      const sent = performance.now();
       // A kernel that works on a cell has not read the message yet, however long that takes: idle comes after reading.
-      const status = (message?: { content?: { execution_state?: string } }) => {
-        if (message?.content?.execution_state === "idle") check(answered);
+      // Colab's comes after sending, and is no message of the kernel's.
+      const status = ({ content, parent_header: header }: Status = {}) => {
+        if (content?.execution_state !== "idle" || !header) return;
+        // JupyterLab that was not told of a restart goes on talking to a subshell that is gone, for new models too.
+        const what = header.subshell_id ? "page" : "kernel";
+        check(answered, what, graceAfter(performance.now() - sent));
       };
       try {
         model.send(content, { iopub: { status } });
       } catch {
-        lose(); // JupyterLab's models have been cut off from their comms.
+        lose("kernel"); // JupyterLab's models have been cut off from their comms.
       }
     };
     // ipywidgets says it when a model is cut off; its models that are not have this event never.
-    listen(model, "comm_live_update", () => model.comm_live || lose(), until);
+    listen(model, "comm_live_update", () => model.comm_live || lose("kernel"), until);
     until.addEventListener("abort", () => waits.forEach(clearTimeout), { once: true });
   }
+}
+
+function graceAfter(way: number): number {
+  return Math.min(Math.max(2 * way, GRACE.least), GRACE.most);
 }
 
 const connections = new WeakMap<HostModel, Connection>();

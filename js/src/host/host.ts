@@ -15,6 +15,15 @@ export interface HostModel {
   readonly frozen?: boolean;
 }
 
+/**
+ * Whether there is no kernel behind a model and never will be: a page that was saved, a notebook that was opened and not
+ * run. ipywidgets knows it of its models. anywidget does not pass it on, but a model's layout is one of them.
+ */
+export function isFrozen(model: HostModel): boolean {
+  const layout = model.get("layout") as Pick<HostModel, "comm_live"> | null | undefined;
+  return model.frozen ?? layout?.comm_live === false;
+}
+
 /** Subscribes until `signal` aborts. */
 export function listen(
   model: HostModel,

@@ -1,6 +1,6 @@
 // Requests to the kernel over msg:custom. Every request ends in exactly one of result, error, cancelled.
 import { effect, type ReadonlySignal } from "@preact/signals";
-import { connectionOf } from "./connection";
+import { connectionOf, type Lost } from "./connection";
 import { type HostModel, listen } from "./host";
 
 export interface StreamMessage {
@@ -64,7 +64,7 @@ export interface RpcOptions {
 /** The requests of one model. */
 export class Rpc {
   /** The kernel is another one now: what is asked ends here and now. */
-  readonly lost: ReadonlySignal<boolean>;
+  readonly lost: ReadonlySignal<Lost>;
   readonly request: <T>(name: string, args: unknown, options?: RequestOptions) => Promise<T>;
   /** Asks the kernel to stop; a request it has not even seen ends here and now. */
   readonly cancel: (id: string, abandon?: boolean) => void;

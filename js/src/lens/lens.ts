@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import type { Token } from "../host/tokens";
@@ -51,7 +51,7 @@ export class Lens {
   #stopper: AbortController | null = null;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_LENS, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until });

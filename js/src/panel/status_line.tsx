@@ -7,7 +7,7 @@ import type { LiveRun } from "./run";
 import { isResult } from "./shown";
 import type { Result } from "./types";
 
-export const FROZEN = "A frozen copy: open the notebook to generate.";
+export const FROZEN = "A frozen copy: run its cell in the notebook to generate.";
 const CALM = 400; // ms between two announcements of the same phase
 
 export function StatusLine({ panel }: { panel: Panel }) {

@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { Failure } from "../ui/failure";
 import { formatNumber, plural } from "../ui/format";
-import { RESTARTED } from "../ui/restarted";
+import { useLost } from "../ui/restarted";
 import { Segmented } from "../ui/segmented";
 import type { Bench } from "./bench";
 import { FeatureList } from "./feature_list";
@@ -32,6 +32,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
   const way = ways.find((each) => each.mode === search.mode) ?? (ways[0] as FindBy);
   const answer = finder.lacks.value ? null : finder.answer.value;
   const error = finder.error.value;
+  const lost = useLost();
   const focus = (target: string) => section.current?.querySelector<HTMLElement>(target)?.focus();
   return (
     <section ref={section} class="sw-section sw-find" aria-label="Features">
@@ -71,7 +72,9 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
           onLeave={() => focus(".sw--query")}
         />
       ) : (
-        <p class="sw-empty">{nothing(bench, way, make)}</p>
+        <p class="sw-empty">
+          {lost && finder.lacks.value === "kernel" ? lost : nothing(bench, way, make)}
+        </p>
       )}
     </section>
   );
@@ -96,13 +99,13 @@ function countText({ finder, frozen, traits }: Bench, answer: Answer | null): st
 /** Why no row stands here, and what to do about it. */
 function nothing({ finder, traits, frozen }: Bench, way: FindBy, make: string): string {
   const { mode, query, filters } = finder.search.value;
-  if (finder.lacks.value === "kernel") {
-    return frozen ? "A frozen copy searches by label only: this needs the kernel." : RESTARTED;
+  if (frozen && finder.lacks.value === "kernel") {
+    return "A frozen copy searches by label only: this needs the kernel.";
   }
   if (finder.lacks.value) return way.asks;
   if (finder.searching.value) return "Searching…";
   if (!traits.catalogue.value.total) return `No dictionary is attached. Pass some: ${make}.`;
-  if (filters.density || filters.labelled || filters.dictionaries) {
+  if (filters.density || filters.labelled || filters.dictionaries || filters.verdicts) {
     return "No feature passes the filters: widen them.";
   }
   if (mode === "label" && !traits.dictionaries.value.some(({ labelled }) => labelled)) {

@@ -1,6 +1,6 @@
 import type { ButtonHTMLAttributes, ComponentChildren } from "preact";
 import { parts } from "./flags";
-import { RESTARTED, useLost } from "./restarted";
+import { useLost } from "./restarted";
 
 interface Props extends Omit<ButtonHTMLAttributes, "class" | "type"> {
   /** primary, quiet, small; "icon" is a small square for one character. */
@@ -11,13 +11,14 @@ interface Props extends Omit<ButtonHTMLAttributes, "class" | "type"> {
 }
 
 export function Button({ kind = "", asks = false, ...rest }: Props) {
-  const lost = useLost() && asks;
+  const said = useLost();
+  const lost = asks && said;
   return (
     <button
       type="button"
       class={parts(kind.startsWith("icon") ? `sw-${kind}` : `sw-button ${kind}`)}
       {...rest}
-      {...(lost && { "aria-disabled": true, title: RESTARTED, onClick: undefined })}
+      {...(lost && { "aria-disabled": true, title: lost, onClick: undefined })}
     />
   );
 }

@@ -71,6 +71,32 @@ function cut(token: HeatToken, at: number, end: number, width: number, measure: 
   return WITHIN.test(token.text.slice(stop, stop + 1)) ? low : stop;
 }
 
+export type Direction = "ltr" | "rtl";
+
+const LETTER = /\p{L}/u;
+const RIGHT_TO_LEFT =
+  /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
+
+/** Where each line begins: where its paragraph does, which its first letter says, as with `dir="auto"`. */
+export function directionsOf(lines: readonly Line[], tokens: readonly HeatToken[]): Direction[] {
+  const found: Direction[] = [];
+  let paragraph: Direction | undefined;
+  let from = 0;
+  lines.forEach((line, index) => {
+    const texts = line.map(({ token, start, end }) => {
+      const { text, fragment, special } = tokens[token] as HeatToken;
+      return fragment || special ? "" : text.slice(start, end);
+    });
+    const letter = paragraph ? undefined : LETTER.exec(texts.join(""))?.[0];
+    if (letter) paragraph = RIGHT_TO_LEFT.test(letter) ? "rtl" : "ltr";
+    const ends = texts.at(-1)?.endsWith("\n") || index === lines.length - 1;
+    if (!ends) return;
+    while (from <= index) found[from++] = paragraph ?? "ltr";
+    paragraph = undefined;
+  });
+  return found;
+}
+
 /** The line on which each token begins. */
 export function linesOfTokens(lines: readonly Line[], count: number): Int32Array {
   const found = new Int32Array(count).fill(-1);

@@ -4,6 +4,7 @@ import type { ReadonlySignal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
 import { type Connection, connectionOf } from "../host/connection";
 import { type HostModel, lifetime } from "../host/host";
+import { onArrival } from "./arrival";
 import { keepKeys } from "./keys";
 import { Kernel, Restarted } from "./restarted";
 import { type Theme, watchTheme } from "./theme";
@@ -47,6 +48,7 @@ export function mount<State>(
         made ??= make(model, life.signal);
         const { state, connection } = made;
         const root = createRoot(el, name, life.signal);
+        onArrival(root, life.signal, () => bringSheet(root, String(model.get("_css") ?? "")));
         const view = <View state={state} theme={watchTheme(root, life.signal)} root={root} />;
         const whole = (
           <Kernel.Provider value={connection}>
@@ -69,4 +71,14 @@ function createRoot(el: HTMLElement, name: string, until: AbortSignal): HTMLElem
   el.append(root);
   until.addEventListener("abort", () => root.remove(), { once: true });
   return root;
+}
+
+/** The sheet is where the host has put it, which is not inside of a shadow root that somebody else has made. */
+function bringSheet(root: HTMLElement, css: string): void {
+  const within = root.getRootNode();
+  if (!(within instanceof ShadowRoot)) return;
+  if (getComputedStyle(root).containerType === "inline-size") return;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+  within.adoptedStyleSheets.push(sheet);
 }

@@ -21,6 +21,15 @@ export function moveTo(key: string, current: number, count: number): number | nu
   }
 }
 
+const MIRRORED: Record<string, string> = { ArrowLeft: "ArrowRight", ArrowRight: "ArrowLeft" };
+
+/** The key as one reads: where text runs from right to left, the left arrow leads on. */
+export function readingKey({ key, target }: KeyboardEvent): string {
+  const mirrored = MIRRORED[key];
+  if (!mirrored || !(target instanceof Element)) return key;
+  return getComputedStyle(target).direction === "rtl" ? mirrored : key;
+}
+
 /** Which item an event is about: items carry data-index. */
 export function indexOf(event: Event): number | null {
   const item = (event.target as Element | null)?.closest?.<HTMLElement>("[data-index]");
@@ -71,7 +80,7 @@ export function rovingHandlers(count: number, { onPoint, onPin }: Pointing) {
     onKeyDown(event: KeyboardEvent & { currentTarget: Element }) {
       const index = indexOf(event);
       if (index === null) return;
-      const target = moveTo(event.key, index, count);
+      const target = moveTo(readingKey(event), index, count);
       if (target !== null) focusItem(event.currentTarget, target);
       else if (event.key === "Enter" || event.key === " ") onPin(index);
       else if (event.key === "Escape") onPin(null);

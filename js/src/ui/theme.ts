@@ -1,13 +1,21 @@
 // Light or dark as the host is, followed for as long as the view lives.
 
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { DARK, LIGHT, type Palette, parseRgb } from "./colour";
+import { onArrival } from "./arrival";
+import { DARK, inkOn, LIGHT, type Palette, parseRgb } from "./colour";
 
 export interface Theme {
   dark: boolean;
   palette: Palette;
 }
 
+/** Of a contrast theme that is light it says both. */
+const VSCODE = [
+  ["vscode-light", false],
+  ["vscode-high-contrast-light", false],
+  ["vscode-dark", true],
+  ["vscode-high-contrast", true],
+] as const;
 const MARKS = ["class", "style", "theme", "data-theme", "data-jp-theme-light"];
 
 export function watchTheme(root: HTMLElement, until: AbortSignal): ReadonlySignal<Theme> {
@@ -25,34 +33,34 @@ export function watchTheme(root: HTMLElement, until: AbortSignal): ReadonlySigna
     }
     update();
   };
-  // Hosts may render a view before they put it on the page, and only there it has ancestors.
-  const arrival = new ResizeObserver(() => {
-    if (!root.isConnected) return;
-    arrival.disconnect();
-    start();
-  });
-  arrival.observe(root);
   start();
+  onArrival(root, until, start);
   system.addEventListener("change", update, { signal: until });
-  const stop = () => {
-    marks.disconnect();
-    arrival.disconnect();
-  };
-  until.addEventListener("abort", stop, { once: true });
+  until.addEventListener("abort", () => marks.disconnect(), { once: true });
   return theme;
 }
 
 export function isDark(root: HTMLElement, systemDark: boolean): boolean {
   const jupyter = document.body.getAttribute("data-jp-theme-light");
   if (jupyter) return jupyter === "false";
-  if (document.body.classList.contains("vscode-dark")) return true;
-  if (document.body.classList.contains("vscode-light")) return false;
+  for (const [mark, dark] of VSCODE) if (document.body.classList.contains(mark)) return dark;
   for (const element of ancestors(root)) {
     const named = element.getAttribute("data-theme") ?? element.getAttribute("theme");
     if (named === "dark" || element.classList.contains("dark")) return true;
     if (named === "light" || element.classList.contains("light")) return false;
   }
-  return systemDark;
+  return onDarkGround(root, systemDark);
+}
+
+/** What is painted behind the root; a page that paints nothing is white, but where it takes the system's colours. */
+function onDarkGround(root: HTMLElement, systemDark: boolean): boolean {
+  for (const element of ancestors(root)) {
+    const { backgroundColor: ground } = getComputedStyle(element);
+    const painted = ground.startsWith("rgb") && parseRgb(ground);
+    if (painted) return inkOn(painted) === "#fff";
+  }
+  const { colorScheme } = getComputedStyle(document.documentElement);
+  return colorScheme.includes("dark") && (systemDark || !colorScheme.includes("light"));
 }
 
 /** From the root's parent up, out of shadow roots too (marimo). */

@@ -3,7 +3,13 @@ import { pool, segment, withCharacters } from "../../src/heatmap/segments";
 import type { Granularity } from "../../src/heatmap/types";
 import { unpack } from "../../src/host/arrays";
 import type { HeatToken } from "../../src/host/tokens";
-import { breakLines, gridMove, linesOfTokens, type Measure } from "../../src/ui/lines";
+import {
+  breakLines,
+  directionsOf,
+  gridMove,
+  linesOfTokens,
+  type Measure,
+} from "../../src/ui/lines";
 import { exactText, textOf } from "../../src/ui/spans";
 import { packed } from "../examples";
 import { heatToken } from "./examples";
@@ -220,5 +226,25 @@ describe("packed arrays", () => {
       1.5, -2, 0,
     ]);
     expect(unpack(packed(Uint16Array.from([65535, 1]), [2, 1])).shape).toEqual([2, 1]);
+  });
+});
+
+describe("a line", () => {
+  it("begins where the first letter of its paragraph says, on all lines of it", () => {
+    const measure: Measure = (_, text) => text.length;
+    const [peace, sea] = ["\u05e9\u05dc\u05d5\u05dd", "\u05d9\u05dd\n"];
+    const start = heatToken("<s>", { special: true, counted: false });
+    const tokens = [start, ...of(peace, " sea", " ships", ".\n", "1. ", "sea ", sea, "12\n")];
+    const lines = breakLines(tokens, 9, measure);
+    const texts = lines.map((line) => line.map(({ token }) => tokens[token]?.text).join(""));
+    const sides = directionsOf(lines, tokens).map((side, index) => [texts[index], side]);
+    expect(sides).toEqual([
+      [`<s>${peace}`, "rtl"],
+      [" sea", "rtl"],
+      [" ships.\n", "rtl"],
+      ["1. sea ", "ltr"],
+      [sea, "ltr"],
+      ["12\n", "ltr"],
+    ]);
   });
 });

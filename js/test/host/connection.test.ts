@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { connectionOf } from "../../src/host/connection";
+import { isFrozen } from "../../src/host/host";
 import { Cancelled, Rpc } from "../../src/host/rpc";
 import { FakeModel } from "./fake_model";
 
@@ -25,40 +26,79 @@ describe("a kernel that was restarted", () => {
     const before = ask();
     model.cut = true;
     const asked = ask();
-    expect(rpc.lost.value).toBe(true);
-    expect(connectionOf(model, life.signal).lost.value).toBe(true);
+    expect(rpc.lost.value).toBe("kernel");
+    expect(connectionOf(model, life.signal).lost.value).toBe("kernel");
     for (const one of [before, asked, ask()]) expect(await one).toBeInstanceOf(Cancelled);
     expect(model.sent).toHaveLength(1);
   });
 
   it("is known by a host that says so, without anything having been asked", () => {
     model.emits("comm_live_update");
-    expect(rpc.lost.value).toBe(true);
+    expect(rpc.lost.value).toBe("kernel");
   });
 
   it("is known by a request that was read and not accepted", async () => {
     const asked = ask();
     model.idle?.();
     vi.advanceTimersByTime(3500);
-    expect(rpc.lost.value).toBe(true);
+    expect(rpc.lost.value).toBe("kernel");
     expect(await asked).toBeInstanceOf(Cancelled);
+  });
+
+  it("is not to be known where the host says idle by itself, as Colab does", async () => {
+    ask();
+    model.idle?.({ content: { execution_state: "idle" } });
+    vi.advanceTimersByTime(60_000);
+    expect(rpc.lost.value).toBe("");
+  });
+
+  it("is given longer where messages take longer", () => {
+    ask();
+    vi.advanceTimersByTime(5000);
+    model.idle?.();
+    vi.advanceTimersByTime(9000);
+    expect(rpc.lost.value).toBe("");
+    model.says({ type: "accepted", id: model.lastId });
+    vi.advanceTimersByTime(60_000);
+    expect(rpc.lost.value).toBe("");
+  });
+
+  it("is out of the page's reach where JupyterLab talks to a subshell that is gone", () => {
+    ask();
+    model.idle?.({
+      parent_header: { subshell_id: "gone" },
+      content: { execution_state: "idle" },
+    });
+    vi.advanceTimersByTime(3500);
+    expect(rpc.lost.value).toBe("page");
   });
 
   it("is not one that works on a cell for an hour, or is slow to accept", () => {
     ask();
     vi.advanceTimersByTime(3_600_000);
-    expect(rpc.lost.value).toBe(false);
+    expect(rpc.lost.value).toBe("");
     model.idle?.();
     vi.advanceTimersByTime(1000);
     model.says({ type: "accepted", id: model.lastId });
     vi.advanceTimersByTime(5000);
-    expect(rpc.lost.value).toBe(false);
+    expect(rpc.lost.value).toBe("");
   });
 
   it("is none of a frozen copy's", () => {
     const frozen = Object.assign(new FakeModel(), { frozen: true });
     const none = new Rpc(frozen, { signal: life.signal });
     frozen.emits("comm_live_update");
-    expect(none.lost.value).toBe(false);
+    expect(none.lost.value).toBe("");
+  });
+
+  it("is none of a page's whose models have no kernel, as nbconvert's", () => {
+    const saved = new FakeModel({ layout: { comm_live: false } });
+    expect(isFrozen(saved)).toBe(true);
+    expect(isFrozen(new FakeModel({ layout: { comm_live: true } }))).toBe(false);
+    expect(isFrozen(new FakeModel({ layout: "IPY_MODEL_0" }))).toBe(false);
+    saved.cut = true;
+    const none = new Rpc(saved, { signal: life.signal });
+    none.request("find", {}).catch(() => {});
+    expect(none.lost.value).toBe("");
   });
 });

@@ -32,12 +32,13 @@ export class FakeModel implements HostModel {
   /** What a send ends in: JupyterLab's throws once the kernel was restarted. */
   cut = false;
   /** Tells it that the kernel has read the last message. */
-  idle: (() => void) | undefined;
+  idle: ((message?: object) => void) | undefined;
 
   send(content: unknown, callbacks?: unknown): void {
     if (this.cut) throw new Error("Cannot send");
     const { iopub } = (callbacks ?? {}) as { iopub?: { status(message: unknown): void } };
-    this.idle = () => iopub?.status({ content: { execution_state: "idle" } });
+    const idle = { parent_header: {}, content: { execution_state: "idle" } };
+    this.idle = (message = idle) => iopub?.status(message);
     this.sent.push(content as Record<string, unknown>);
   }
 

@@ -14,6 +14,7 @@ function state() {
   const sea = feature({ key: "k", label: HOSTILE, max_activation: 10 });
   return {
     prompt: "Hi",
+    tab: "history", // the first one asks the kernel by itself
     ops: OPS,
     catalogue: { features: [sea, feature({ key: "m", label: "music" })], total: 2, complete: true },
     steers: [{ id: "s1", key: "k", op: "add", params: { alpha: 5 }, enabled: true }],
@@ -277,7 +278,7 @@ describe("the panel", () => {
   it("is a frozen copy without a kernel: readable, and honest that it cannot generate", () => {
     mount(staticModel(state()));
     expect(button("Generate")?.disabled).toBe(true);
-    expect(status()).toBe("A frozen copy: open the notebook to generate.");
+    expect(status()).toBe("A frozen copy: run its cell in the notebook to generate.");
     expect(named("Steered tokens")?.textContent).toContain("sea");
     expect(button("Save as HTML")).toBeUndefined();
   });

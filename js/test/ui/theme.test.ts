@@ -10,8 +10,9 @@ beforeEach(() => {
 afterEach(() => {
   root.remove();
   document.body.className = "";
-  for (const name of ["data-jp-theme-light", "data-theme"]) document.body.removeAttribute(name);
-  document.documentElement.removeAttribute("theme");
+  for (const name of ["data-jp-theme-light", "data-theme", "style"])
+    document.body.removeAttribute(name);
+  for (const name of ["theme", "style"]) document.documentElement.removeAttribute(name);
 });
 
 describe("the host's theme", () => {
@@ -25,6 +26,10 @@ describe("the host's theme", () => {
   it("is VS Code's", () => {
     document.body.className = "vscode-dark";
     expect(isDark(root, false)).toBe(true);
+    document.body.className = "vscode-high-contrast";
+    expect(isDark(root, false)).toBe(true);
+    document.body.className = "vscode-high-contrast-light vscode-high-contrast";
+    expect(isDark(root, true)).toBe(false);
   });
 
   it("is that of Colab's page", () => {
@@ -38,9 +43,20 @@ describe("the host's theme", () => {
     expect(isDark(inside, false)).toBe(true);
   });
 
-  it("is the system's where the page says nothing", () => {
+  it("is what the page has painted behind it, where it has painted something", () => {
+    document.body.style.backgroundColor = "rgb(255, 255, 255)";
+    expect(isDark(root, true)).toBe(false);
+    document.body.style.backgroundColor = "rgb(20, 20, 30)";
+    expect(isDark(root, false)).toBe(true);
+  });
+
+  it("is the system's only where the page goes with the system", () => {
+    expect(isDark(root, true)).toBe(false);
+    document.documentElement.style.colorScheme = "light dark";
     expect(isDark(root, true)).toBe(true);
     expect(isDark(root, false)).toBe(false);
+    document.documentElement.style.colorScheme = "dark";
+    expect(isDark(root, false)).toBe(true);
   });
 
   it("is followed until the view goes", async () => {

@@ -116,7 +116,7 @@ def export_control_vector(
     steers = Recipe.of(recipe)
     for steer in steers:
         site, where = steer.feature.site, steer.positions
-        is_plain = steer.op == "add" and steer.control is None
+        is_plain = steer.op == "add" and not any((steer.control, steer.condition is not None, steer.fading))
         if not is_plain or site.stream != "resid_post" or where.where != "all" or not where.special:
             raise ValueError(
                 f"A GGUF control vector adds to resid_post at all positions, and {steer!r} at {site} does something "

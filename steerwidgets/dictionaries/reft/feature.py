@@ -26,7 +26,7 @@ class ReFTFeature(Feature):
     Example:
         >>> concept = reft["music"]
         >>> concept.add(40) + concept.clamp(10).at("generated")
-        'music'.add(40) + 'music'.clamp(10).at({'where': 'generated', 'special': True})
+        'music'.add(40) + 'music'.clamp(10).at('generated')
     """
 
     signed: ClassVar[bool] = False
@@ -36,8 +36,7 @@ class ReFTFeature(Feature):
     genres: tuple[str, ...] = ()
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """The ops of a direction, and `clamp`."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.REFT_OPS
 
     def activation(self, h: Tensor) -> Tensor:

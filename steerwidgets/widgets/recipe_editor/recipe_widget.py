@@ -15,7 +15,6 @@ from steerwidgets.steering.hooks import check_fits, other_model_note, warn_of_ot
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.steering.strength import readouts, residuals_under
-from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import recipe_snippet
@@ -26,7 +25,7 @@ from steerwidgets.widgets.recipe_editor.inputs import recipe_of
 from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf, OpNames
 
 if TYPE_CHECKING:
-    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.prompts import Prompt, PromptLike
     from steerwidgets.transformer.residuals import Residuals
 
 _SHARED_POSITIONS: Final = frozenset({"all", "prompt", "generated", "indices"})
@@ -108,8 +107,8 @@ class RecipeWidget(Widget):
     @recipe.setter
     def recipe(self, value: Recipe | Steer | Iterable[Steer] | None) -> None:
         recipe = Recipe.of(value)
-        for steer in recipe:
-            self._features.remember(steer.feature)
+        for feature in (feature for steer in recipe for feature in steer.features):
+            self._features.remember(feature)
         shared = {steer.positions for steer in recipe}
         one = next(iter(shared)) if len(shared) == 1 else Positions()
         is_mixed = len(shared) > 1 or one.where not in _SHARED_POSITIONS
@@ -129,8 +128,28 @@ class RecipeWidget(Widget):
             >>> panel.recipe
             'music'.add(40)
         """
-        self._features.remember(steer.feature)
+        for feature in steer.features:
+            self._features.remember(feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
+
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe of features that the widget knows, from text as `recipe.to_json()` writes it.
+
+        Args:
+            text: the text.
+
+        Returns:
+            The recipe; the widget shows it once it is set: `panel.recipe = panel.read_recipe(text)`.
+
+        Raises:
+            ValueError: the text is no recipe, or a dictionary that it names was not given to the widget.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.read_recipe(sw.Recipe.of(cavs["music"].add(40)).to_json())
+            'music'.add(40)
+        """
+        return Recipe.from_json(text, self._features.dictionaries)
 
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:  # noqa: ARG002
         """Traits that change with a recipe that is set."""
@@ -147,7 +166,7 @@ class RecipeWidget(Widget):
         self._residuals = None
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {**super()._handlers(), **self._finder.handlers()}
+        return self._finder.handlers()
 
     def _said(self) -> list[str]:
         of = ", ".join(
@@ -191,7 +210,9 @@ class RecipeWidget(Widget):
 
     def _shown_keys(self) -> set[str]:
         """The features that have to be known without a search."""
-        return {str(steer["key"]) for steer in self.steers} | {key for key in (self.selected,) if key in self._features}
+        read = {key for steer in self.steers for key in _keys_read(steer.get("when")) if key in self._features}
+        steered = {str(steer["key"]) for steer in self.steers}
+        return steered | read | {key for key in (self.selected,) if key in self._features}
 
     def _publish_features(self) -> None:
         named = {key: self._features.json(self._features.find(key)) for key in self._shown_keys()}
@@ -203,7 +224,7 @@ class RecipeWidget(Widget):
             self.publish(readouts={}, prompt_tokens={"tokens": [], "prompt": self.prompt, "chat": self.chat})
             return
         wanted = self._to_read(self.lm)
-        check_fits(self.lm.architecture, wanted.recipe, Known(prompt_length=len(wanted.prompt)))
+        check_fits(self.lm.architecture, wanted.recipe, self.lm.known([wanted.prompt]))
         if self._residuals is not None and self._residuals[0] == wanted.key:
             self._publish_readouts(self.lm, wanted.prompt, self._residuals[1])
             return
@@ -218,7 +239,11 @@ class RecipeWidget(Widget):
             self.lm.lock.release()
 
     def _to_read(self, lm: LanguageModel) -> _ToRead:
-        return _ToRead(lm.encode(self.prompt, chat=self.chat), self.recipe, self._features.usual_site())
+        return _ToRead(lm.encode(self._asks(lm), chat=self.chat), self.recipe, self._features.usual_site())
+
+    def _asks(self, lm: LanguageModel) -> PromptLike:  # noqa: ARG002 - of those that stand in a conversation
+        """What is put to the model."""
+        return self.prompt
 
     def _read(self) -> None:
         """Read the prompt as it stands now; of several jobs in the queue only the first has anything to read."""
@@ -236,7 +261,7 @@ class RecipeWidget(Widget):
         with self._sync_lock:
             enabled = [steer for steer in self.steers if steer.get("enabled", True)]
             recipe = self._recipe_of(enabled)
-        if not set(recipe.sites) <= set(residuals.values):
+        if not set(recipe.sites_read) <= set(residuals.values):
             return
         values = readouts(recipe, residuals, encoded)
         found = {
@@ -266,7 +291,7 @@ class _ToRead:
     @property
     def key(self) -> tuple[Any, ...]:
         """What it depends on: the strengths as well, where one steered block feeds another."""
-        sites = self.recipe.sites or (self.usual_site,)
+        sites = self.recipe.sites_read or (self.usual_site,)
         return (self.prompt, sites, self.recipe.fingerprint if len(sites) > 1 else "")
 
     def read(self, lm: LanguageModel) -> Residuals:
@@ -284,7 +309,19 @@ def _steer_json(steer: Steer, names: OpNames) -> dict[str, Any]:
         "enabled": True,
         "positions": steer.positions.to_json(),
         "control": None if steer.control is None else steer.control.to_json(),
+        "when": None if steer.condition is None else steer.condition.to_json(lambda feature: feature.key),
+        "fade": None if steer.fading is None else steer.fading.to_json(),
     }
+
+
+def _keys_read(when: Any) -> set[str]:
+    """The keys of the features that a condition reads, whatever the front-end wrote."""
+    if isinstance(when, list | tuple):
+        return {key for part in when for key in _keys_read(part)}
+    if not isinstance(when, Mapping):
+        return set()
+    own = {when["feature"]} if isinstance(when.get("feature"), str) else set()
+    return own | _keys_read(when.get("all")) | _keys_read(when.get("any"))
 
 
 def _note(text: str) -> dict[str, Any]:
