@@ -2,8 +2,8 @@
 
 `python -m embedded.features.make_effects` steers with each one at its suggested strength, or else clamped to its
 largest activation, and writes the tokens whose logits rise and fall most after `lens.effect.NEUTRAL`, as means, into
-the package: `sae_effects.safetensors`. `lm.effect` gives the same of one feature. It comes after the labels: where there are
-none, there is no file.
+the package: `sae_effects.safetensors`. `lm.effect` gives the same of one feature. It comes after
+the labels: where there are none, there is no file.
 """
 
 from __future__ import annotations
