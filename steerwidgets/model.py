@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.dose.run import DoseRun
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.sites import Site, Stream
 
 
+@tells_calls("sw.LanguageModel", "lm")
 class LanguageModel(LoadedModel):
     """A causal language model that is loaded already, with verbs to read and steer it.
 

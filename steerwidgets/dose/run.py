@@ -220,7 +220,16 @@ class DoseRun:
         return self.result
 
     def strength_at(self, nats: float, stop: threading.Event | None = None) -> float | None:
-        """The strength at which the 95th percentile of the per-token KL is so many nats; see `DoseResult.iso_kl`."""
+        """The strength at which the 95th percentile of the per-token KL is so many nats; see `DoseResult.iso_kl`.
+
+        Raises:
+            ValueError: no prompt was held back.
+        """
+        if not self._calibration:
+            raise ValueError(
+                f"An iso-KL dose is found on prompts that are not judged, but all {len(self._trials.prompts)} were; "
+                "give hold_back=1 or more of two prompts at least, or prompts of their own: hold_back=[…]."
+            )
         origin = self._about.origin
         far = max(self._recipes, key=lambda strength: (strength - origin, abs(strength - origin)))
         if far <= origin:

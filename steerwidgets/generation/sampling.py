@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from steerwidgets.calls import tells_calls
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@tells_calls("sw.Sampling", "sampling")
 @dataclass(frozen=True)
 class Sampling:
     """Sampling settings; the defaults are those of `generate(do_sample=True)` but for the temperature.

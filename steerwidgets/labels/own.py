@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.home import own_folder
 from steerwidgets.files.json_text import read_json
@@ -77,6 +78,7 @@ class Entry:
     verdict: str = ""
 
 
+@tells_calls("UserLabels", "dictionary.user_labels")
 class UserLabels:
     """A person's labels, notes and ratings of one dictionary's features, in the user's data folder.
 
@@ -99,7 +101,7 @@ class UserLabels:
         self._file = folder / _FILE
         self._lock = threading.RLock()
         self._read_at: object = None
-        self._labels: Mapping[int, str] = {}
+        self._kept: tuple[Mapping[int, str], Mapping[int, str]] = {}, {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -137,12 +139,7 @@ class UserLabels:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
-        with self._sentences(), self._lock:
-            # data_version tells what other connections wrote, total_changes what this one did.
-            version = (self._run("PRAGMA data_version"), self._connection.total_changes)
-            if self._read_at != version:
-                self._read_at, self._labels = version, {each.index: each.label for each in self if each.label}
-            return self._labels
+        return self._said[0]
 
     @property
     def verdicts(self) -> Mapping[int, str]:
@@ -152,7 +149,19 @@ class UserLabels:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
-        return {each.index: each.verdict for each in self._entries("AND verdict <> ''")}
+        return self._said[1]
+
+    @property
+    def _said(self) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """Labels and verdicts; read again only where something was written since."""
+        with self._sentences(), self._lock:
+            # data_version tells what other connections wrote, total_changes what this one did.
+            version = (self._run("PRAGMA data_version"), self._connection.total_changes)
+            if self._read_at != version:
+                every = list(self)
+                labels = {each.index: each.label for each in every if each.label}
+                self._read_at, self._kept = version, (labels, {e.index: e.verdict for e in every if e.verdict})
+            return self._kept
 
     def close(self) -> None:
         """Let go of the file."""

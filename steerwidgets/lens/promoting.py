@@ -87,7 +87,7 @@ def written_directions(architecture: Architecture, dictionary: Dictionary, start
     Raises:
         ValueError: they write nothing to it, or are made for another width.
     """
-    return _written(architecture, dictionary.directions(start, stop), _writes_at(dictionary), repr(dictionary))
+    return _written(architecture, dictionary.directions(start, stop), dictionary.writes_at, repr(dictionary))
 
 
 def promotion(lm: LoadedModel, direction: Direction, reading: Tensor) -> float:
@@ -139,12 +139,6 @@ def reading_of(lm: LoadedModel, token_id: int) -> Tensor:
     norm = LinearNorm.of(lm.architecture.final_norm, width)
     # Centring is its own transpose.
     return norm.centred(row_of(lm.architecture.unembed, token_id, width) * norm.gain)
-
-
-def _writes_at(dictionary: Dictionary) -> Site:
-    """Where a dictionary's features write: of a transcoder, another site than the one it reads."""
-    site: Site | None = getattr(dictionary[0], "output_site", None) if dictionary.size else None
-    return site or dictionary.site
 
 
 def _written(architecture: Architecture, vectors: Tensor, site: Site, whose: str) -> Tensor:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.fields import NEEDED, Fields, is_whole
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import shown
@@ -48,6 +49,7 @@ YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
 
 
+@tells_calls("sw.Direction", "feature")
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A vector at a site: it steers, reads out, has a cosine, and adds up with others.
@@ -84,6 +86,10 @@ class Direction:
 
     reads_projection: ClassVar[bool] = True
     """Whether its activation moves by `α‖v‖²` when `α·v` is added, where it is above zero."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        tell_calls(cls, cls.__name__, "feature")
 
     def __post_init__(self) -> None:
         import torch
@@ -553,6 +559,7 @@ class Feature(Direction):
         return f"<{self.kind} {self.label!r}{whose} at {self.site}>"
 
 
+@tells_calls("sw.Steer", "steer")
 @dataclass(frozen=True)
 class Steer:
     """One change: a feature, an op with its numbers, and the positions where it acts.
@@ -883,6 +890,7 @@ class FeatureSource(Protocol):
     def __getitem__(self, index: int) -> Feature: ...
 
 
+@tells_calls("sw.Recipe", "recipe")
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A multiset of steers; the order never matters.

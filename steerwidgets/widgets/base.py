@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.transformer.plain_text import as_json, whole
@@ -19,6 +20,7 @@ from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
 
+@tells_calls("Widget", "widget")
 class Widget(anywidget.AnyWidget):
     """A steerwidgets widget.
 
@@ -39,6 +41,7 @@ class Widget(anywidget.AnyWidget):
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         bundles.take_over(cls)
+        tell_calls(cls, f"sw.{cls.__name__}", "widget")
 
     def __init__(self, **traits: Any) -> None:
         self._sync_lock = threading.RLock()

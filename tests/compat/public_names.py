@@ -8,7 +8,7 @@ A line is one of
     class CAV(vectors, labels=None, *, layer, …)     a name of `sw.__all__`, and how one is made
     method CAV.save(path)                            without `self`; classmethod and staticmethod likewise
     operator CAV.__getitem__                         what `[…]`, `+`, `len(…)` and the like need
-    value CAV.site                                   what can be read: property, field, trait or attribute
+    value CAV.site                                   what can be read: property, field, trait, attribute, constant
     function corpus.build(lm, dictionaries, …)       one of the package itself, or of a module that is a name of it
 
 Types are left out, since typing may be improved. A default that is no literal is written `...`. Options that a type

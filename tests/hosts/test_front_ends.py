@@ -168,6 +168,7 @@ def show(new_page, bridge, widgets):
     def open_(kind: FrontEnd, latency: int = 0) -> tuple[There, Widgets]:
         page, record = new_page(kind.name, viewport={"width": 1400, "height": 3800}, reduced_motion="reduce")
         settings = {"latency": latency, "idleAfterSending": kind.idle_after_sending, "shadow": kind.shadow}
+        settings |= {"policy": POLICY}
         html = (Path(__file__).parent / "front_end.html").read_text("utf-8")
         for name, value in (("html", kind.html), ("body", kind.body), ("css", kind.css)):
             html = html.replace(f"{{{{{name}}}}}", value)
@@ -185,8 +186,7 @@ def show(new_page, bridge, widgets):
                 route.abort()
                 return
             kind_of = "text/javascript" if name else "text/html"
-            headers = {"Content-Security-Policy": POLICY} if not name else {}
-            route.fulfill(body=files[name], content_type=kind_of, headers=headers)
+            route.fulfill(body=files[name], content_type=kind_of)
 
         page.route(re.compile("^https?:"), answer)
         page.expose_function("toKernel", bridge.to_kernel)

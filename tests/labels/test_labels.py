@@ -265,7 +265,7 @@ def test_no_labels():
 @pytest.mark.parametrize(
     ("given_labels", "options", "sentence"),
     [
-        ("sea", {}, "but labels is str 'sea'"),
+        ("sea", {}, "'sea' was given; read them from a file"),
         ([3], {}, "Entry 0 of labels is no text and no row with names, but int 3"),
         ({"sea": "city"}, {}, r"maps str 'sea' to str 'city'"),
         ({"sea": [1]}, {}, r"maps str 'sea' to list \[1\]"),

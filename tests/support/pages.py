@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,31 @@ def _lens(lm: Any, features: Any, texts: Any) -> Any:
     return sw.LogitLens(lm, texts.prompt, features[0].add(20))
 
 
+def _dose(lm: Any, features: Any, texts: Any) -> Any:
+    judge = sw.Words([texts.labels[0], "e"], least=1, name=texts.note)
+    prompts = [texts.prompt, texts.corpus]
+    settings = {"random": 1, "baseline_seeds": 1, "max_new_tokens": 6, "asked": texts.note}
+    chart = sw.DoseResponse(lm, features[0].add, [0, 2, 20], prompts=prompts, judge=judge, hold_back=0, **settings)
+    chart.run()
+    return chart
+
+
+def _check(lm: Any, _features: Any, texts: Any) -> Any:
+    """At the truth of a feature whose label is hostile."""
+    from support import checked
+
+    features = checked.indexed(lm, texts=120)
+    labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
+    features.labels = sw.Labels(labels, source=texts.file, author="language model")
+    check = sw.LabelCheck(lm, features, features=[0, 1], reader=texts.file, folder=tempfile.mkdtemp())
+    while check.screen["kind"] == "item" or check.screen["practice"]:
+        check.go_on() if check.item is None else check.answer(
+            0 if check.item.is_choice else [1.0] * len(check.item.texts)
+        )
+    check.judge("too wide", note=texts.note)
+    return check
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -124,6 +150,8 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature picker": _picker,
     "feature card": _card,
     "logit lens": _lens,
+    "dose and response": _dose,
+    "label check": _check,
 }
 
 

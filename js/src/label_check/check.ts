@@ -5,6 +5,7 @@ import type { HostModel } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { plural } from "../ui/format";
+import { VERDICTS } from "../ui/verdicts";
 import {
   type Answer,
   type CheckTraits,
@@ -12,7 +13,6 @@ import {
   isChoice,
   type Screen,
   stepsOf,
-  VERDICTS,
 } from "./types";
 
 const WAIT = 60; // ms; many choices make one message

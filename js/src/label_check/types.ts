@@ -102,8 +102,6 @@ export const EMPTY_CHECK: CheckTraits = {
   provenance: {},
 };
 
-export const VERDICTS = ["true", "too wide", "too narrow", "mixed", "wrong", "unclear"] as const;
-
 /** One of several texts or labels is chosen; otherwise each text is judged. */
 export function isChoice(mode: Mode): boolean {
   return mode === "odd one out" || mode === "which label";

@@ -7,6 +7,7 @@ import { type Palette, shareOn } from "../ui/colour";
 import { parts } from "../ui/flags";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import { TokenText } from "../ui/token_text";
+import { Alternatives } from "./alternatives";
 import { differenceText, KlBars } from "./kl_bars";
 import type { Panel } from "./panel";
 import type { Colouring, Shown, ShownRow } from "./shown";
@@ -21,7 +22,7 @@ interface Props {
 
 const STEERED = 1; // which row: what stands beside the two comes after them
 
-interface Place {
+export interface Place {
   row: number;
   index: number;
 }
@@ -50,6 +51,9 @@ export function Comparison({ panel, shown, palette }: Props) {
             shown={shown}
             palette={palette}
             active={place?.index ?? null}
+            onReply={
+              panel.frozen || !panel.repliable.value ? undefined : () => panel.reply(row.name)
+            }
             forks={index <= STEERED}
             pinned={pinned?.row === index ? pinned.index : null}
             {...pointing(index)}
@@ -68,6 +72,15 @@ export function Comparison({ panel, shown, palette }: Props) {
       <p class="sw-note sw-num sw--difference">{differenceText(shown)}</p>
       {/* last, so that its growing to a second line moves nothing that is pointed at */}
       <Detail place={place} pinned={pinned} shown={shown} panel={panel} opener={opener} />
+      {pinned && !shown.streaming && !panel.frozen && (
+        <Alternatives
+          key={`${pinned.row} ${pinned.index}`}
+          panel={panel}
+          row={shown.rows[pinned.row]}
+          place={pinned}
+          onChosen={() => setPinned(null)}
+        />
+      )}
       {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
     </>
   );
@@ -77,6 +90,8 @@ interface ColumnProps {
   row: ShownRow;
   shown: Shown;
   palette: Palette;
+  /** Takes the answer into the conversation. */
+  onReply: (() => void) | undefined;
   /** One of the two whose texts part. */
   forks: boolean;
   active: number | null;
@@ -91,7 +106,12 @@ const ENDED: Record<string, string> = {
   stopped: "stopped",
 };
 
-function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
+function endText({ ended, forked }: ShownRow): string {
+  const chosen = typeof forked === "number" ? `token ${forked + 1} chosen · ` : "";
+  return chosen + (ENDED[ended] ?? ended);
+}
+
+function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProps) {
   const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
   const fork =
     forks && shown.divergence !== null && shown.divergence < row.tokens.length
@@ -105,7 +125,7 @@ function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
     >
       <h3>
         {name}
-        {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
+        {row.ended && <small>{endText(row)}</small>}
       </h3>
       <TokenText
         name={name}
@@ -118,6 +138,13 @@ function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
         {...pointing}
       />
       {shown.streaming && <span class="sw--caret" aria-hidden="true" />}
+      {onReply && !shown.streaming && row.tokens.length > 0 && (
+        <p class="sw--reply">
+          <Button kind="quiet small" asks aria-label={`Reply to ${name}`} onClick={onReply}>
+            Reply
+          </Button>
+        </p>
+      )}
     </section>
   );
 }
@@ -138,7 +165,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
     return (
       <p class="sw-detail sw--hint">
         Point at a token for its id, position and values; Enter or a click pins it, to open its
-        logit lens.
+        logit lens or to go on from another one.
       </p>
     );
   }

@@ -9,10 +9,11 @@ import { searchLocally } from "../recipe_editor/search";
 import { sliderParameter } from "../recipe_editor/strength";
 import type { Breaks, Feature, Steer } from "../recipe_editor/types";
 import { type Asked, followNextToken, type NextTokenView } from "./next_token";
-import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
-import { type Shown, shownResult, shownRun } from "./shown";
+import { applyMessage, applyWholeText, forkRun, type LiveRun, startRun } from "./run";
+import { isResult, type Shown, shownResult, shownRun } from "./shown";
 import { createSweep, type SweepView } from "./sweep";
 import {
+  type Alternative,
   type Beside,
   EMPTY_TRAITS,
   type PanelTraits,
@@ -35,6 +36,11 @@ export class Panel extends Bench {
   });
   readonly nextToken: NextTokenView;
   readonly sweeping: SweepView;
+  /** The texts that are shown are answers, to which one can reply. */
+  readonly repliable = computed(() => {
+    const result = this.traits.result.value;
+    return isResult(result) && result.chat;
+  });
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
 
@@ -107,6 +113,36 @@ export class Panel extends Bench {
     this.#store.draft("beside", { ...this.traits.beside.peek(), ...beside }, TYPING);
   }
 
+  // --- the conversation
+
+  setSystem(system: string): void {
+    this.#store.draft("system", system, TYPING);
+  }
+
+  /** An answer becomes a turn, and the next prompt a reply to it. */
+  reply(row: string): void {
+    this.rpc.request("reply", { row }).catch((error) => this.fail(error));
+  }
+
+  /** A message of the user's is the prompt again, and what came after it is gone. */
+  edit(turn: number): void {
+    this.rpc.request("edit", { turn }).catch((error) => this.fail(error));
+  }
+
+  forgetTurns(): void {
+    this.#store.write("turns", []);
+  }
+
+  /** Something done with presets; the sentence of what went wrong, or empty. */
+  async preset(args: Record<string, string>): Promise<string> {
+    try {
+      await this.rpc.request("preset", args);
+      return "";
+    } catch (error) {
+      return error instanceof Cancelled ? "" : (error as Error).message;
+    }
+  }
+
   setStrength(steer: Steer, value: number): void {
     const parameter = sliderParameter(this.traits.ops.peek()[steer.op]);
     if (parameter) this.setParameter(steer, parameter.name, value);
@@ -146,12 +182,29 @@ export class Panel extends Bench {
 
   // --- runs
 
-  async generate(): Promise<void> {
+  generate(): Promise<void> {
+    const run = startRun(this.traits.settings.peek().max_new_tokens);
+    return this.#ask("generate", this.inputs(), run);
+  }
+
+  /** What could have stood in the place of a token. */
+  async alternatives(row: string, step: number): Promise<Alternative[]> {
+    const args = { row, step };
+    return (await this.rpc.request<{ tokens: Alternative[] }>("alternatives", args)).tokens;
+  }
+
+  /** Goes on from another token of one row. */
+  fork(row: number, step: number, token: number): Promise<void> {
+    const { rows = [] } = this.traits.result.peek();
+    return this.#ask("fork", { row: rows[row]?.name, step, token }, forkRun(rows, row, step));
+  }
+
+  async #ask(name: string, args: object, run: LiveRun): Promise<void> {
     if (this.frozen || this.live.peek()) return;
     const controller = new AbortController();
-    this.#begin(this.traits.settings.peek().max_new_tokens, () => controller.abort());
+    this.#begin(run, () => controller.abort());
     try {
-      await this.rpc.request("generate", this.inputs(), {
+      await this.rpc.request(name, args, {
         signal: controller.signal,
         onMessage: (message) => this.#receive(message),
         onGap: (id) => this.#resync(id),
@@ -171,7 +224,8 @@ export class Panel extends Bench {
 
   /** Everything that a run depends on. It travels with the request: trait sync may lag behind. */
   inputs() {
-    const { prompt, chat, settings, steers, positions, watched, beside } = this.traits;
+    const { prompt, chat, settings, steers, positions, watched, beside, system, turns } =
+      this.traits;
     return {
       prompt: prompt.value,
       chat: chat.value,
@@ -180,15 +234,17 @@ export class Panel extends Bench {
       positions: positions.value,
       watched: watched.value,
       beside: beside.value,
+      system: system.value,
+      turns: turns.value,
     };
   }
 
-  #begin(total: number, stopper: () => void): void {
+  #begin(run: LiveRun, stopper: () => void): void {
     this.#stopper = stopper;
     batch(() => {
       this.failed.value = "";
       this.#dismissed.value = this.traits.status.peek().message;
-      this.live.value = startRun(total);
+      this.live.value = run;
     });
   }
 
@@ -227,7 +283,8 @@ export class Panel extends Bench {
   #adopt({ id, type, total, of }: StreamMessage): StrayListener | undefined {
     // Searches report progress as well, but only runs have a total; and sweeps say what they are.
     if (this.live.peek() || of || (type === "progress" && total === undefined)) return undefined;
-    this.#begin(this.traits.settings.peek().max_new_tokens, () => this.rpc.cancel(id));
+    const run = startRun(this.traits.settings.peek().max_new_tokens);
+    this.#begin(run, () => this.rpc.cancel(id));
     return {
       onMessage: (message) => this.#receive(message),
       onGap: (run) => this.#resync(run),

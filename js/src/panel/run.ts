@@ -48,6 +48,15 @@ export function startRun(total: number): LiveRun {
   };
 }
 
+/** A run that goes on from another token of one row: the other rows are as they were. */
+export function forkRun(rows: (LiveRow & { name: string })[], row: number, step: number): LiveRun {
+  const cut = ({ tokens, watched }: LiveRow, index: number): LiveRow =>
+    index === row
+      ? { tokens: tokens.slice(0, step), watched: watched.slice(0, step) }
+      : { tokens, watched };
+  return { ...startRun(0), rows: rows.map(cut), names: rows.map(({ name }) => name) };
+}
+
 export interface Applied {
   run: LiveRun;
   /** The message starts beyond the text so far: something was lost. */

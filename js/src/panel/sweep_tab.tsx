@@ -81,7 +81,7 @@ function Plan({ panel }: { panel: Panel }) {
           <span>to</span>
           {box("to", "Sweep to", {})}
           <span>in</span>
-          {box("count", "Strengths", { min: 2, max: 32 })}
+          {box("count", "Number of strengths", { min: 2, max: 32 })}
           <span>strengths,</span>
           {box("tokens", "Tokens of a sweep", { min: 1, max: 512 })}
           <span>tokens</span>

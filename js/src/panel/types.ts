@@ -33,6 +33,8 @@ export interface Row {
   text: string;
   ended: "eos" | "length" | "stopped";
   watched: (number | null)[];
+  /** The token from which it was gone on with another one. */
+  forked?: number | null;
 }
 
 export interface Watched {
@@ -143,6 +145,19 @@ export interface Beside {
   random: number;
 }
 
+/** A token that could stand in the place of one, with its probability. */
+export interface Alternative extends Token {
+  p: number;
+}
+
+/** A message before the prompt. */
+export interface Turn {
+  role: "user" | "assistant";
+  content: string;
+  /** Of an answer that was made here: its row. */
+  row?: string;
+}
+
 export type Tab = "logits" | "sweep" | "history";
 
 export interface Status {
@@ -155,6 +170,12 @@ export interface PanelTraits extends BenchTraits {
   settings: Settings;
   watched: string;
   beside: Beside;
+  system: string;
+  turns: Turn[];
+  /** The turns that another recipe wrote. */
+  outdated: number[];
+  /** By name. */
+  presets: string[];
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
@@ -181,6 +202,10 @@ export const EMPTY_TRAITS: PanelTraits = {
   },
   watched: "",
   beside: { asked: "", random: 0 },
+  system: "",
+  turns: [],
+  outdated: [],
+  presets: [],
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",

@@ -57,6 +57,8 @@ export interface Found extends Feature {
   at?: { position: number; token: Token } | null;
   /** How much steering with it raises its own top logits (arXiv 2505.20063), once that was measured. */
   output_score?: number | null;
+  /** What the user makes of its label; "" where nothing was said. */
+  verdict?: string;
 }
 
 export interface DictionaryInfo {
@@ -81,6 +83,8 @@ export interface Filters {
   labelled: boolean;
   /** Fingerprints; null for all. */
   dictionaries: string[] | null;
+  /** The user's verdicts on labels; null for all. */
+  verdicts?: string[] | null;
 }
 
 /** What is looked for: the args of the request "find" but for the page. */
@@ -110,7 +114,7 @@ export const SEARCH: Search = {
   key: "",
   sort: "match",
   descending: true,
-  filters: { density: null, labelled: false, dictionaries: null },
+  filters: { density: null, labelled: false, dictionaries: null, verdicts: null },
 };
 
 export interface Catalogue {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack, overload
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.evidence import FeatureData
@@ -20,6 +20,7 @@ from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Feature
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class CAV(Dictionary):
     ) -> None:
         import torch
 
+        refuse_path(vectors, "sw.CAV")
+        given: Any = vectors
+        if isinstance(given, Mapping):
+            told = "stack them: sw.CAV(torch.stack(list(vectors.values())), list(vectors), layer=15)"
+            raise wrong("sw.CAV", "vectors [concept, d_model] and their labels", vectors, told)
         self.vectors = dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True)
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(

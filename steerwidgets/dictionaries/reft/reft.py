@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
@@ -102,6 +102,7 @@ class ReFT(Dictionary):
     ) -> None:
         import torch
 
+        refuse_path(weight, "sw.ReFT")
         self.weight = dense(weight, "A ReFT weight").to("cpu", torch.float32, copy=True)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(

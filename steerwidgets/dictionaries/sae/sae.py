@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_path
 from steerwidgets.dictionaries.effects import KnownEffects
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
@@ -127,6 +127,7 @@ class SAE(Dictionary):
         provenance: Mapping[str, str] | None = None,
     ) -> None:
         activation = "jumprelu" if activation == "batchtopk" else activation
+        refuse_path(W_enc, "sw.SAE")
         tensors = checked_tensors(
             {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}, activation, k
         )
@@ -173,6 +174,11 @@ class SAE(Dictionary):
     def d_model(self) -> int:
         """The width of the site."""
         return self._codec.d_in
+
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: of a transcoder, another site than the one it reads."""
+        return self._output_site or self.site
 
     def vector(self, index: int) -> Tensor:
         """`W_dec[index]`, not normalised.

@@ -365,7 +365,7 @@ class LabelCheck(Widget):
 
     def _side(self, screen: Mapping[str, Any]) -> dict[str, Any]:
         own = revealed(self._session)
-        rows = score_rows(own.scores) if len(own) else []
+        rows = score_rows(own.scores) if own.scores.features else []
         label: list[list[str]] = []
         if "index" in screen:
             detection = detection_of_all(screen["index"], [own, *self._others])

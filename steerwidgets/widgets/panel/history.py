@@ -17,7 +17,7 @@ from steerwidgets.transformer.plain_text import as_json, table
 from steerwidgets.widgets.arrays import exact
 
 if TYPE_CHECKING:
-    from steerwidgets.widgets.panel.steering_panel import SteeringPanel
+    from steerwidgets.widgets.panel.running import RunningPanel
 
 KEPT: Final = 20
 """So many runs are kept; where one more comes, the oldest goes that is not pinned."""
@@ -106,7 +106,7 @@ class History(Sequence[PastRun]):
         ('first try', ['baseline', 'steered'])
     """
 
-    def __init__(self, panel: SteeringPanel) -> None:
+    def __init__(self, panel: RunningPanel) -> None:
         self._panel = panel
         self._recipes: dict[str, Recipe] = {}
         self._count = 0
@@ -311,6 +311,8 @@ class History(Sequence[PastRun]):
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "prompt": result["prompt"],
             "chat": result["chat"],
+            "system": result["system"],
+            "turns": result["turns"],
             "settings": result["settings"],
             "recipe": result["recipe"],
             "said": repr(recipe)[:300] if len(recipe) else "no steering",

@@ -90,7 +90,7 @@ class PanelRun:
             self._send()
             return comparison
         comparison = self._lm.compare(
-            inputs.prompt,
+            inputs.asks(self._lm),
             inputs.recipe,
             chat=inputs.chat,
             watch=[inputs.watched] if inputs.watched is not None else [],
@@ -136,7 +136,7 @@ class PanelRun:
 
         inputs, lm = self.inputs, self._lm
         conditions = [None, inputs.recipe, *self._beside.values()]
-        planned = plans(lm, inputs.prompt, conditions, chat=inputs.chat)
+        planned = plans(lm, inputs.asks(lm), conditions, chat=inputs.chat)
         rows = [
             Row(
                 tuple(ids),
@@ -175,6 +175,8 @@ class PanelRun:
             "settings": dict(inputs.shown["settings"]),
             "prompt": inputs.prompt,
             "chat": inputs.chat,
+            "system": inputs.system,
+            "turns": list(inputs.shown.get("turns", [])),
             "recipe": inputs.recipe.to_json(),
             "steers": list(inputs.shown["steers"]),
             "positions": dict(inputs.shown["positions"]),

@@ -148,7 +148,7 @@ class PanelSweep:
             changed = list(steers)
             changed[self._plan.steer] = at_strength(steers[self._plan.steer], strength)
             recipes.append(Recipe(tuple(changed)))
-        prompt, chat = self._inputs.prompt, self._inputs.chat
+        prompt, chat = self._inputs.asks(self._lm), self._inputs.chat
         rows = [planned(self._lm, prompt, recipe, chat=chat) for recipe in recipes]
         baseline = planned(self._lm, prompt, None, chat=chat)
         return [*rows, *(replace(baseline, seed=self.sampling.seed + i) for i in range(SEEDS))]

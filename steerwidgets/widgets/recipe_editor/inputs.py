@@ -14,10 +14,13 @@ from steerwidgets.steering.fade import Fade
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
+from steerwidgets.transformer import prompts
 
 if TYPE_CHECKING:
     from steerwidgets.generation.conditions import Condition
+    from steerwidgets.model import LanguageModel
     from steerwidgets.steering.condition import Condition as TokenCondition
+    from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
 
@@ -33,6 +36,8 @@ class Inputs:
         watched: the feature whose activation colours the tokens.
         asked: what a row beside the two is asked for in words; empty for none.
         random: how many rows beside them have random directions in the recipe's place.
+        system: the system prompt; empty for the chat template's own.
+        turns: the messages before the prompt.
         shown: the panel's own traits as they were, for a result that says what was asked.
     """
 
@@ -44,6 +49,12 @@ class Inputs:
     shown: Mapping[str, Any]
     asked: str = ""
     random: int = 0
+    system: str = ""
+    turns: tuple[Mapping[str, str], ...] = ()
+
+    def asks(self, lm: LanguageModel) -> PromptLike:
+        """What is put to the model: the prompt, or a conversation that ends with it."""
+        return conversation(lm, self.prompt, self.system, self.turns, chat=self.chat)
 
     @property
     def beside(self) -> dict[str, Condition]:
@@ -68,7 +79,33 @@ def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
     key = _expect("watched", values["watched"], str, "the key of a feature, or empty")
     watched = features.find(key) if key else next((steer.feature for steer in recipe), None)
     asked, draws = checked_beside(values.get("beside", {}))
-    return Inputs(prompt, chat, Sampling.of(settings), recipe, watched, values, asked, draws)
+    system = _expect("system", values.get("system", ""), str, "a text")
+    turns = tuple(checked_turn(turn) for turn in _list("turns", values.get("turns", [])))
+    return Inputs(prompt, chat, Sampling.of(settings), recipe, watched, values, asked, draws, system.strip(), turns)
+
+
+def conversation(
+    lm: LanguageModel, prompt: str, system: str, turns: Sequence[Mapping[str, str]], *, chat: bool
+) -> PromptLike:
+    """A prompt with what stands before it; where no chat template is used, the prompt alone."""
+    if not chat or not (system or turns):
+        return prompt
+    messages = [*({"role": turn["role"], "content": turn["content"]} for turn in turns), _of_user(prompt)]
+    return prompts.with_instruction(lm.tokenizer, messages, system, chat=True) if system else messages
+
+
+def checked_turn(turn: Any) -> dict[str, str]:
+    """A message before the prompt.
+
+    Raises:
+        ValueError: it is none of the user's or the model's.
+    """
+    said = Fields(turn, "In the turns", todo="correct it", within="turns.")
+    return {"role": said.text("role", choices=("user", "assistant")), "content": said.text("content")}
+
+
+def _of_user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
 
 
 def checked_beside(value: Any) -> tuple[str, int]:

@@ -25,7 +25,7 @@ from steerwidgets.widgets.recipe_editor.inputs import recipe_of
 from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf, OpNames
 
 if TYPE_CHECKING:
-    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.prompts import Prompt, PromptLike
     from steerwidgets.transformer.residuals import Residuals
 
 _SHARED_POSITIONS: Final = frozenset({"all", "prompt", "generated", "indices"})
@@ -239,7 +239,11 @@ class RecipeWidget(Widget):
             self.lm.lock.release()
 
     def _to_read(self, lm: LanguageModel) -> _ToRead:
-        return _ToRead(lm.encode(self.prompt, chat=self.chat), self.recipe, self._features.usual_site())
+        return _ToRead(lm.encode(self._asks(lm), chat=self.chat), self.recipe, self._features.usual_site())
+
+    def _asks(self, lm: LanguageModel) -> PromptLike:  # noqa: ARG002 - of those that stand in a conversation
+        """What is put to the model."""
+        return self.prompt
 
     def _read(self) -> None:
         """Read the prompt as it stands now; of several jobs in the queue only the first has anything to read."""
