@@ -9,14 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus
+    from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
+    from steerwidgets.dictionaries.heads import Heads
     from steerwidgets.dictionaries.mfa.mfa import MFA
     from steerwidgets.dictionaries.neurons import Neurons
     from steerwidgets.dictionaries.reft.reft import ReFT
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.dose.judges import Probe, Words
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.table import ConditionTable
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
@@ -30,8 +34,10 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
@@ -43,12 +49,19 @@ _HOMES = {
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
     "Condition": "steering.condition",
+    "ConditionTable": "dose.table",
+    "DoseResponse": "widgets.dose.dose_response",
+    "DoseResult": "dose.result",
+    "Probe": "dose.judges",
+    "Words": "dose.judges",
     "Direction": "steering.recipe",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "Heads": "dictionaries.heads",
+    "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
     "LayerLens": "lens.layer_lens",
@@ -72,7 +85,7 @@ _HOMES = {
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus",)
+_MODULES = ("corpus", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -83,12 +96,17 @@ __all__ = [
     "Attribution",
     "Comparison",
     "Condition",
+    "ConditionTable",
     "Direction",
+    "DoseResponse",
+    "DoseResult",
     "Feature",
     "FeatureCard",
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "Heads",
+    "LabelCheck",
     "Labels",
     "LanguageModel",
     "LayerLens",
@@ -96,6 +114,7 @@ __all__ = [
     "Neurons",
     "OtherModelWarning",
     "Positions",
+    "Probe",
     "ReFT",
     "Recipe",
     "Sampling",
@@ -103,9 +122,11 @@ __all__ = [
     "Steer",
     "SteeringPanel",
     "TokenHeatmap",
+    "Words",
     "after",
     "corpus",
     "first",
+    "labels",
     "last_prompt",
     "role",
 ]

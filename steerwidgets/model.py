@@ -9,13 +9,17 @@ from dataclasses import fields, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
+from steerwidgets.dose.run import DoseRun
+from steerwidgets.dose.table import ConditionTable, condition_table
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.conditions import Asked, Condition, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
+from steerwidgets.lens import dictionary_check, model_check
 from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
@@ -47,14 +51,21 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
+    from steerwidgets.dose.judges import Judge
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.run import DoseSettings
+    from steerwidgets.dose.run import Op as DoseOp
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
+    from steerwidgets.lens.dictionary_check import DictionaryCheck
     from steerwidgets.lens.logit_lens import LensSettings
+    from steerwidgets.lens.model_check import Verification
     from steerwidgets.lens.patching import PatchSettings
     from steerwidgets.transformer.sites import Site, Stream
 
 
+@tells_calls("sw.LanguageModel", "lm")
 class LanguageModel(LoadedModel):
     """A causal language model that is loaded already, with verbs to read and steer it.
 
@@ -404,7 +415,8 @@ class LanguageModel(LoadedModel):
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
 
         Returns:
-            `.raw` and `.centred`, float32 [vocabulary] logits, and the tokens that change most.
+            `.raw` and `.centred`, float32 [vocabulary] logits, the tokens that change most, and `.probabilities`,
+            float32 [2, vocabulary], before and after.
 
         Raises:
             ValueError: the prompt is empty, or the recipe does not fit the model.
@@ -499,6 +511,66 @@ class LanguageModel(LoadedModel):
             checked_dictionary(dictionary, "lm.attribution", "prompt, token, dictionary=")
         settings: dict[str, Any] = {"position": position, "recipe": steers, "dictionary": dictionary}
         return attribution(self, encoded, token, minus, known, **settings)
+
+    def check(
+        self,
+        dictionary: Dictionary,
+        texts: PromptLike | Sequence[PromptLike],
+        *,
+        chat: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> DictionaryCheck:
+        """Does this dictionary fit this model, and at which site: variance unexplained, L0, loss recovered.
+
+        Read are at most 2,048 tokens at the dictionary's own site, and 256 at every other one that is as wide; first
+        tokens and massive activations are left out. FVU is `Σ‖h − ĥ‖² / Σ‖h − mean‖²`; loss recovered is
+        `(ablated − spliced) / (ablated − clean)`, with the mean in place of the residual (SAEBench).
+
+        Args:
+            dictionary: an SAE or an MFA.
+            texts: some sentences of the sort that it was made from.
+            chat: whether strings go through the chat template.
+            on_progress: called with the steps done and all of them; what it raises ends the work.
+            stop: set it to end early, with what was read by then.
+
+        Returns:
+            `.fvu` by site, `.l0`, `.dead`, `.losses`, and `.said`, the verdict in a sentence.
+
+        Raises:
+            ValueError: it reconstructs nothing, has another width than its site, or too little text was given.
+
+        Example:
+            >>> found = lm.check(sae, ["The user asks the assistant about the ocean and the sea."])
+            >>> found.fits  # a dictionary of random numbers
+            False
+        """
+        checked_dictionary(dictionary, "lm.check", after=", texts")
+        prompts = [self.encode(text, chat=chat) for text in several_prompts(texts)]
+        return dictionary_check.check(self, dictionary, prompts, on_progress, stop)
+
+    def verify(self, prompt: PromptLike | None = None) -> Verification:
+        """Is the model with hooks on the model that it was: a text read plainly, and read our way.
+
+        Hooks that change nothing are put on every stream of every block; the same with a key-value cache and in a batch
+        that is padded on the left, in the dtype in use. The last residual goes through final norm and unembed as the
+        lens does it.
+
+        Args:
+            prompt: a short text; a neutral one by default.
+
+        Returns:
+            What was compared, each with the largest difference of two logits; `.holds` says whether all is well.
+
+        Raises:
+            ValueError: the model is in training mode.
+            CompiledModelError: the model is compiled.
+
+        Example:
+            >>> lm.verify().holds
+            True
+        """
+        return model_check.verify(self, self.encode(_NEUTRAL if prompt is None else prompt, chat=False))
 
     def patch(
         self, source: PromptLike, target: PromptLike, *, chat: bool = False, **settings: Unpack[PatchSettings]
@@ -670,6 +742,7 @@ class LanguageModel(LoadedModel):
         *,
         chat: bool | None = None,
         watch: Sequence[Direction] = (),
+        on_step: Callable[[Step], None] | None = None,
         stop: threading.Event | None = None,
         **settings: Unpack[SamplingSettings],
     ) -> list[Row]:
@@ -680,6 +753,7 @@ class LanguageModel(LoadedModel):
             recipes: what steers each row, or `sw.Asked(…)` for a row that is asked instead.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
             watch: features to read at every generated token, before any change.
+            on_step: called with every step, in this thread.
             stop: set it to end the run within one token.
             settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`,
                 as `SamplingSettings` explains them.
@@ -711,7 +785,103 @@ class LanguageModel(LoadedModel):
             )
         sampling, template = self._split(settings)
         planned = plans(self, prompt, recipes, chat=chat, template=template)
-        return generate_rows(self, planned, sampling, watch=watch, stop=stop)
+        return generate_rows(self, planned, sampling, watch=watch, on_step=on_step, stop=stop)
+
+    def dose(
+        self,
+        op: DoseOp,
+        strengths: Iterable[float] | None = None,
+        *,
+        prompts: Sequence[PromptLike],
+        judge: Judge | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[DoseSettings],
+    ) -> DoseResult:
+        """Dose and response: what an op does at several strengths, judged over prompts and seeds, beside its controls.
+
+        For each prompt and seed all strengths are rows of one batch with the same noise, and with them the unsteered
+        answer, an answer under a random direction of the same norm at each strength (ten directions take turns), and
+        an unsteered answer to a prompt that asks for the topic. A stop, or Ctrl-C, gives what is done by then.
+
+        Args:
+            op: makes a steer of a strength: `feature.add`, `feature.clamp`, or a function that gives a recipe.
+            strengths: what to try, negative ones too; by default from nothing to twice what was seen to work.
+            prompts: several prompts: strings, messages, or token ids.
+            judge: who says what is on topic: `judge(prompt, text)` → 0 to 1, `sw.Words`, `sw.Probe`; by default what
+                comes with the package for the feature's label: a probe, a word list, the label's own words.
+            on_progress: called with how many answers there are, and of how many.
+            stop: set it to end within one token.
+            settings: `seeds`, `random`, `asked`, `hold_back`, `baseline_seeds`, `chat` and those of sampling, as
+                `DoseSettings` explains them.
+
+        Returns:
+            `.table`, `.useful` (a range or None), `.breaks`, `.iso_kl(1.0)`, `.plot()`, and every answer.
+
+        Raises:
+            ValueError: there is no prompt or strength, the op can't take one, nothing says how to judge, or a setting
+                is out of range.
+            TypeError: the op, the judge or the prompts are something else.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, [0, 4], prompts=["Name a city."], seeds=2, max_new_tokens=4)
+            >>> [(row.strength, row.on_topic.n) for row in dose.table]
+            [(0.0, 2), (4.0, 2)]
+        """
+        given: dict[str, Any] = {**settings}
+        own = {name: given.pop(name) for name in DoseRun.SETTINGS if name in given}
+        template = self._template(given)
+        run = DoseRun(self, op, strengths, prompts, judge=judge, template=template, settings=given, **own)
+        for _ in run.run(stop):
+            if on_progress is not None:
+                on_progress(run.done, run.total)
+        return run.result
+
+    def table(
+        self,
+        prompts: Sequence[PromptLike],
+        conditions: Mapping[str, Condition],
+        *,
+        judge: Judge | None = None,
+        seeds: int | Sequence[int] = 1,
+        chat: bool | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[SamplingSettings],
+    ) -> ConditionTable:
+        """Prompts × conditions: the same prompts under several conditions, counted with intervals.
+
+        All conditions of a prompt are rows of one batch with the same noise. A stop, or Ctrl-C, gives what is done.
+
+        Args:
+            prompts: several prompts: strings, messages, or token ids.
+            conditions: by name, what steers; None for the baseline, `sw.Asked(…)` for a prompt that asks.
+            judge: who says what is on topic, as for `lm.dose`; None counts nothing.
+            seeds: how many seeds of noise, or which.
+            chat: whether prompts that are strings go through the chat template; by default where the tokenizer has one.
+            on_progress: called with how many answers there are, and of how many.
+            stop: set it to end within one token.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens` (48 by
+                default), as `SamplingSettings` explains them, without `seed`.
+
+        Returns:
+            The table; `.rows` with Wilson's intervals and bootstraps over prompts, `.answers`.
+
+        Raises:
+            ValueError: there is no prompt or condition, or a setting is out of range.
+            TypeError: something is of another kind.
+
+        Example:
+            >>> conditions = {"baseline": None, "sea": cavs["the sea"].add(4), "asked": sw.Asked("Talk about the sea.")}
+            >>> lm.table(["Name a city."], conditions, judge=sw.Words(["sea"]), max_new_tokens=4).rows[1].on_topic.n
+            1
+        """
+        given: dict[str, Any] = {**settings}
+        shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "chat": chat, "stop": stop}
+        template = self._template(given)
+        return condition_table(
+            self, prompts, conditions, template=template, settings=given, on_progress=on_progress, **shared
+        )
 
     def measure(
         self, prompt: PromptLike, recipe: Recipe | Steer | Iterable[Steer], *, chat: bool | None = None
@@ -756,9 +926,14 @@ class LanguageModel(LoadedModel):
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """How to sample, and the settings of the chat template's own."""
+        given = dict(settings)
+        template = self._template(given)
+        return Sampling.of(given), template
+
+    def _template(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the chat template's own, taken out of those given."""
         known = template_settings(self.tokenizer) - {field.name for field in fields(Sampling)}
-        template = {name: value for name, value in settings.items() if name in known}
-        return Sampling.of({name: value for name, value in settings.items() if name not in known}), template
+        return {name: settings.pop(name) for name in list(settings) if name in known}
 
     def _residual_of(self, prompt: PromptLike, site: Site, *, chat: bool) -> tuple[Prompt, Tensor, Tensor]:
         encoded = self.encode(prompt, chat=chat)
@@ -766,6 +941,7 @@ class LanguageModel(LoadedModel):
         return encoded, residuals.values[site][0], counted_tokens(residuals, site, encoded)
 
 
+_NEUTRAL: Final = "The quick brown fox jumps over the lazy dog."
 _SWEEP: Final = "say what the numbers are strengths of: lm.sweep(prompt, [feature.add(a) for a in (0, 20, 40)])"
 
 

@@ -17,17 +17,10 @@ from types import MappingProxyType
 import pytest
 
 import steerwidgets as sw
+from steerwidgets.dictionaries.base import Dictionary
 
-_GIVEN = (
-    "corpus.index.CorpusIndex",
-    "dictionaries.activations.Activations",
-    "dictionaries.mfa.features.MFAFeature",
-    "dictionaries.mfa.features.MFAMixture",
-    "dictionaries.neurons.Neuron",
-    "dictionaries.reft.feature.ReFTFeature",
-    "dictionaries.sae.feature.SAEFeature",
-)
-"""Classes that verbs and dictionaries give: features above all, of which `sw.Feature` is what they share."""
+_GIVEN = ("corpus.index.CorpusIndex", "dictionaries.activations.Activations", "dictionaries.mfa.features.MFAMixture")
+"""Classes that verbs give; the features of dictionaries are found by themselves."""
 
 _HEADINGS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
 
@@ -43,8 +36,10 @@ def _is_ours(value):
 
 @functools.cache
 def _classes():
-    named = [getattr(sw, name) for name in sw.__all__]
-    return [each for each in named if inspect.isclass(each)] + [_named(path) for path in _GIVEN]
+    public = [each for each in (getattr(sw, name) for name in sw.__all__) if inspect.isclass(each)]
+    kinds = [each for each in public if issubclass(each, Dictionary)]
+    features = [typing.get_type_hints(inspect.unwrap(each.feature))["return"] for each in kinds]
+    return list(dict.fromkeys([*public, *features, *map(_named, _GIVEN)]))
 
 
 @functools.cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,6 +107,16 @@ MISTAKES = {
         lambda g: g.lm.search(g.sae, TEXT),
         "the text 'The sea was calm.'",
         "lm.search(prompt, dictionary)",
+    ),
+    "several rows of ids": (
+        lambda g: g.lm.encode(torch.ones(2, 3).long()),
+        "the tokens of 2 texts",
+        "give one of them",
+    ),
+    "a tokenizer of no library": (
+        lambda g: sw.LanguageModel(g.model, alien("my", "Tok", __call__=len, all_special_ids=[], decode=str)),
+        "a Tok was given",
+        "sw.LanguageModel(model, tokenizer)",
     ),
     "None as prompt": (lambda g: g.lm.compare(None, g.steer), "NoneType None", "a string, a list of messages"),
     "feature as prompt": (lambda g: g.lm.logit_lens(g.feature), "the SAEFeature 'the sea'", "the prompt comes first"),
@@ -209,6 +221,70 @@ MISTAKES = {
         "a dict of 'sea'",
         "CAV.fit(lm, texts, labels",
     ),
+    "no number": (lambda g: g.cav.add(), "feature.add lacks alpha", "feature.add(40)"),
+    "no number for an SAE's": (lambda g: g.feature.clamp(), "feature.clamp lacks c", "feature.clamp(c)"),
+    "a number of another name": (
+        lambda g: g.cav.add(strength=3),
+        "takes no strength=; it takes alpha",
+        "feature.add(40)",
+    ),
+    "two numbers": (lambda g: g.cav.add(1, 2), "2 values were given", "feature.add(40)"),
+    "vectors without a block": (lambda _: sw.CAV(torch.eye(3)), "sw.CAV lacks layer", "sw.CAV(vectors, layer=15)"),
+    "a block by position": (
+        lambda _: sw.CAV(torch.eye(3), None, 15),
+        "3 values were given",
+        "sw.CAV(vectors, layer=15)",
+    ),
+    "rows without a block": (lambda _: sw.ReFT(torch.eye(3)), "sw.ReFT lacks layer", "sw.ReFT(weight, layer=15)"),
+    "an SAE without a place": (lambda _: sw.SAE(**saes.tensors()), "the place where it reads", "pass layer="),
+    "a file of vectors": (
+        lambda _: sw.CAV("cavs.pt", layer=1),
+        "the text 'cavs.pt'",
+        "sw.CAV.load('cavs.pt', layer=15)",
+    ),
+    "a table of vectors": (lambda _: sw.CAV({"sea": torch.ones(3)}, layer=1), "a dict of 'sea'", "torch.stack("),
+    "a file of a mixture": (
+        lambda _: sw.MFA("mfa.pt", layer=1),
+        "the text 'mfa.pt'",
+        "sw.MFA.load('mfa.pt', layer=15)",
+    ),
+    "neurons of a model": (
+        lambda g: sw.Neurons(g.model, layer=1),
+        "a LlamaForCausalLM",
+        "sw.Neurons(sw.LanguageModel(model, tokenizer), layer=15)",
+    ),
+    "compare without a recipe": (lambda g: g.lm.compare(TEXT), "lm.compare lacks recipe", "lm.compare(prompt, recipe)"),
+    "read without a dictionary": (lambda g: g.lm.read(TEXT), "lm.read lacks dictionary", "lm.read(prompt, dictionary)"),
+    "a corpus without a path": (
+        lambda g: sw.corpus.build(g.lm, g.sae, [TEXT]),
+        "sw.corpus.build lacks path",
+        "sw.corpus.build(lm, dictionaries, texts, path)",
+    ),
+    "a corpus for a model": (
+        lambda g: sw.corpus.build(g.model, g.sae, [TEXT], "folder"),
+        "a LlamaForCausalLM",
+        "sw.corpus.build(sw.LanguageModel(model, tokenizer), dictionaries, texts, path)",
+    ),
+    "a corpus swapped": (
+        lambda g: sw.corpus.build(g.lm, [TEXT], g.sae, "folder"),
+        "the text 'The sea was calm.'",
+        "sw.corpus.build(lm, dictionary, texts, path)",
+    ),
+    "a corpus nowhere": (
+        lambda g: sw.corpus.build(g.lm, g.sae, [TEXT], None),
+        "None was given",
+        "sw.corpus.build(lm, dictionaries, texts, 'my_folder')",
+    ),
+    "a corpus of a feature": (
+        lambda g: sw.corpus.build(g.lm, g.feature, [TEXT], "folder"),
+        "'the sea'",
+        "sw.corpus.build(lm, dictionary, texts, path)",
+    ),
+    "a corpus of one text": (lambda g: sw.corpus.build(g.lm, g.sae, TEXT, "f"), "one string was given", "in a list"),
+    "a file of labels": (lambda _: sw.Labels("l.json"), "'l.json' was given", "sw.Labels.load('l.json')"),
+    "a path of labels": (lambda _: sw.Labels(Path("l.json")), "'l.json' was given", "sw.Labels.load('l.json')"),
+    "labels in place of a file": (lambda _: sw.Labels.load({"sea": 1}), "a table of labels", "sw.Labels(labels)"),
+    "a size by position": (lambda _: sw.Labels(["sea"], 3), "2 values were given", "size"),
     "a lens token": (lambda g: g.lm.attribution(TEXT, "several words here"), "several words here", "token"),
     # Widgets
     "panel of a model": (
@@ -229,12 +305,12 @@ MISTAKES = {
         "a SAE of sae_lens",
         "sw.SAE.from_sae_lens(sae)",
     ),
-    "panel with a conversation": (
+    "panel with an unanswered answer": (
         lambda g: sw.SteeringPanel(
-            g.lm, g.sae, prompt=[{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+            g.lm, g.sae, prompt=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         ),
         "a list of messages",
-        "lm.compare(messages, recipe)",
+        "the last one is the user's",
     ),
     "panel with a feature as recipe": (
         lambda g: sw.SteeringPanel(g.lm, g.sae, recipe=g.feature),
@@ -296,6 +372,40 @@ def test_a_mistake_gets_one_sentence_with_the_call_that_was_meant(name, given):
     assert len(sentence) < 420
 
 
+NOT_MADE = {"Attribution", "Comparison", "ConditionTable", "Dictionary", "DoseResult", "Feature", "LayerLens"}
+"""Classes of what calls give: nobody makes one."""
+MADE = [each for each in sw.__all__ if inspect.isclass(getattr(sw, each)) and each not in NOT_MADE]
+
+
+@pytest.mark.parametrize("name", [each for each in MADE if not issubclass(getattr(sw, each), BaseException)])
+def test_every_public_call_says_what_it_lacks(name, given):
+    """Called with nothing, and with a setting that there is not: no words of Python's own about arguments."""
+    owner = getattr(sw, name)
+    one = {"CAV": given.cavs, "SAE": given.sae, "LanguageModel": given.lm}.get(name)
+    methods = [getattr(one, each) for each, kind in vars(owner).items() if one is not None and inspect.isfunction(kind)]
+    for call in [owner, *(each for each in methods if not each.__name__.startswith("_"))]:
+        for settings in ({}, {"no_such_setting": 1}):
+            required = [
+                each
+                for each in inspect.signature(call).parameters.values()
+                if each.default is each.empty and each.kind < 4
+            ]
+            if not settings and not [each for each in required if each.kind is not each.VAR_POSITIONAL]:
+                continue
+            with pytest.raises((TypeError, ValueError)) as caught:
+                call(**settings)
+            assert not re.search(r"missing \d|unexpected keyword|positional argument", str(caught.value)), caught.value
+
+
+def test_a_fault_inside_a_call_is_told_as_it_is(given):
+    with pytest.raises(TypeError, match="a fault of its own"):
+        given.lm.output_scores([given.cav], on_progress=_fails)
+
+
+def _fails(*_given):
+    raise TypeError("a fault of its own")
+
+
 def test_there_are_many():
     assert len(MISTAKES) + len(CLEAR) >= 90
 
@@ -308,6 +418,8 @@ CLEAR = {
         lambda g: sw.LanguageModel(g.model, types.SimpleNamespace(tokenizer=g.tok)).tokenizer,
         lambda g: g.tok,
     ),
+    "ids as a tensor": (lambda g: g.lm.encode(torch.tensor([5, 6])).token_ids, lambda _: (5, 6)),
+    "ids as a tensor of one row": (lambda g: g.lm.encode(torch.tensor([[5, 6]])).token_ids, lambda _: (5, 6)),
     "one label to read": (
         lambda g: g.lm.read(TEXT, g.sae, "the sea").features,
         lambda g: g.lm.read(TEXT, g.sae, [3]).features,
@@ -345,6 +457,16 @@ CLEAR = {
             + str(panel.chat)
         ),
         lambda _: TEXT + "True",
+    ),
+    "a conversation as a panel's prompt": (
+        lambda g: (
+            g.widget(
+                sw.SteeringPanel(
+                    g.lm, g.sae, prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
+                )
+            ).conversation
+        ),
+        lambda _: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
     ),
     "a heatmap swapped": (
         lambda g: g.widget(sw.TokenHeatmap(g.lm, TEXT, g.sae, [3])).prompt,

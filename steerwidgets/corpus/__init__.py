@@ -15,7 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.calls import told
 from steerwidgets.corpus.settings import Settings
+from steerwidgets.transformer.mistakes import checked_path, refuse_no_model
 
 if TYPE_CHECKING:
     import threading
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "merge", "open"]
 
 
+@told("sw.corpus.build")
 def build(
     lm: LoadedModel,
     dictionaries: Dictionary | Sequence[Dictionary],
@@ -104,9 +107,11 @@ def build(
     """
     from steerwidgets.corpus.building import build as run
     from steerwidgets.corpus.progress import Bar
-    from steerwidgets.dictionaries.base import Dictionary
+    from steerwidgets.dictionaries.base import checked_dictionaries
 
-    given = [dictionaries] if isinstance(dictionaries, Dictionary) else list(dictionaries)
+    refuse_no_model(lm, "sw.corpus.build", "dictionaries, texts, path")
+    given = checked_dictionaries(dictionaries, "sw.corpus.build", "lm, ", ", texts, path")
+    path = checked_path(path, "sw.corpus.build", "lm, dictionaries, texts, ")
     on_cpu = lm.architecture.input_device.type == "cpu"
     settings = Settings(
         examples=examples,
@@ -126,7 +131,7 @@ def build(
             lm,
             given,
             texts,
-            Path(path),
+            path,
             settings=settings,
             max_tokens=max_tokens,
             name=name,
@@ -135,6 +140,7 @@ def build(
         )
 
 
+@told("sw.corpus.open")
 def open(path: str | Path) -> CorpusIndex:  # noqa: A001 - sw.corpus.open says what it does
     """An index on disk. Only its description is read now, and of a feature only that feature when it is asked for.
 
@@ -156,9 +162,10 @@ def open(path: str | Path) -> CorpusIndex:  # noqa: A001 - sw.corpus.open says w
     """
     from steerwidgets.corpus.index import CorpusIndex
 
-    return CorpusIndex(path)
+    return CorpusIndex(checked_path(path, "sw.corpus.open"))
 
 
+@told("sw.corpus.merge")
 def merge(paths: Sequence[str | Path], path: str | Path) -> CorpusIndex:
     """Make one index of indexes of parts of a corpus: what one run over all of it gives.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypedDict
 
+from steerwidgets.files.fields import NEEDED, Fields
 from steerwidgets.files.home import own_folder
+from steerwidgets.files.json_text import read_json
 
 
 class DemoModelUnavailable(OSError):  # noqa: N818 - named for what the user sees
@@ -87,8 +88,30 @@ def cache_dir() -> Path:
 
 
 def read_manifest(folder: Path) -> DemoManifest:
-    """The manifest of a finished folder."""
-    return cast("DemoManifest", json.loads((folder / MANIFEST).read_text("utf-8")))
+    """The manifest of a finished folder.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: there is none.
+    """
+    todo = "remove the folder, and it is made again"
+    said = Fields(read_json(folder / MANIFEST), f"In {MANIFEST}", todo=todo)
+    files = said.inner("files", NEEDED)
+    records = {name: files.inner(name, NEEDED) for name in files.table}
+    return {
+        "format": said.whole("format"),
+        "name": said.text("name"),
+        "repository": said.text("repository"),
+        "requirement": said.text("requirement"),
+        "wheel_sha256": said.text("wheel_sha256"),
+        "weights_sha256": said.text("weights_sha256"),
+        "stored_as": said.text("stored_as"),
+        "versions": said.texts("versions"),
+        "files": {
+            name: {"bytes": record.whole("bytes", low=0), "sha256": record.text("sha256")}
+            for name, record in records.items()
+        },
+    }
 
 
 def complete(folder: Path, source: DemoSource) -> bool:
@@ -101,7 +124,7 @@ def complete(folder: Path, source: DemoSource) -> bool:
             and WEIGHTS in manifest["files"]
             and all(_intact(folder / name, record) for name, record in manifest["files"].items())
         )
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError):
         return False
 
 

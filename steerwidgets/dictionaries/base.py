@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.dictionaries.nearest import Nearest, nearest
 from steerwidgets.labels.files import Label
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.sites import Site
 
 
+@tells_calls("sw.Dictionary", "dictionary")
 class Dictionary(ABC):
     """A set of features at one site. A new kind says where its features live, how they read, and how they steer.
 
@@ -66,6 +68,10 @@ class Dictionary(ABC):
     _statistics: FeatureStatistics | None = None
     _feature_data: FeatureEvidence | None = None
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        tell_calls(cls, f"sw.{cls.__name__}", "dictionary")
+
     @property
     @abstractmethod
     def size(self) -> int:
@@ -79,6 +85,11 @@ class Dictionary(ABC):
     @abstractmethod
     def vector(self, index: int) -> Tensor:
         """The stored direction of a feature, float32 [d_model]."""
+
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: where they are read, but for a transcoder's."""
+        return self.site
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The stored directions of the features from `start` to before `stop`, float32 [feature, width].
@@ -508,12 +519,27 @@ class Dictionary(ABC):
             >>> dict(cavs.own_labels())
             {}
         """
+        return self._own("labels")
+
+    def own_verdicts(self) -> Mapping[int, str]:
+        """The user's verdicts on labels, from label checks and cards; none where they can't be read, which is said.
+
+        Returns:
+            `true`, `too wide`, `too narrow`, `mixed`, `wrong` or `unclear`, by the feature's index.
+
+        Example:
+            >>> dict(cavs.own_verdicts())
+            {}
+        """
+        return self._own("verdicts")
+
+    def _own(self, what: Literal["labels", "verdicts"]) -> Mapping[int, str]:
         if "user_labels" not in self.__dict__ and not UserLabels.are_kept():
             return {}
         try:
-            return self.user_labels.labels
+            return self.user_labels.labels if what == "labels" else self.user_labels.verdicts
         except (OSError, ValueError) as error:
-            warnings.warn(f"Your own labels are left out. {error}", stacklevel=2)
+            warnings.warn(f"Your own {what} are left out. {error}", stacklevel=3)
             return {}
 
     def _index_of(self, label: str) -> int:
@@ -555,10 +581,24 @@ def checked_dictionary(given: Any, call: str, before: str = "", after: str = "")
     raise wrong(call, takes, given, f"give one: {call}({before}dictionary{after})")
 
 
-def checked_dictionaries(given: Any, call: str, before: str = "") -> list[Dictionary]:
+def checked_dictionaries(given: Any, call: str, before: str = "", after: str = "") -> list[Dictionary]:
     """One dictionary or several, as a list; see `checked_dictionary`."""
     several = one_or_several(given, lambda each: isinstance(each, Dictionary | str | Mapping) or hasattr(each, "cfg"))
-    return [checked_dictionary(each, call, before) for each in several]
+    return [checked_dictionary(each, call, before, after) for each in several]
+
+
+def refuse_path(given: Any, made: str) -> None:
+    """Refuse the path of a file where tensors are taken.
+
+    Args:
+        given: what was given in their place.
+        made: the class, as `sw.CAV`.
+
+    Raises:
+        TypeError: it is a path; the sentence names the call that was meant.
+    """
+    if isinstance(given, str | Path):
+        raise wrong(made, "tensors", str(given), f"read them from a file: {made}.load({str(given)[:80]!r}, layer=15)")
 
 
 def refuse_other_width(dictionary: Dictionary, h: Tensor) -> None:

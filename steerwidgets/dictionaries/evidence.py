@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.fields import Fields, naming
@@ -115,6 +116,7 @@ class FeatureEvidence(Protocol):
         ...
 
 
+@tells_calls("sw.FeatureData", "feature_data")
 @dataclass(frozen=True, eq=False)
 class FeatureData:
     """Evidence of all features of a dictionary, as arrays.

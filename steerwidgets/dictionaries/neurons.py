@@ -14,6 +14,7 @@ from steerwidgets.steering.inline import FORMS
 from steerwidgets.steering.ops import Op
 from steerwidgets.steering.recipe import Direction, Feature, Steer
 from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.sites import Site
 from steerwidgets.transformer.written_to_residual import written
 
@@ -54,8 +55,7 @@ class Neuron(Feature):
     architecture: Architecture | None = field(default=None, repr=False)
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """`set`, `scale`, `ablate`, `clip`, `add` and `add_relative`."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.NEURON_OPS
 
     def activation(self, h: Tensor) -> Tensor:
@@ -178,6 +178,8 @@ class Neurons(Dictionary):
     are_axes: ClassVar[bool] = True
 
     def __init__(self, lm: HasArchitecture, layer: int, *, labels: LabelsLike | None = None) -> None:
+        if not hasattr(lm, "architecture"):
+            refuse_no_model(lm, "sw.Neurons", "layer=15")
         self.site = Site(layer, "mlp_acts")
         self._architecture = lm.architecture
         self._last = self._architecture.hookpoint(self.site).module

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from steerwidgets.dictionaries.suggested import maxima as checked_maxima
+from steerwidgets.calls import tells_calls
+from steerwidgets.dictionaries.given_strengths import maxima as checked_maxima
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.fields import Fields, naming
@@ -26,6 +27,7 @@ FILE: Final = "statistics.safetensors"
 _PREFIX: Final = "statistics."
 
 
+@tells_calls("sw.FeatureStatistics", "statistics")
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
     """What a dictionary's features did on a corpus: one number for each feature, NaN where nothing is known.

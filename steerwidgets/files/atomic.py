@@ -6,13 +6,12 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_SCARCE: Final = 1 << 16
-"""Where fewer bytes than that are free, a library that could not write ran out of room."""
+_MORE: Final = 1 << 20
+"""Where so many bytes can be written to a file, a library that could not write did not run out of room."""
 
 
 @contextlib.contextmanager
@@ -32,7 +31,7 @@ def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with _told(Path(path)):
+        with _told(Path(path), fresh):
             # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
             with fresh.open("xb"):
                 pass
@@ -57,6 +56,16 @@ def write_text(path: str | Path, text: str) -> None:
         fresh.write_text(text, encoding="utf-8")
 
 
+def remove_file(path: Path) -> None:
+    """Take a file away, where there is one, that belonged to what a folder held before.
+
+    Raises:
+        OSError: it can't be taken away.
+    """
+    with _told(path):
+        path.unlink(missing_ok=True)
+
+
 def made_folder(folder: str | Path) -> Path:
     """A folder that exists when this returns.
 
@@ -79,10 +88,11 @@ def to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, fresh: Path | None = None) -> Iterator[None]:
     """One sentence for whatever kept a file from being written.
 
-    safetensors, torch and SQLite do not raise an OSError where the disk is full, each says something of its own.
+    safetensors, torch and SQLite do not raise an OSError where the disk is full, each says something of its own: then
+    the disk is asked itself.
     """
     try:
         yield
@@ -91,18 +101,24 @@ def _told(path: Path) -> Iterator[None]:
             raise
         raise cannot_write(path, error.errno) from None
     except Exception as error:
+        number = None
         if isinstance(error, RuntimeError) or type(error).__module__.startswith(("safetensors", "sqlite3", "pyarrow")):
-            if has_room(path):
-                raise
-            raise cannot_write(path, errno.ENOSPC) from None
-        raise
+            # SQLite takes back what it wrote, and there is room again.
+            is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+            number = errno.ENOSPC if is_full else _refusal(fresh or path)
+        if number is None:
+            raise
+        raise cannot_write(path, number) from None
 
 
-def has_room(path: Path) -> bool:
-    """Whether the disk that a file is to be on has any room left."""
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(path.parent).free >= _SCARCE
-    return True
+def _refusal(path: Path) -> int | None:
+    """Why no more can be written to a file that was not finished, by the system's number; None where more can."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(_MORE))
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def cannot_write(path: Path, number: int | None) -> OSError:
@@ -111,6 +127,7 @@ def cannot_write(path: Path, number: int | None) -> OSError:
     why, kind = {
         errno.ENOSPC: ("the disk is full; make room there, or name another folder", OSError),
         errno.EDQUOT: ("your share of the disk is full; make room there, or name another folder", OSError),
+        errno.EFBIG: ("it is larger than a file may be there; name another folder", OSError),
         errno.EACCES: ("you may not write there; name another folder", PermissionError),
         errno.EPERM: ("you may not write there; name another folder", PermissionError),
         errno.EROFS: ("that disk can only be read; name another folder", OSError),

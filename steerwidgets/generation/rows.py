@@ -29,10 +29,19 @@ Ended = Literal["eos", "length", "stopped"]
 
 @dataclass(frozen=True)
 class Plan:
-    """One row to generate: a prompt and what steers it."""
+    """One row to generate.
+
+    Attributes:
+        prompt: the prompt.
+        recipe: what steers it.
+        begun: ids that its text begins with; it goes on from there, with the noise of the steps that follow them.
+        seed: what its noise comes from; None for the run's.
+    """
 
     prompt: Prompt
     recipe: Recipe
+    begun: tuple[int, ...] = ()
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,9 @@ class _Run:
         self.steering = Steering(lm.architecture, [plan.recipe for plan in plans], known, self._watches())
         self._values: dict[Site, Tensor] = {}
         self._steps = 0
-        self._ids: list[list[int]] = [[] for _ in plans]
-        self._watched: list[list[tuple[float, ...]]] = [[] for _ in plans]
+        self._ids: list[list[int]] = [list(plan.begun) for plan in plans]
+        # Of a text that is begun, the pass over it reads the last token alone.
+        self._watched: list[list[tuple[float, ...] | None]] = [[None] * (len(plan.begun) - 1) for plan in plans]
         self._ended: list[Ended | None] = [None] * len(plans)
 
     def _watches(self) -> dict[Site, Watch]:
@@ -161,7 +171,7 @@ class _Run:
         """The values at the token before the newest: that is what this step's forward pass has read."""
         import torch
 
-        if not self._watch or self._steps == 0:
+        if not self._watch or (self._steps == 0 and not any(self._ids)):
             return ()
         columns = [feature.activation(self._values[feature.site]) for feature in self._watch]
         values = tuple(tuple(row) for row in torch.stack(columns, dim=-1).tolist())
@@ -186,6 +196,13 @@ class _Run:
         return made
 
 
+def whole_row(lm: LoadedModel, plan: Plan, ended: Ended, *, watched: bool = False) -> Row:
+    """The row of a text that is whole as it was begun."""
+    ids = plan.begun
+    text = str(lm.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+    return Row(ids, text, tuple(lm.tokens(ids)), ended, (None,) * len(ids) if watched else (), plan)
+
+
 def generate_rows(
     lm: LoadedModel,
     plans: Sequence[Plan],
@@ -199,11 +216,12 @@ def generate_rows(
 ) -> list[Row]:
     """Generate every row in one batch through `model.generate`: one read of the weights serves all.
 
-    All rows share the noise of `(seed, step)`, so rows that differ only in their recipe differ by the steering alone.
+    All rows share the noise of `(seed, step)` unless a plan has a seed of its own, so rows that differ only in their
+    recipe differ by the steering alone.
 
     Args:
         lm: the model.
-        plans: prompt and recipe of each row.
+        plans: prompt and recipe of each row, and what its text begins with.
         sampling: the settings.
         watch: features whose values are read at every generated token of every row, before any change.
         on_step: called after every step, in this thread.
@@ -219,10 +237,11 @@ def generate_rows(
 
     _check_runnable(lm, plans, sampling, watch)
     run = _Run(lm, plans, sampling, watch, on_step, stop)
-    ids, mask = left_padded([plan.prompt.token_ids for plan in plans], padding=0)
+    ids, mask = left_padded([(*plan.prompt.token_ids, *plan.begun) for plan in plans], padding=0)
     device = lm.architecture.input_device
-    lengths = torch.tensor([len(plan.prompt) for plan in plans])
-    sampler = CoupledSampler(sampling, lengths, ids.shape[1])
+    lengths, begun = (torch.tensor(each) for each in zip(*((len(p.prompt), len(p.begun)) for p in plans), strict=True))
+    seeds = [plan.seed for plan in plans]
+    sampler = CoupledSampler(sampling, lengths, ids.shape[1], begun=begun, seeds=seeds)
     past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
     with lm.lock, torch.no_grad(), run.steering:
         lm.model.generate(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from steerwidgets.calls import tells_calls
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@tells_calls("sw.Sampling", "sampling")
 @dataclass(frozen=True)
 class Sampling:
     """Sampling settings; the defaults are those of `generate(do_sample=True)` but for the temperature.
@@ -163,13 +166,33 @@ def processed_logits(logits: Tensor, counts: Tensor | None, sampling: Sampling) 
 class CoupledSampler:
     """The logits processor of a run: the argmax of what it returns is the sampled token.
 
-    It is called once for each step; all rows use the noise of `(seed, step)`.
+    It is called once for each step; rows use the noise of `(seed, step)`, with the run's seed unless they have another.
+
+    Args:
+        sampling: the settings.
+        prompt_lengths: int [batch], tokens of each prompt.
+        prompt_width: columns before the first token that is drawn, padding included.
+        begun: int [batch], how many of them each text has already; by default none.
+        seeds: for each row its own seed, or None; by default none has.
     """
 
-    def __init__(self, sampling: Sampling, prompt_lengths: Tensor, prompt_width: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt_lengths: Tensor,
+        prompt_width: int,
+        *,
+        begun: Tensor | None = None,
+        seeds: Sequence[int | None] | None = None,
+    ) -> None:
+        import torch
+
         self._sampling = sampling
         self._prompt_lengths = prompt_lengths
         self._prompt_width = prompt_width
+        self._begun = torch.zeros_like(prompt_lengths) if begun is None else begun
+        given = [None] * len(prompt_lengths) if seeds is None else seeds
+        self._seeds = [sampling.seed if seed is None else seed for seed in given]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores whose argmax is the next token, float32 [batch, vocabulary]."""
@@ -179,18 +202,26 @@ class CoupledSampler:
         processed = processed_logits(scores, counts, self._sampling)
         if self._sampling.temperature == 0:
             return processed
-        noise = gumbel_noise(self._sampling.seed, step, scores.shape[-1])
-        return processed + noise.to(processed.device)
+        return processed + self._noise(step, scores.shape[-1]).to(processed.device)
+
+    def _noise(self, step: int, vocabulary: int) -> Tensor:
+        """float32 [1, vocabulary] where all rows share it, else [batch, vocabulary]."""
+        import torch
+
+        keys = [(seed, step + done) for seed, done in zip(self._seeds, self._begun.tolist(), strict=True)]
+        drawn = {key: gumbel_noise(*key, vocabulary) for key in set(keys)}
+        return torch.stack([drawn[key] for key in (keys if len(drawn) > 1 else keys[:1])])
 
     def _counts(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         import torch
 
         width = self._prompt_width
         column = torch.arange(input_ids.shape[1], device=input_ids.device)
-        counted = (column >= width).expand_as(input_ids)
+        first = width - self._begun
         if self._sampling.penalise_prompt:
             # Padding is known by where it stands, never by its id: that may be the end-of-turn token's.
-            counted = column >= width - self._prompt_lengths.to(input_ids.device)[:, None]
+            first = first - self._prompt_lengths
+        counted = column >= first.to(input_ids.device)[:, None]
         return torch.zeros_like(scores).scatter_add_(1, input_ids, counted.to(scores.dtype))
 
 

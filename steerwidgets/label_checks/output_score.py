@@ -19,6 +19,7 @@ from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer, not_taken
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.model_state import model_state
 from steerwidgets.transformer.residuals import read_residuals
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class OutputScores:
     def __init__(self, lm: LoadedModel) -> None:
         self._lm = lm
         self._kept: dict[tuple[str, ScoreSettings], float] = {}
+        self._state = model_state(lm.model)
         self._guard = threading.Lock()
 
     def known(self, key: str, settings: ScoreSettings | None = None) -> float | None:
@@ -114,6 +116,7 @@ class OutputScores:
     def measured(self, settings: ScoreSettings | None = None) -> dict[str, float]:
         """Every score that was measured, by the feature's key."""
         wanted = settings or ScoreSettings()
+        self._forget_others()
         with self._guard:
             return {key: score for (key, how), score in self._kept.items() if how == wanted}
 
@@ -125,6 +128,7 @@ class OutputScores:
         stop: threading.Event | None = None,
     ) -> list[float]:
         """See `LanguageModel.output_scores`."""
+        self._forget_others()
         for feature in features:
             check_feature(self._lm.architecture, feature)
             if "add" not in feature.ops:
@@ -143,6 +147,13 @@ class OutputScores:
             done += len(batch)
             tell(done, len(features))
         return [math.nan if (score := self.known(f.key, settings)) is None else score for f in features]
+
+    def _forget_others(self) -> None:
+        """Forget what was measured with other adapters or weights."""
+        now = model_state(self._lm.model)
+        with self._guard:
+            if now != self._state:
+                self._kept, self._state = {}, now
 
 
 def _scored(lm: LoadedModel, features: Sequence[Direction], settings: ScoreSettings) -> list[float]:

@@ -250,7 +250,7 @@ def _rows(path: Path, size: int | None) -> Iterator[tuple[Mapping[str, Any] | La
     elif suffix in {".csv", ".tsv"}:
         yield from _table(path, "\t" if suffix == ".tsv" else ",")
     elif suffix == ".json":
-        value = parse_json(_whole_text(path), path.name, of_pairs=_Pairs)
+        value = parse_json(_text_of(path), path.name, of_pairs=_Pairs)
         if isinstance(value, list) and not isinstance(value, _Pairs):
             if size is not None and len(value) not in (0, size) and all(isinstance(row, str | None) for row in value):
                 raise ValueError(
@@ -303,7 +303,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[Mapping[str, Any], str]
         ) from None
 
 
-def _whole_text(path: Path) -> str:
+def _text_of(path: Path) -> str:
     parts, size = [], 0
     for line in _lines(path):
         size += len(line)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from steerwidgets.calls import tells_calls
+from steerwidgets.files.shown import shown
 from steerwidgets.labels.files import Author, Label, labels_of, read_labels
 from steerwidgets.labels.index import COUNTED, LabelIndex, Row
 from steerwidgets.labels.words import Query
@@ -52,6 +54,7 @@ class Count:
         return f"more than {self.number:,}" if self.more else f"{self.number:,}"
 
 
+@tells_calls("sw.Labels", "labels")
 class Labels:
     """What features are called, by index; several labels of one feature, from several sources, are all kept.
 
@@ -88,6 +91,11 @@ class Labels:
         author: Author | None = None,
         file: str | Path | None = None,
     ) -> None:
+        if isinstance(labels, str | Path):
+            raise ValueError(
+                f"sw.Labels takes the labels themselves, but {shown(str(labels))} was given; read them from a file: "
+                f"sw.Labels.load({str(labels)[:80]!r})."
+            )
         if size is not None and size < 0:
             raise ValueError(f"The size of a dictionary is 0 or more, but {size} was given.")
         if size is not None and isinstance(labels, list | tuple) and all(isinstance(x, str | None) for x in labels):
@@ -139,6 +147,11 @@ class Labels:
             >>> sw.Labels.load(folder / "labels.json", size=10)[5]
             'music'
         """
+        if isinstance(path, Mapping):
+            raise ValueError(
+                "sw.Labels.load takes the path of a file, but a table of labels was given; it needs no file: "
+                "sw.Labels(labels)."
+            )
         paths = [path] if isinstance(path, str | Path) else list(path)
         read = functools.partial(read_labels, size=size, source=source, author=author, model=model, layer=layer)
         return cls(itertools.chain.from_iterable(read(Path(each)) for each in paths), size=size, file=file)

@@ -15,12 +15,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.home import own_folder
 from steerwidgets.files.json_text import read_json
 
 Merge = Literal["newer", "mine", "theirs"]
 """Which entry stays where both sides have one of a feature."""
+
+Verdict = Literal["true", "too wide", "too narrow", "mixed", "wrong", "unclear"]
+"""What a person makes of a feature's label."""
+
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 _FORMAT: Final = "steerwidgets user labels"
 _VERSION: Final = 1
@@ -29,11 +35,15 @@ _WAIT_SECONDS: Final = 10.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
     dictionary TEXT NOT NULL, feature INTEGER NOT NULL, label TEXT NOT NULL, note TEXT NOT NULL, rating INTEGER,
-    changed REAL NOT NULL, PRIMARY KEY (dictionary, feature)) WITHOUT ROWID
+    changed REAL NOT NULL, verdict TEXT NOT NULL DEFAULT '', PRIMARY KEY (dictionary, feature)) WITHOUT ROWID
 """
+_VERDICT: Final = "ALTER TABLE entries ADD COLUMN verdict TEXT NOT NULL DEFAULT ''"
+"""What a file of before 0.2 lacks."""
+
 _MERGE: Final = """
-INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-SET label = excluded.label, note = excluded.note, rating = excluded.rating, changed = excluded.changed
+INSERT INTO entries (dictionary, feature, label, note, rating, changed, verdict) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET label = excluded.label, note = excluded.note, rating = excluded.rating,
+changed = excluded.changed, verdict = excluded.verdict
 """
 
 
@@ -57,6 +67,7 @@ class Entry:
         note: anything else, or "".
         rating: 1 to 5, or None.
         changed: when it was last changed, in seconds since 1970.
+        verdict: what they make of its label, one of `VERDICTS`, or "".
     """
 
     index: int
@@ -64,8 +75,10 @@ class Entry:
     note: str = ""
     rating: int | None = None
     changed: float = 0.0
+    verdict: str = ""
 
 
+@tells_calls("UserLabels", "dictionary.user_labels")
 class UserLabels:
     """A person's labels, notes and ratings of one dictionary's features, in the user's data folder.
 
@@ -88,7 +101,7 @@ class UserLabels:
         self._file = folder / _FILE
         self._lock = threading.RLock()
         self._read_at: object = None
-        self._labels: Mapping[int, str] = {}
+        self._kept: tuple[Mapping[int, str], Mapping[int, str]] = {}, {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -103,6 +116,13 @@ class UserLabels:
             self._run("PRAGMA journal_mode = WAL")
             self._run("PRAGMA synchronous = FULL")
             self._run(_SCHEMA)
+            self._add_verdicts()
+
+    def _add_verdicts(self) -> None:
+        """Give a file of an earlier version the column that it lacks; another kernel may be at it as well."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            if not any(name == "verdict" for _, name, *_ in self._run("PRAGMA table_info(entries)")):
+                self._run(_VERDICT)
 
     @classmethod
     def are_kept(cls, folder: str | Path | None = None) -> bool:
@@ -119,12 +139,29 @@ class UserLabels:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
+        return self._said[0]
+
+    @property
+    def verdicts(self) -> Mapping[int, str]:
+        """The verdict on every feature that has one.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is damaged.
+        """
+        return self._said[1]
+
+    @property
+    def _said(self) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """Labels and verdicts; read again only where something was written since."""
         with self._sentences(), self._lock:
             # data_version tells what other connections wrote, total_changes what this one did.
             version = (self._run("PRAGMA data_version"), self._connection.total_changes)
             if self._read_at != version:
-                self._read_at, self._labels = version, {each.index: each.label for each in self if each.label}
-            return self._labels
+                every = list(self)
+                labels = {each.index: each.label for each in every if each.label}
+                self._read_at, self._kept = version, (labels, {e.index: e.verdict for e in every if e.verdict})
+            return self._kept
 
     def close(self) -> None:
         """Let go of the file."""
@@ -156,23 +193,27 @@ class UserLabels:
         label: str | None = None,
         note: str | None = None,
         rating: int | Literal["none"] | None = None,
+        verdict: str | None = None,
     ) -> Entry:
-        """Change what is given and keep the rest; "" takes a label or note away, "none" a rating.
+        """Change what is given and keep the rest; "" takes a label, note or verdict away, "none" a rating.
 
         Raises:
             IndexError: there is no such feature.
-            ValueError: the rating is not 1 to 5.
+            ValueError: the rating is not 1 to 5, or there is no such verdict.
         """
         index = self._index(index)
         for name, value in (("label", label), ("note", note)):
             if value is not None and not isinstance(value, str):
                 raise ValueError(f"A {name} is text, but {value!r} was given.")
         stars = None if rating in (None, "none") else _rating(rating)
+        judged = None if verdict is None else checked_verdict(verdict)
         with self._sentences():
             self._run(
-                "INSERT INTO entries VALUES (:dictionary, :feature, coalesce(:label, ''), coalesce(:note, ''), :rating,"
-                " :changed) ON CONFLICT DO UPDATE SET label = coalesce(:label, label), note = coalesce(:note, note),"
-                " rating = CASE WHEN :rate THEN :rating ELSE rating END, changed = max(:changed, changed)",
+                "INSERT INTO entries (dictionary, feature, label, note, rating, changed, verdict) VALUES (:dictionary,"
+                " :feature, coalesce(:label, ''), coalesce(:note, ''), :rating, :changed, coalesce(:verdict, ''))"
+                " ON CONFLICT DO UPDATE SET label = coalesce(:label, label), note = coalesce(:note, note),"
+                " rating = CASE WHEN :rate THEN :rating ELSE rating END, verdict = coalesce(:verdict, verdict),"
+                " changed = max(:changed, changed)",
                 {
                     "dictionary": self.fingerprint,
                     "feature": index,
@@ -180,10 +221,11 @@ class UserLabels:
                     "note": _text(note),
                     "rating": stars,
                     "rate": rating is not None,
+                    "verdict": judged,
                     "changed": time.time(),
                 },
             )
-            self._run("DELETE FROM entries WHERE label = '' AND note = '' AND rating IS NULL")
+            self._run("DELETE FROM entries WHERE label = '' AND note = '' AND rating IS NULL AND verdict = ''")
         return self[index]
 
     def remove(self, index: int) -> None:
@@ -226,7 +268,8 @@ class UserLabels:
             self._run("BEGIN IMMEDIATE")
             try:
                 for each in entries:
-                    self._run(sql, self.fingerprint, each.index, each.label, each.note, each.rating, each.changed)
+                    entry = (each.index, each.label, each.note, each.rating, each.changed, each.verdict)
+                    self._run(sql, self.fingerprint, *entry)
             except BaseException:
                 self._run("ROLLBACK")
                 raise
@@ -252,20 +295,25 @@ class UserLabels:
         try:
             made = Entry(**entry)
         except TypeError:
-            raise ValueError(f"{where} is not made of index, label, note, rating and changed.") from None
+            raise ValueError(f"{where} is not made of index, label, note, rating, changed and verdict.") from None
         numbers = isinstance(made.index, int) and isinstance(made.changed, int | float) and math.isfinite(made.changed)
         if not numbers or not isinstance(made.label, str) or not isinstance(made.note, str):
             raise ValueError(f"{where} has an index or a time that is no number, or a label or note that is no text.")
         try:
             rating = None if made.rating is None else _rating(made.rating)
             return replace(
-                made, index=self._index(made.index), label=_text(made.label), note=_text(made.note), rating=rating
+                made,
+                index=self._index(made.index),
+                label=_text(made.label),
+                note=_text(made.note),
+                rating=rating,
+                verdict=checked_verdict(made.verdict),
             )
         except (IndexError, ValueError) as error:
             raise ValueError(f"{where} is wrong: {error}") from None
 
     def _entries(self, which: str, *values: Any) -> list[Entry]:
-        sql = f"SELECT feature, label, note, rating, changed FROM entries WHERE dictionary = ? {which}"  # noqa: S608
+        sql = f"SELECT feature, label, note, rating, changed, verdict FROM entries WHERE dictionary = ? {which}"  # noqa: S608
         with self._sentences():
             return [Entry(*row) for row in self._run(sql, self.fingerprint, *values)]
 
@@ -317,6 +365,17 @@ def _rating(rating: Any) -> int:
     if isinstance(rating, bool) or not isinstance(rating, int) or not 1 <= rating <= 5:
         raise ValueError(f"A rating is a whole number from 1 to 5, but {rating!r} was given.")
     return rating
+
+
+def checked_verdict(verdict: Any) -> str:
+    """A verdict, or "" for none.
+
+    Raises:
+        ValueError: there is no such verdict.
+    """
+    if verdict not in ("", *VERDICTS):
+        raise ValueError(f'A verdict is one of {", ".join(map(repr, VERDICTS))}, or "", but {verdict!r} was given.')
+    return str(verdict)
 
 
 def _text(text: Any) -> Any:

@@ -6,12 +6,13 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.lens.top_logits import no_direction
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.norms import LinearNorm
 from steerwidgets.transformer.plain_text import quoted, table
 from steerwidgets.transformer.prompts import Token
 from steerwidgets.transformer.unembed import row_of
-from steerwidgets.transformer.written_to_residual import written
+from steerwidgets.transformer.written_to_residual import OF_RESIDUAL, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,7 +87,7 @@ def written_directions(architecture: Architecture, dictionary: Dictionary, start
     Raises:
         ValueError: they write nothing to it, or are made for another width.
     """
-    return _written(architecture, dictionary.directions(start, stop), _writes_at(dictionary), repr(dictionary))
+    return _written(architecture, dictionary.directions(start, stop), dictionary.writes_at, repr(dictionary))
 
 
 def promotion(lm: LoadedModel, direction: Direction, reading: Tensor) -> float:
@@ -140,12 +141,6 @@ def reading_of(lm: LoadedModel, token_id: int) -> Tensor:
     return norm.centred(row_of(lm.architecture.unembed, token_id, width) * norm.gain)
 
 
-def _writes_at(dictionary: Dictionary) -> Site:
-    """Where a dictionary's features write: of a transcoder, another site than the one it reads."""
-    site: Site | None = getattr(dictionary[0], "output_site", None) if dictionary.size else None
-    return site or dictionary.site
-
-
 def _written(architecture: Architecture, vectors: Tensor, site: Site, whose: str) -> Tensor:
     width = architecture.width(site)
     if vectors.shape[-1] != width:
@@ -153,6 +148,8 @@ def _written(architecture: Architecture, vectors: Tensor, site: Site, whose: str
             f"{whose} has directions of {vectors.shape[-1]} numbers, but {site} of {architecture.name} has {width}; "
             "it was made for another model."
         )
+    if site.stream not in OF_RESIDUAL and len(vectors) and not bool(vectors.any()):
+        raise ValueError(no_direction(whose))
     found = written(architecture, vectors, site)
     if found is None:
         raise ValueError(

@@ -98,6 +98,7 @@ class StreamReader:
     def attached(self) -> Iterator[None]:
         """While it lasts, streams are kept; enter it inside the `Steering`, so that its changes are seen."""
         architecture, thread = self._lm.architecture, threading.get_ident()
+        architecture.look_again()
         handles: list[Handle] = []
         wanted = [(site, self._keeper(index)) for index, site in enumerate(self._sites)]
         wanted += [(site, self._keep_after(site)) for site in self._changed]

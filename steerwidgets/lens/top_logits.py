@@ -100,6 +100,7 @@ class LogitDifference:
         changed: the largest by absolute value.
         before: the likeliest tokens without steering, each with its probability.
         after: the likeliest tokens with steering. A token can gain much and still be rare; these are not.
+        probabilities: float32 [2, vocabulary], of every token before and after.
     """
 
     raw: Tensor
@@ -109,6 +110,7 @@ class LogitDifference:
     changed: TokenValues
     before: TokenValues
     after: TokenValues
+    probabilities: Tensor
 
     def __repr__(self) -> str:
         logits = {"promoted": self.promoted, "suppressed": self.suppressed, "changed": self.changed}
@@ -132,7 +134,8 @@ def top_logits(lm: LoadedModel, direction: Direction, k: int) -> TopLogits:
         k: how many tokens of either kind.
 
     Raises:
-        ValueError: the direction has another width than its stream, or writes nothing to the residual stream.
+        ValueError: the direction has another width than its stream, or writes nothing to the residual stream, or is all
+            zeros.
     """
     [scores] = token_scores(lm, [direction])
     top, bottom = scores.topk(k), (-scores).topk(k)
@@ -147,7 +150,7 @@ def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
         float32 [direction, vocabulary].
 
     Raises:
-        ValueError: one has another width than its stream, or writes nothing to the residual stream.
+        ValueError: one has another width than its stream, or writes nothing to the residual stream, or is all zeros.
     """
     import torch
 
@@ -159,6 +162,8 @@ def token_scores(lm: LoadedModel, directions: Sequence[Direction]) -> Tensor:
                 f"{direction.label!r} has {len(direction.vector)} numbers at {direction.site}, and only a direction of "
                 f"the residual stream ({architecture.d_model}) can be read through the unembed."
             )
+        if not bool(direction.vector.any()):
+            raise ValueError(f"{direction.label!r} is all zeros and points nowhere, so it promotes nothing.")
         rows.append(direction.vector)
     through = gained(architecture.final_norm, torch.stack(rows))
     return without_bias(architecture.unembed, through).cpu()
@@ -180,6 +185,8 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             f"{direction.label!r} has {len(direction.vector)} numbers, but {direction.site} of {architecture.name} has "
             f"{width}; it was made for another model."
         )
+    if not bool(direction.vector.any()):
+        raise ValueError(no_direction(repr(direction.label)))
     found = written(architecture, direction.vector, direction.site)
     if found is None:
         raise ValueError(
@@ -187,6 +194,14 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
             "stream, so it can't be read through the unembed."
         )
     return Direction(*found, direction.label)
+
+
+def no_direction(whose: str) -> str:
+    """The sentence for what writes in no one direction, as attention heads."""
+    return (
+        f"{whose} has no direction of its own that it writes, so it can't be read through the unembed; "
+        "lm.effect(feature) tells what changing it does through the model."
+    )
 
 
 def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
@@ -198,9 +213,12 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
         recipe: what steers.
         k: how many tokens of each kind.
     """
+    import torch
+
     plain, steered = next_token_logits(lm, prompt, [None, recipe])
     raw = steered - plain
     centred = raw - raw.mean()
+    probabilities = torch.stack((plain, steered)).softmax(-1)
     up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
     return LogitDifference(
         raw,
@@ -208,12 +226,14 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
         named(lm, up.indices, up.values),
         named(lm, down.indices, -down.values),
         named(lm, any_way.indices, centred[any_way.indices]),
-        *(_likely(lm, logits, k) for logits in (plain, steered)),
+        _likely(lm, probabilities[0], k),
+        _likely(lm, probabilities[1], k),
+        probabilities,
     )
 
 
-def _likely(lm: LoadedModel, logits: Tensor, k: int) -> TokenValues:
-    top = logits.softmax(-1).topk(k)
+def _likely(lm: LoadedModel, probabilities: Tensor, k: int) -> TokenValues:
+    top = probabilities.topk(k)
     return named(lm, top.indices, top.values)
 
 

@@ -32,6 +32,9 @@ class Condition(ABC):
 
     Conditions compare and hash by what they say.
 
+    Attributes:
+        features: the features that are read, each once.
+
     Example:
         >>> (sae["the sea"] > 2.0) & (cavs["music"] < 0.5)
         ('the sea' > 2) & ('music' < 0.5)
@@ -56,15 +59,41 @@ class Condition(ABC):
 
         Returns:
             bool [batch, position].
+
+        Example:
+            >>> (cavs["music"] > 1).holds({cavs["music"].key: torch.tensor([[0.5, 2.0]])})
+            tensor([[False,  True]])
         """
 
     @abstractmethod
     def excludes(self, other: Condition) -> bool:
-        """Whether no token can meet both; False unless that is plain."""
+        """Whether no token can meet both.
+
+        Args:
+            other: another condition.
+
+        Returns:
+            True only where that is plain.
+
+        Example:
+            >>> (cavs["music"] > 1).excludes(cavs["music"] < 1)
+            True
+        """
 
     @abstractmethod
     def to_json(self, write: Callable[[Direction], Any]) -> dict[str, Any]:
-        """The condition as a JSON value, its features as `write` writes them."""
+        """The condition as a JSON value.
+
+        Args:
+            write: writes a feature.
+
+        Returns:
+            A dict of plain values, and of what `write` gives.
+
+        Example:
+            >>> (cavs["music"] > 1).to_json(lambda feature: feature.label)
+            {'feature': 'music', 'is': '>', 'than': 1.0}
+        """
 
     @abstractmethod
     def code(self, name: Callable[[Direction], str], number: Callable[[float], str] = repr) -> str:
@@ -73,6 +102,13 @@ class Condition(ABC):
         Args:
             name: writes a feature.
             number: writes a number.
+
+        Returns:
+            Python, without parentheses around it.
+
+        Example:
+            >>> (cavs["music"] > 1).code(lambda feature: f"cavs[{feature.index}]")
+            'cavs[1] > 1.0'
         """
 
     def __repr__(self) -> str:
@@ -210,7 +246,7 @@ def condition_from_json(said: Fields, read: Callable[[Fields], Direction], depth
 
     Args:
         said: the JSON value.
-        read: makes a feature of what was written of it.
+        read: makes the feature of a comparison, of its JSON value.
         depth: how many conditions it stands in.
 
     Raises:
@@ -222,9 +258,7 @@ def condition_from_json(said: Fields, read: Callable[[Fields], Direction], depth
         raise said.wrong("is", '">" or "<", with a feature and a number, or conditions in all or any, one of the three')
     if found[0] == "is":
         side: Any = said.text("is", choices=(">", "<"))
-        if "feature" not in said.table:
-            raise said.wrong("feature", "given")
-        return _Compared(read(said.inner("feature")), side, said.number("than"))
+        return _Compared(read(said), side, said.number("than"))
     how: Any = found[0]
     given = said.items(how, of="conditions")
     parts = [

@@ -347,9 +347,9 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: in
         for role in sorted(steer.positions.roles):
             _check_role(feature, role, rows)
         for read in steer.condition.features if steer.condition is not None else ():
-            check_feature(architecture, read)
             if note := other_model_note(architecture, read):
                 raise ValueError(f"The condition {steer.condition!r:.120} reads a feature of another model. {note}")
+            check_feature(architecture, read)
 
 
 def _check_role(feature: Direction, role: str, rows: Sequence[Sequence[str]]) -> None:

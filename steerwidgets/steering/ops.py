@@ -92,6 +92,24 @@ def rescale(activation: Tensor, factor: float, step: Tensor) -> Tensor:
     return ((factor - 1) * activation)[..., None] * step
 
 
+def replaced(h: Tensor, part: slice, value: Tensor | float) -> Tensor:
+    """The change that gives some numbers of `h` a value, as a head's output in `attn_z`.
+
+    Args:
+        h: float32 [..., width].
+        part: which numbers.
+        value: float32 [..., part], or one number for all.
+
+    Returns:
+        float32 [..., width], 0 outside of the part.
+    """
+    import torch
+
+    change = torch.zeros_like(h)
+    change[..., part] = value - h[..., part]
+    return change
+
+
 def ablated(projection: Tensor) -> Tensor:
     """The projection after ablation: 0."""
     return projection.new_zeros(()).expand_as(projection)
@@ -418,7 +436,43 @@ SAE_OPS: Final[dict[str, Op]] = {
 """What an SAE feature takes. Its setting ops sum: together they overwrite several latents at once."""
 
 
-OP_NAMES: Final = frozenset({*OPS, *REFT_OPS, *NEURON_OPS, *SAE_OPS, "pull"})
+HEAD_OPS: Final[dict[str, Op]] = {
+    op.name: op
+    for op in (
+        Op(
+            "ablate",
+            "z := 0",
+            "put the head's output at zero",
+            change=lambda feature, _given, h: replaced(h, feature.part, 0.0),
+            asked=lambda feature, _given, h: _full(feature.activation(h), 0.0),
+            sets_value=True,
+        ),
+        Op(
+            "scale",
+            "z := m·z",
+            "multiply the head's output",
+            (Parameter("m", "m", "× output (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
+            change=lambda feature, given, h: replaced(h, feature.part, (given["m"] or 0.0) * h[..., feature.part]),
+            asked=lambda feature, given, h: abs(given["m"] or 0.0) * feature.activation(h),
+            sets_value=True,
+            identity=(("m", 1.0),),
+        ),
+    )
+}
+"""The ops of an attention head, whose output `z` is some of the numbers at its site."""
+
+HEAD_OPS_WITH_MEAN: Final[dict[str, Op]] = HEAD_OPS | {
+    "mean": Op(
+        "mean",
+        "z := mean z",
+        "put the head's output at its mean over some texts",
+        change=lambda feature, _given, h: replaced(h, feature.part, feature.mean_output.to(h.device)),
+        asked=lambda feature, _given, h: _full(feature.activation(h), float(feature.mean_output.norm())),
+        sets_value=True,
+    )
+}
+
+OP_NAMES: Final = frozenset({*OPS, *REFT_OPS, *NEURON_OPS, *SAE_OPS, *HEAD_OPS_WITH_MEAN, "pull"})
 """The ops of all kinds."""
 
 

@@ -9,6 +9,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.transformer.layout import SPEAKER
@@ -27,6 +28,7 @@ _COUNTED: Final = frozenset({"first", "after"})
 _NEEDS_PROMPT: Final = frozenset({"prompt", "generated", "last_prompt"})
 
 
+@tells_calls("sw.Positions", "positions")
 @dataclass(frozen=True)
 class Positions:
     """The positions that a steer acts on.
@@ -237,7 +239,9 @@ class Positions:
     @property
     def named(self) -> str:
         """What they are called in a sentence: `"prompt"`, `role('user')`."""
-        is_word = self.where not in ("role", "both", *_COUNTED)
+        if self.where == "both":
+            return " & ".join(part.named for part in self.parts)
+        is_word = self.where not in ("role", *_COUNTED)
         return f'"{self.where}"' if is_word else replace(self, special=True).code()
 
     def code(self, package: str = "") -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.fields import NEEDED, Fields, is_whole
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import shown
@@ -48,6 +49,7 @@ YOUR_LABEL: Final = "your label"
 """The source of labels that the user wrote."""
 
 
+@tells_calls("sw.Direction", "feature")
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A vector at a site: it steers, reads out, has a cosine, and adds up with others.
@@ -77,13 +79,17 @@ class Direction:
     """Whether its activation goes below zero, so that a scale of it has two ends."""
 
     may_be_zero: ClassVar[bool] = False
-    """Whether its vector may be all zeros: of what is read by something else, and then can't steer."""
+    """Whether its vector may be all zeros: one of a dictionary that has others, which then can't steer."""
 
     reads: ClassVar[str] = "h·v"
     """What its activation is, in a formula or a word."""
 
     reads_projection: ClassVar[bool] = True
     """Whether its activation moves by `α‖v‖²` when `α·v` is added, where it is above zero."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        tell_calls(cls, cls.__name__, "feature")
 
     def __post_init__(self) -> None:
         import torch
@@ -129,8 +135,18 @@ class Direction:
         return ""
 
     @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return ""
+
+    @property
     def ops(self) -> Mapping[str, Op]:
-        """The ops that it takes, by name."""
+        """The ops that it takes, by name: none where it is read-only."""
+        return {} if self.read_only else self._ops
+
+    @property
+    def _ops(self) -> Mapping[str, Op]:
+        """Those of its kind."""
         return ops.OPS
 
     @property
@@ -439,6 +455,8 @@ class Feature(Direction):
         True
     """
 
+    may_be_zero: ClassVar[bool] = True
+
     dictionary: str = ""
     dictionary_kind: str = ""
     index: int = 0
@@ -467,6 +485,20 @@ class Feature(Direction):
     def fingerprint(self) -> str:
         """The dictionary's."""
         return self.dictionary
+
+    @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return "" if self._has_length else f"{self._stored} is all zeros and points nowhere"
+
+    @functools.cached_property
+    def _has_length(self) -> bool:
+        return bool(self.vector.any())
+
+    @property
+    def _stored(self) -> str:
+        """What its vector is called in its dictionary."""
+        return "its vector"
 
     @property
     def mixing(self) -> float | None:
@@ -519,13 +551,15 @@ class Feature(Direction):
 
         What is read as `h·v` moves by `α‖v‖²`.
         """
-        return self.max_activation / self.norm**2 if self.max_activation and self.max_activation > 0 else None
+        squared = self.norm**2
+        return self.max_activation / squared if squared and self.max_activation and self.max_activation > 0 else None
 
     def __repr__(self) -> str:
         whose = f" ({YOUR_LABEL})" if self.label_source == YOUR_LABEL else ""
         return f"<{self.kind} {self.label!r}{whose} at {self.site}>"
 
 
+@tells_calls("sw.Steer", "steer")
 @dataclass(frozen=True)
 class Steer:
     """One change: a feature, an op with its numbers, and the positions where it acts.
@@ -774,6 +808,8 @@ def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: flo
 
 def not_taken(feature: Direction, op: str) -> str:
     """The sentence for an op that a feature does not take."""
+    if feature.read_only:
+        return f"{shown(feature.label)} can be read but not steered: {feature.read_only}."
     taken = f"it takes {', '.join(feature.ops)}" if feature.ops else "it can be read but not steered"
     return f"The {shown(feature.kind)[1:-1]} feature {shown(feature.label)} does not take the op {shown(op)}; {taken}."
 
@@ -854,6 +890,7 @@ class FeatureSource(Protocol):
     def __getitem__(self, index: int) -> Feature: ...
 
 
+@tells_calls("sw.Recipe", "recipe")
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """A multiset of steers; the order never matters.
@@ -1200,10 +1237,10 @@ def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSour
         raise said.wrong("parameters", "a table of numbers")
 
     def known(written: Fields) -> Direction:
-        return _feature_from_json(written, dictionaries)
+        return _feature_from_json(written.inner("feature", NEEDED), dictionaries)
 
     try:
-        feature = known(said.inner("feature", NEEDED))
+        feature = known(said)
         positions = Positions.from_json(said.inner("positions"))
         control, fading = RandomDirection.from_json(said.value("control")), Fade.from_json(said.value("fade"))
         when = condition_from_json(said.inner("when"), known) if "when" in said else None

@@ -17,7 +17,7 @@ def suggested_steer(feature: Direction) -> Steer:
     """The op and strength that were seen to work, or else the kind's own.
 
     Without a suggestion: clamp to the largest activation known, add what moves the activation by that much, pull a
-    component's share of the way, or add a share of ‖h‖.
+    component's share of the way, or add a share of ‖h‖; ablate what nothing is added to, as heads.
 
     Raises:
         ValueError: the feature can be read but not steered.
@@ -34,4 +34,6 @@ def suggested_steer(feature: Direction) -> Steer:
         return Steer(feature, "set", {"c": top})
     if "add" in feature.ops and feature.full_strength:
         return Steer(feature, "add", {"alpha": feature.full_strength})
+    if "add_relative" not in feature.ops and "ablate" in feature.ops:
+        return Steer(feature, "ablate")
     return Steer(feature, "add_relative", {"alpha": _SHARE})

@@ -219,6 +219,11 @@ def _run(recipe: Recipe, model: Any) -> _Run:
 def _component(architecture: Architecture, site: Site) -> str:
     """The name by which pyvene finds a site's module, as `model.layers[20].output`."""
     point = architecture.hookpoint(site)
+    if point.factor != 1.0:
+        raise ValueError(
+            f"{site} of {architecture.name} is what its module gives times {point.factor:g}, and pyvene would change "
+            "the module's own output; steer resid_post of the same block instead."
+        )
     for name, module in architecture.model.named_modules():
         if module is point.module:
             return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name) + (".input" if point.is_input else ".output")

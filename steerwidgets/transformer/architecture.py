@@ -21,6 +21,8 @@ _NORMS: Final = (
     *("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f", "final_norm", "layer_norm", "embedding_norm"),
     *("out_norm", "ln_out", "layernorm", "output_layernorm", "LayerNorm", "ln"),
 )
+# BigBird-Pegasus calls its final norm what BART calls that of its embeddings.
+_NORM_OF_PEGASUS: Final = ("layernorm_embedding",)
 _SOFT_CAPS: Final = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _ATTENTIONS: Final = ("self_attn", "attn", "attention", "self_attention")
 _MLPS: Final = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
@@ -143,7 +145,7 @@ class Architecture:
 
     @property
     def residual_multiplier(self) -> float:
-        """What stands between a sublayer's output and the residual: 1 but for Granite and its like."""
+        """What the config says stands between a sublayer's output and the residual: 1 but for Granite and its like."""
         return float(getattr(self.config, "residual_multiplier", None) or 1.0)
 
     def norms_after(self, site: Site) -> list[nn.Module]:
@@ -158,6 +160,10 @@ class Architecture:
     def findings(self) -> Findings:
         """What a short text said of the model: made when first asked for."""
         return findings(self)
+
+    def look_again(self) -> None:
+        """Look at the model as it is now, its adapters switched: before hooks are on, which the look would run."""
+        _ = self.findings
 
     @property
     def virtual_tokens(self) -> int:
@@ -191,7 +197,8 @@ class Architecture:
             return point
         if site.stream in CHECKED and site.stream not in self.findings.streams[site.layer]:
             return None
-        return replace(point, flat_in=block) if site.stream in self.findings.flat[site.layer] else point
+        flat_in = block if site.stream in self.findings.flat[site.layer] else None
+        return replace(point, flat_in=flat_in, factor=self.findings.factors[site.layer].get(site.stream, 1.0))
 
     def named_hookpoint(self, site: Site) -> Hookpoint | None:
         """Where a stream inside a block would be by the names of its modules."""
@@ -263,9 +270,13 @@ class Architecture:
             rows: their token ids.
 
         Raises:
-            ValueError: the model is in training mode, or an id has no place in its embedding.
+            ValueError: the model is in training mode or without weights, or an id has no place in its embedding.
         """
         self.refuse_training()
+        if self.input_device.type == "meta":
+            raise ValueError(
+                f"{self.name} has no numbers, for its weights are on the meta device; load it with its weights."
+            )
         for row in filter(len, rows):
             for token in (min(row), max(row)):
                 if not 0 <= token < self.embedded:
@@ -319,7 +330,7 @@ class Architecture:
         )
 
     def _find_final_norm(self) -> nn.Module:
-        norm = _child(self.base, _NORMS)
+        norm = _child(self.base, _NORMS) or _child(self.base, _NORM_OF_PEGASUS)
         if norm is None and not any("norm" in type(child).__name__.lower() for child in self._unnamed()):
             raise UnknownArchitectureError(
                 f"{type(self.model).__name__} is no model that steerwidgets reads and steers: no final norm stands "

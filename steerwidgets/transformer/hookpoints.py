@@ -28,6 +28,8 @@ class Hookpoint:
         writable: whether a change of the stream reaches the residual.
         reads: what is made of the stream before it is read.
         flat_in: the block around it, where the stream comes with batch and positions in one dimension, as OPT has it.
+        factor: what the module's output is multiplied with before it joins the residual, as in Granite; the stream is
+            what joins it.
     """
 
     module: nn.Module
@@ -35,6 +37,7 @@ class Hookpoint:
     writable: bool = True
     reads: Callable[[Tensor], Tensor] | None = None
     flat_in: nn.Module | None = None
+    factor: float = 1.0
 
 
 def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], *, first: bool = False) -> Handle:
@@ -51,6 +54,8 @@ def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], *, firs
     if (reads := point.reads) is not None:
         seen = edit
         edit = lambda stream: seen(reads(stream))
+    if point.factor != 1.0:
+        edit = _rescaled(edit, point.factor)
     if point.flat_in is not None:
         unfolded = _Unfolded(edit)
         around = point.flat_in.register_forward_pre_hook(unfolded.note, with_kwargs=True)
@@ -102,6 +107,18 @@ def _on(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], first: bool) 
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
     return point.module.register_forward_hook(output_hook, prepend=first)
+
+
+def _rescaled(edit: Callable[[Tensor], Tensor | None], factor: float) -> Callable[[Tensor], Tensor | None]:
+    """An edit of what joins the residual, as an edit of the output that is multiplied on its way there."""
+
+    def rescaled(output: Tensor) -> Tensor | None:
+        stream = output * factor
+        edited = edit(stream)
+        # The change is divided and not the whole: where nothing is changed, not a bit is.
+        return None if edited is None else output + (edited - stream) / factor
+
+    return rescaled
 
 
 def _input_hook(edit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:

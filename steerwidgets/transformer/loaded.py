@@ -7,6 +7,7 @@ from importlib import metadata
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
@@ -33,6 +34,7 @@ _QUANTISED: Final = (
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
 
+@tells_calls("sw.LanguageModel", "lm")
 class LoadedModel:
     """A causal language model, its tokenizer and its parts; `LanguageModel` adds the verbs.
 

@@ -7,8 +7,10 @@ an error of Python's about something inside.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any, Final
 
 _NEIGHBOURS: Final = {
@@ -20,6 +22,7 @@ _NEIGHBOURS: Final = {
     "peft": "peft",
     "torch": "torch",
 }
+_OF_TOKENIZERS: Final = ("all_special_ids", "convert_ids_to_tokens", "decode")
 _LONGEST: Final = 40
 
 
@@ -73,7 +76,8 @@ def _what_of_object(given: object) -> str:
     name = type(given).__name__
     label = getattr(given, "label", None)
     if _is_own(given):
-        return f"the {name} {label!r}" if isinstance(label, str) else f"the {name} {_short(given)}"
+        said = repr(label) if isinstance(label, str) else _short(given)
+        return f"the {said}" if said.startswith(name) else f"the {name} {said}"
     if is_pipeline(given):
         return f"a pipeline of transformers ({name})"
     if is_tokenizer(given):
@@ -101,7 +105,7 @@ def is_text(given: object) -> bool:
 
 def is_tokenizer(given: object) -> bool:
     """Whether it is made like a tokenizer of transformers."""
-    return callable(given) and hasattr(given, "all_special_ids") and hasattr(given, "decode")
+    return callable(given) and all(hasattr(given, name) for name in _OF_TOKENIZERS)
 
 
 def is_pipeline(given: object) -> bool:
@@ -191,6 +195,22 @@ def refuse_no_prompt(given: Any) -> None:
         raise TypeError(f"A prompt is {takes}, but one message was given alone; put it into a list: [message].")
     if isinstance(given, Mapping) and "input_ids" not in given:
         raise TypeError(f"A prompt is {takes}, but {what(given)} was given; a message has a role and a content.")
+
+
+def checked_path(given: Any, call: str, before: str = "") -> Path:
+    """A path.
+
+    Args:
+        given: what was given.
+        call: the call, as `sw.corpus.build`.
+        before: its arguments before the path, as `lm, dictionaries, texts, `.
+
+    Raises:
+        TypeError: it is none; the sentence names the call that was meant.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise wrong(call, "the path of a folder", given, f"name one: {call}({before}'my_folder')")
+    return Path(given)
 
 
 def one_or_several(given: Any, is_one: Callable[[Any], bool]) -> list[Any]:

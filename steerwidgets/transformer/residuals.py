@@ -95,6 +95,7 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
 
     architecture.refuse_compiled()
     architecture.check_readable(rows)
+    architecture.look_again()
     ids, mask = left_padded(rows, padding=0)
     absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
     values: dict[Site, Tensor] = {}

@@ -7,17 +7,17 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from steerwidgets.transformer.hookpoints import Hookpoint, copied, first_tensor, hidden_states, on_stream, read_stream
+from steerwidgets.transformer.model_state import ModelState, prefix_state
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import Tensor, nn
-
-    from steerwidgets.transformer.architecture import Architecture
 
 CHECKED: Final[tuple[Stream, ...]] = ("attn_out", "mlp_out", "resid_mid")
 """Streams that are a promise: what is added to the residual, and the residual in between."""
@@ -26,8 +26,58 @@ _IDS: Final = (5, 9, 3, 12, 7)
 _ROUNDINGS: Final = 8
 """Sums of this many roundings may differ."""
 
-_found: Final[weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Findings]]] = weakref.WeakKeyDictionary()
-"""What was found of a model, by the parts that were looked at: adapters share blocks, and parts can be given."""
+_found: Final[weakref.WeakKeyDictionary[nn.Module, dict[ModelState, Findings]]] = weakref.WeakKeyDictionary()
+"""What was found of a model, by the parts that were looked at: adapters share blocks and put tokens before a text, and
+parts can be given."""
+
+
+class Parts(Protocol):
+    """The parts of a model, as far as they are looked at here.
+
+    Attributes:
+        model: the whole.
+        config: of its text part.
+        blocks: its transformer blocks.
+        base: the module that runs them.
+        final_norm: the norm before the unembed.
+        unembed: the module that makes logits.
+    """
+
+    model: nn.Module
+    config: Any
+    blocks: nn.ModuleList
+    base: nn.Module
+    final_norm: nn.Module
+    unembed: nn.Module
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """How many blocks there are."""
+        ...
+
+    @property
+    def d_model(self) -> int:
+        """The width of the residual."""
+        ...
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go."""
+        ...
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it ignores hooks."""
+        ...
+
+    def named_hookpoint(self, site: Site) -> Hookpoint | None:
+        """Where a stream would be by the names of modules."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +88,7 @@ class Findings:
         refusal: why the model can't be read or steered, in one sentence; empty where it can.
         streams: for each block, those of `CHECKED` that hold.
         flat: for each block, the streams that come with batch and positions in one dimension.
+        factors: for each block, what some streams are multiplied with on their way to the residual.
         virtual: tokens that the model puts before every text by itself, as prompt and prefix tuning do.
         end: a last residual [d_model] and the logits that the model made of it, float32 [vocabulary]; None where it
             gave none.
@@ -46,14 +97,16 @@ class Findings:
     refusal: str = ""
     streams: tuple[frozenset[Stream], ...] = ()
     flat: tuple[frozenset[Stream], ...] = ()
+    factors: tuple[Mapping[Stream, float], ...] = ()
     virtual: int = 0
     end: tuple[Tensor, Tensor] | None = None
 
 
-def findings(architecture: Architecture) -> Findings:
+def findings(architecture: Parts) -> Findings:
     """What a short text says of a model: read once, and kept while the model lives."""
     of_model = _found.setdefault(architecture.model, {})
-    parts = tuple(id(each) for each in (architecture.blocks, architecture.final_norm, architecture.unembed))
+    looked_at = (architecture.blocks, architecture.final_norm, architecture.unembed)
+    parts = (*map(id, looked_at), *prefix_state(architecture.model))
     if parts not in of_model:
         if architecture.is_compiled or architecture.input_device.type == "meta":
             return _unchecked(architecture)
@@ -61,27 +114,36 @@ def findings(architecture: Architecture) -> Findings:
     return of_model[parts]
 
 
-def _unchecked(architecture: Architecture) -> Findings:
+def _unchecked(architecture: Parts) -> Findings:
     """Nothing can be read of the model now: a compiled one ignores hooks, one on `meta` holds no numbers."""
-    return Findings("", (frozenset(CHECKED),) * architecture.layers, (frozenset(),) * architecture.layers)
+    layers = architecture.layers
+    return Findings("", (frozenset(CHECKED),) * layers, (frozenset(),) * layers, ({},) * layers)
 
 
-def _examine(architecture: Architecture) -> Findings:
-    run = _Run(architecture)
+def _examine(architecture: Parts) -> Findings:
     model: Any = architecture.model
-    try:
-        with run.attached(), _as_in_use(model):
-            output = model(**run.inputs)
-    except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
-        return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
-    return run.findings(getattr(output, "logits", None))
+    for moves in (True, False):
+        run = _Run(architecture, moves=moves)
+        try:
+            with run.attached(), _as_in_use(model):
+                output = model(**run.inputs)
+        except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
+            return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
+        if (layer := run.overflows) is None:
+            return run.findings(getattr(output, "logits", None))
+        # In float16 what is moved may be too large, and the model itself be fine.
+    return _refused(
+        architecture,
+        f"what block {layer} gives is NaN or infinite: its weights hold such numbers, or its dtype overflows, so load "
+        "it in float32 or bfloat16",
+    )
 
 
-def _refused(architecture: Architecture, why: str) -> Findings:
+def _refused(architecture: Parts, why: str) -> Findings:
     return Findings(f"This model ({architecture.name}) can't be read or steered: {why}.")
 
 
-def _inputs(architecture: Architecture) -> dict[str, Any]:
+def _inputs(architecture: Parts) -> dict[str, Any]:
     import torch
 
     size = int(getattr(architecture.config, "vocab_size", 0) or max(_IDS) + 1)
@@ -111,10 +173,10 @@ def _as_in_use(model: nn.Module) -> Iterator[None]:
 class _Run:
     """Hooks of the pass, and what they saw."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Parts, *, moves: bool) -> None:
         self._parts = architecture
         self.inputs = _inputs(architecture)
-        self._blocks = [_Block(architecture, layer) for layer in range(architecture.layers)]
+        self._blocks = [_Block(architecture, layer, moves) for layer in range(architecture.layers)]
         self._given: list[Tensor] = []
         self._normed: list[tuple[Tensor, Tensor]] = []
         self._unembedded: list[Tensor] = []
@@ -163,9 +225,16 @@ class _Run:
             "",
             tuple(frozenset(block.holds) for block in self._blocks),
             tuple(frozenset(block.flat) for block in self._blocks),
+            tuple(block.factors for block in self._blocks),
             self._virtual,
             self._end(logits),
         )
+
+    @property
+    def overflows(self) -> int | None:
+        """The first block that gives NaN or infinite numbers; None where all are finite."""
+        given = ((layer, block.after) for layer, block in enumerate(self._blocks))
+        return next((layer for layer, after in given if after is not None and not bool(after.isfinite().all())), None)
 
     def _end(self, logits: Tensor | None) -> tuple[Tensor, Tensor] | None:
         after = self._blocks[-1].after
@@ -198,7 +267,10 @@ class _Run:
         last, name = self._blocks[-1].after, type(self._parts.final_norm).__name__
         normed = next((out for given, out in self._normed if last is not None and _equal(given, last)), None)
         if normed is None:
-            return f"its final norm ({name}) does not take what the last block gives"
+            return (
+                f"its final norm ({name}) does not take what the last block gives, as in post-norm decoders such as "
+                "BART, where nothing does"
+            )
         if not any(_multiple(given, normed) for given in self._unembedded):
             return f"a head of its own stands between its final norm ({name}) and the unembed"
         return ""
@@ -208,13 +280,15 @@ class _Run:
 class _Block:
     """One block during the pass. Its sublayers' outputs are moved at random: a sum that still holds is no chance."""
 
-    parts: Architecture
+    parts: Parts
     layer: int
+    moves: bool
     calls: int = 0
     pre: Tensor | None = None
     after: Tensor | None = None
     holds: set[Stream] = field(default_factory=set)
     flat: set[Stream] = field(default_factory=set)
+    factors: dict[Stream, float] = field(default_factory=dict)
     seen: dict[Stream, Tensor] = field(default_factory=dict)
     added: list[Tensor] = field(default_factory=list)
 
@@ -223,7 +297,7 @@ class _Block:
         yield read_stream(Hookpoint(block, is_input=True), self._begin)
         points = self._points()
         for stream, point in points.items():
-            moved = stream in ("attn_out", "mlp_out")
+            moved = self.moves and stream in ("attn_out", "mlp_out")
             yield on_stream(point, self._move(stream) if moved else self._look(stream))
         for child in block.children():
             yield child.register_forward_hook(self._keep_child)
@@ -284,18 +358,34 @@ class _Block:
         return noise.to(h.dtype)
 
     def _end(self, post: Tensor) -> None:
-        """Which of the streams hold: a sum of two neighbours, or the block's whole sum."""
+        """Which of the streams hold, as they are or, as in Granite, times a number of the config."""
         pre, attention, mlp, mid = self.pre, *(self.seen.get(stream) for stream in CHECKED)
         if pre is None or any(each is not None and each.shape != pre.shape for each in (post, attention, mlp, mid)):
             return
-        whole = attention is not None and mlp is not None and _sums(post, pre, attention, mlp)
-        to_mid = mid is not None and attention is not None and _sums(mid, pre, attention)
-        from_mid = mid is not None and mlp is not None and _sums(post, mid, mlp)
-        self.holds |= {"attn_out"} if whole or to_mid else set()
-        self.holds |= {"mlp_out"} if whole or from_mid else set()
-        if mid is not None and (to_mid or from_mid or self._lies_between(pre, mid, post)):
+        for factor in (1.0, *self._numbers):
+            self._note_added(factor, pre, attention, mid, mlp, post)
+        if mid is not None and self._lies_between(pre, mid, post):
             self.holds.add("resid_mid")
         self.seen, self.added = {}, []
+
+    def _note_added(
+        self, factor: float, pre: Tensor, attention: Tensor | None, mid: Tensor | None, mlp: Tensor | None, post: Tensor
+    ) -> None:
+        """Which of the streams hold with a factor: a sum of two neighbours, or the block's whole sum."""
+        attention, mlp = (None if part is None else part * factor for part in (attention, mlp))
+        to_mid = mid is not None and attention is not None and _sums(mid, pre, attention)
+        from_mid = mid is not None and mlp is not None and _sums(post, mid, mlp)
+        whole = attention is not None and mlp is not None and _sums(post, pre, attention, mlp)
+        found: dict[Stream, bool] = {"attn_out": whole or to_mid, "mlp_out": whole or from_mid}
+        for stream, holds in found.items():
+            if holds and stream not in self.holds:
+                self.holds.add(stream)
+                self.factors |= {stream: factor} if factor != 1.0 else {}
+
+    @property
+    def _numbers(self) -> list[float]:
+        """Those of the config: a factor that only fits the pass would be known up to rounding alone."""
+        return sorted({n for n in vars(self.parts.config).values() if isinstance(n, float) and n})
 
     def _lies_between(self, pre: Tensor, mid: Tensor, post: Tensor) -> bool:
         """Whether some sublayer, or a multiple of its output as in Granite, leads to it or on from it."""

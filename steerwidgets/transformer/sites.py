@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import is_whole
 from steerwidgets.files.shown import shown
 
@@ -43,6 +44,7 @@ _HOOK_NAMES: Final[dict[str, Stream]] = {
 }
 
 
+@tells_calls("sw.Site", "site")
 @functools.total_ordering
 @dataclass(frozen=True)
 class Site:

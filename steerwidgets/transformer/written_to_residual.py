@@ -40,11 +40,12 @@ def written(architecture: Architecture, vector: Tensor, site: Site) -> tuple[Ten
     if site.stream not in _WRITES:
         return None
     added = Site(site.layer, _WRITES[site.stream])
-    architecture.hookpoint(added)  # refuses a model whose sublayers' outputs are not what is added
+    # Refuses a model whose sublayers' outputs are not what is added.
+    factor = architecture.hookpoint(added).factor
     column = _through(architecture.hookpoint(site).module, vector)
     for norm in architecture.norms_after(site):
         column = gained(norm, column)
-    return column, added
+    return column * factor, added
 
 
 def _through(last: nn.Module, vector: Tensor) -> Tensor:
@@ -75,11 +76,15 @@ def written_change(architecture: Architecture, before: Tensor, after: Tensor, si
 
     Returns:
         float32 [position, d_model].
+
+    Raises:
+        ValueError: what the sublayer gives is not what is added.
     """
     if site.stream in OF_RESIDUAL:
         return after - before
     import torch
 
+    factor = architecture.hookpoint(Site(site.layer, _WRITES.get(site.stream, "mlp_out"))).factor
     modules = [architecture.hookpoint(site).module, *architecture.norms_after(site)]
     with torch.no_grad():
         both = torch.stack([before, after])
@@ -89,4 +94,4 @@ def written_change(architecture: Architecture, before: Tensor, after: Tensor, si
             out: Any = module(both.to(parameter.device, dtype))
             both = out[0] if isinstance(out, tuple) else out
     change: Tensor = both[1].float() - both[0].float()
-    return change * architecture.residual_multiplier
+    return change * factor

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
+from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.transformer.plain_text import as_json, whole
@@ -19,6 +20,7 @@ from steerwidgets.widgets.export import write_page
 from steerwidgets.widgets.protocol import Handler, Protocol, Worker
 
 
+@tells_calls("Widget", "widget")
 class Widget(anywidget.AnyWidget):
     """A steerwidgets widget.
 
@@ -39,13 +41,15 @@ class Widget(anywidget.AnyWidget):
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         bundles.take_over(cls)
+        tell_calls(cls, f"sw.{cls.__name__}", "widget")
 
     def __init__(self, **traits: Any) -> None:
         self._sync_lock = threading.RLock()
         self.last_traceback = ""
         self._from_front_end = threading.local()
         self._worker = Worker(f"{type(self).__name__}-worker", lifetime.weakly(self._note_background_error))
-        self._protocol = Protocol(self._send_message, self._handlers(), self._worker, self._note_error)
+        handlers = {"export_html": Handler(lambda _request: self._exported()), **self._handlers()}
+        self._protocol = Protocol(self._send_message, handlers, self._worker, self._note_error)
         unknown = [name for name in traits if not self.has_trait(name)]
         if unknown:
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
@@ -58,7 +62,8 @@ class Widget(anywidget.AnyWidget):
         bundles.LIVE.add(self)
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {"export_html": Handler(lambda _request: self._exported())}
+        """What the page may ask for besides a file of itself, by name."""
+        return {}
 
     def _exported(self) -> dict[str, str]:
         return {"html": self._page(), "filename": f"{self.title.replace(' ', '-')}.html"}

@@ -74,8 +74,9 @@ def python_snippet(
     model_code: str | None,
     dictionaries: Sequence[Dictionary],
     recipe: Recipe,
-    prompt: str,
+    prompt: Any,
     settings: Mapping[str, Any],
+    beside: Sequence[str] = (),
 ) -> str:
     """Python that makes a run again.
 
@@ -83,11 +84,14 @@ def python_snippet(
         model_code: the expression that loads the model; None where it was loaded by the user's own code.
         dictionaries: those that the recipe may use.
         recipe: what steers; features of dictionaries that can't be loaded by one expression are written out.
-        prompt: the prompt.
+        prompt: the prompt, a text or messages.
         settings: `chat` and the sampling settings.
+        beside: Python of the rows beside baseline and steered.
     """
     arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-    run = f"out = lm.compare({prompt!r}, recipe, {arguments})\nprint(out)\n"
+    others = f", beside=[{', '.join(beside)}]" if beside else ""
+    run = f"out = lm.compare({prompt!r}, recipe, {arguments}{others})\nprint(out)\n"
+    run += 'for row in out.beside:\n    print(row.text, end="\\n\\n")\n' if beside else ""
     return recipe_snippet(model_code, dictionaries, recipe) + run
 
 

@@ -11,8 +11,10 @@ import itertools
 import json
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import steerwidgets as sw
 
@@ -54,6 +56,17 @@ def main() -> None:
     print(f"{'queries':<34}{'p50':>9}{'p95':>9}{'most':>9}   (<= {REACH_MS} ms)   on the wire (<= {REACH_KB} KB)")
     for name, queries in kinds(words, texts, arguments.queries, generator).items():
         measure(name, labels, queries)
+    for name, value in {"a list": texts, "{index: label}": dict(enumerate(texts))}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "labels.json"
+            path.write_text(json.dumps(value), encoding="utf-8")
+            begun_at = time.perf_counter()
+            json.loads(path.read_text(encoding="utf-8"))
+            plain = time.perf_counter() - begun_at
+            begun_at = time.perf_counter()
+            sw.Labels(path)
+            loaded = time.perf_counter() - begun_at
+        print(f"read from JSON, {name}: {loaded:.1f} s, json.loads alone {plain:.1f} s")
     index = [generator.randrange(len(labels)) for _ in range(1000)]
     begun_at = time.perf_counter()
     for each in index:

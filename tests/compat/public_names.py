@@ -8,8 +8,8 @@ A line is one of
     class CAV(vectors, labels=None, *, layer, …)     a name of `sw.__all__`, and how one is made
     method CAV.save(path)                            without `self`; classmethod and staticmethod likewise
     operator CAV.__getitem__                         what `[…]`, `+`, `len(…)` and the like need
-    value CAV.site                                   what can be read: property, field, trait or attribute
-    function corpus.build(lm, dictionaries, …)
+    value CAV.site                                   what can be read: property, field, trait, attribute, constant
+    function corpus.build(lm, dictionaries, …)       one of the package itself, or of a module that is a name of it
 
 Types are left out, since typing may be improved. A default that is no literal is written `...`. Options that a type
 names (`**options: Unpack[…]`) stand among the parameters, each with the default `...`.
@@ -45,6 +45,7 @@ _OPERATORS = frozenset(
     {
         *("__getitem__", "__len__", "__iter__", "__contains__", "__call__", "__enter__", "__exit__"),
         *("__add__", "__radd__", "__sub__", "__mul__", "__rmul__", "__neg__", "__int__", "__float__", "__str__"),
+        *("__gt__", "__lt__", "__and__", "__rand__", "__or__"),
     }
 )
 
@@ -60,9 +61,14 @@ def lines() -> list[str]:
             for each in value.__all__:
                 found.add(_line("function", f"{name}.{each}", getattr(value, each)))
                 given += _given_by(getattr(value, each))
-        else:
+        elif inspect.isclass(value):
             found.add(_constructor(name, value))
             given.append(value)
+        elif inspect.isfunction(value):
+            found.add(_line("function", name, value))
+            given += _given_by(value)
+        else:
+            found.add(f"value {name}")
     return sorted(found | _of_classes(given), key=_order)
 
 

@@ -25,7 +25,7 @@ def sae():
 @pytest.fixture(scope="module")
 def read(embedded, sae):
     """Residuals of the held-out rows that are shipped, which tokens count, and the rows."""
-    from embedded.sae.metrics import read_counted
+    from steerwidgets.lens.reconstruction import read_counted
 
     rows = HELDOUT["tokens"].long()
     h, keep = read_counted(embedded, sae.site, rows, HELDOUT["mask"])
@@ -56,7 +56,7 @@ def test_what_it_is(sae):
 
 @pytest.mark.embedded
 def test_reconstructs_held_out_text_as_reported(sae, read):
-    from embedded.sae.metrics import reconstruction
+    from steerwidgets.lens.reconstruction import reconstruction
 
     h, _, _ = read
     found, said = reconstruction(sae, [h], h.mean(0)), REPORT["shipped_rows"]
@@ -69,7 +69,7 @@ def test_reconstructs_held_out_text_as_reported(sae, read):
 
 @pytest.mark.embedded
 def test_recovers_the_loss_as_reported(embedded, sae, read):
-    from embedded.sae.metrics import losses
+    from steerwidgets.lens.reconstruction import losses
 
     h, keep, rows = read
     found, said = losses(embedded, sae, rows, keep, h.mean(0)), REPORT["shipped_rows"]
@@ -82,7 +82,7 @@ def test_recovers_the_loss_as_reported(embedded, sae, read):
 @pytest.mark.embedded
 def test_figures_agree_with_the_formulas(embedded, sae, read):
     """One row, with the definitions written out: the hook, the reconstruction and the loss are plain tensors."""
-    from embedded.sae.metrics import losses
+    from steerwidgets.lens.reconstruction import losses
 
     _, keep, rows = read
     weights = sae.tensors()

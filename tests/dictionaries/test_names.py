@@ -75,7 +75,7 @@ def test_no_labels(kind, llama):
     for none in (None, [], {}, ()):
         dictionary = make(kind, llama, none)
         assert dictionary.labels == ()
-        assert dictionary[2].label == ("Neuron 1.2" if kind == "Neuron" else f"{kind} 2")
+        assert dictionary[2].label == (f"{kind} 1.2" if kind in ("Neuron", "Head") else f"{kind} 2")
         with pytest.raises(KeyError, match="has no labels, so 'sea' is not found; use an index"):
             dictionary["sea"]
 
@@ -170,17 +170,17 @@ def test_looking_leaves_no_file(kind, llama, data):
 def test_the_users_own_label_is_shown_found_and_kept_apart(kind, llama, data):
     dictionary = make(kind, llama, WANTED)
     dictionary.user_labels.set(1, label="tides and waves", note="also rivers")
-    dictionary.user_labels.set(4, label="numbers")
+    dictionary.user_labels.set(0, label="numbers")
     feature = dictionary[1]
     assert (feature.label, feature.label_source) == ("tides and waves", "your label")
     assert "'tides and waves' (your label)" in repr(feature)
-    assert (dictionary[3].label, dictionary[4].label) == ("city lights", "numbers")
+    assert (dictionary[3].label, dictionary[0].label) == ("city lights", "numbers")
     assert "(your label)" not in repr(dictionary[3])
     assert dictionary.labels[1] == "sea"
     assert [label.text for label in dictionary.labels_of(1)] == ["tides and waves", "sea"]
     for name in ("tides and waves", "sea"):
         assert dictionary[name].index == 1
-    for query, found in {"tide": [1], "wav tides": [1], "sea": [1], "number": [4], "light": [3], "zzz": []}.items():
+    for query, found in {"tide": [1], "wav tides": [1], "sea": [1], "number": [0], "light": [3], "zzz": []}.items():
         assert [each.index for each in dictionary.search(query)] == found, query
     again = make(kind, llama)
     assert again[1].label == "tides and waves", "the next session, without the imported labels"

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
-from support.mfa import make_state
-from support.models import D_MODEL
+from support.kinds import FILED, KINDS, SIZE, make, save
 from support.sae import make as make_sae
 from support.sae import write as write_sae
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.zeros import zeros
-
-SIZE = 5
 
 
 def known(size=SIZE):
@@ -21,24 +18,13 @@ def known(size=SIZE):
     )
 
 
-def of_kind(kind, lm):
-    rows = torch.randn(SIZE, D_MODEL, generator=torch.Generator().manual_seed(3))
-    names = [f"concept {i}" for i in range(SIZE)]
-    return {
-        "SAE": make_sae,
-        "ReFT": lambda: sw.ReFT(rows, layer=1, labels=names),
-        "CAV": lambda: sw.CAV(rows, names, layer=1),
-        "MFA": lambda: sw.MFA(*make_state(SIZE, D_MODEL, 2), layer=1),
-        "Neuron": lambda: sw.Neurons(lm, layer=1),
-    }[kind]()
-
-
-ALL = pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA", "Neuron"])
+ALL = pytest.mark.parametrize("kind", KINDS)
+IN_FILES = pytest.mark.parametrize("kind", FILED)
 
 
 @ALL
 def test_every_kind_carries_them(kind, llama):
-    dictionary = of_kind(kind, llama)
+    dictionary = make(kind, llama)
     assert dictionary.statistics is None
     assert (dictionary.maximum(2), dictionary.typical(2), dictionary[2].max_activation) == (None, None, None)
     before = dictionary.fingerprint
@@ -54,17 +40,16 @@ def test_every_kind_carries_them(kind, llama):
 
 @ALL
 def test_statistics_of_another_dictionary_are_refused(kind, llama):
-    dictionary = of_kind(kind, llama)
+    dictionary = make(kind, llama)
     with pytest.raises(ValueError, match=f"has {dictionary.size} features, but the statistics are of 3"):
         dictionary.statistics = known(3)
 
 
-@pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA"])
+@IN_FILES
 def test_they_are_saved_with_it(kind, llama, tmp_path):
-    dictionary = of_kind(kind, llama)
+    dictionary = make(kind, llama)
     dictionary.statistics = known(dictionary.size)
-    path = tmp_path / {"SAE": "sae", "ReFT": "l1", "CAV": "cav.safetensors", "MFA": "mfa.pt"}[kind]
-    dictionary.save(path)
+    path = save(dictionary, tmp_path)
     again = type(dictionary).load(path, layer=1)
     for name in sw.FeatureStatistics.ARRAYS:
         mine, theirs = getattr(dictionary.statistics, name), getattr(again.statistics, name)
@@ -120,14 +105,13 @@ def test_wrong_files_and_maxima(tmp_path):
         make_sae(max_activations=[1.0, 2.0])
 
 
-@pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV", "MFA"])
+@IN_FILES
 def test_a_zero_of_its_own_is_kept_and_told(kind, llama, tmp_path):
-    dictionary = of_kind(kind, llama)
+    dictionary = make(kind, llama)
     zero = torch.arange(float(dictionary.size)) - 1
     zero[0] = torch.nan
     dictionary.statistics = sw.FeatureStatistics(torch.ones(dictionary.size), zero=zero, zero_of="other texts")
-    path = tmp_path / {"SAE": "sae", "ReFT": "l1", "CAV": "cav.safetensors", "MFA": "mfa.pt"}[kind]
-    dictionary.save(path)
+    path = save(dictionary, tmp_path)
     again = type(dictionary).load(path, layer=1)
     torch.testing.assert_close(again.statistics.zero, zero, rtol=0, atol=0, equal_nan=True)
     assert again.statistics.zero_of == "other texts"

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from support import kinds, sae
 from support.both import PROMPT
-from support.kinds import FILED, KINDS, SIZE, make, save
+from support.kinds import FILED, KINDS, SIZE, WIDE, make, save, wide
 from support.mfa import make_state
 from support.models import D_MODEL
 
@@ -17,7 +17,6 @@ import steerwidgets as sw
 
 ALL = pytest.mark.parametrize("kind", KINDS)
 IN_FILES = pytest.mark.parametrize("kind", FILED)
-WIDE = D_MODEL + 16
 
 
 def says(error, pattern, work):
@@ -29,18 +28,9 @@ def says(error, pattern, work):
 
 
 def steer(feature):
+    if feature.kind == "Head":
+        return feature.scale(2)
     return feature.pull(0.5) if feature.kind == "MFA" else feature.add(2)
-
-
-def of_another_width(kind, fresh):
-    if kind == "SAE":
-        return sw.SAE(**sae.tensors(d=WIDE), layer=1)
-    if kind in ("ReFT", "CAV"):
-        rows = torch.randn(SIZE, WIDE, generator=torch.Generator().manual_seed(0))
-        return sw.ReFT(rows, layer=1) if kind == "ReFT" else sw.CAV(rows, layer=1)
-    if kind == "MFA":
-        return sw.MFA(*make_state(SIZE, WIDE, 2), layer=1)
-    return sw.Neurons(fresh(intermediate_size=40), layer=1)
 
 
 # Another model
@@ -48,8 +38,8 @@ def of_another_width(kind, fresh):
 
 @ALL
 def test_wrong_d_model(kind, llama, fresh):
-    made = of_another_width(kind, fresh)
-    theirs, ours = (40, 48) if kind == "Neuron" else (WIDE, D_MODEL)
+    made = wide(kind, fresh)
+    theirs, ours = {"Neuron": (40, 48), "Head": (40, 32)}.get(kind, (WIDE, D_MODEL))
     both = rf"{theirs} numbers.* {ours}"
     for read in (
         lambda: llama.read(PROMPT, made),

@@ -12,9 +12,8 @@ import steerwidgets as sw
 
 SETUP = """
 from support import sae as tiny
-from steerwidgets.dictionaries.statistics import FeatureStatistics
 sae = tiny.make(labels=[f"label {i}" for i in range(40)])
-sae.statistics = FeatureStatistics(torch.linspace(1, 40, 40), density=torch.linspace(0, 1, 40), corpus="test texts")
+sae.statistics = sw.FeatureStatistics(torch.linspace(1, 40, 40), density=torch.linspace(0, 1, 40), corpus="test texts")
 """
 PICKER = "picker = sw.FeaturePicker(lm, [sae, cavs], recipe=cavs[0].add(4))\npicker"
 MILLION = """

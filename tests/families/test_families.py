@@ -10,6 +10,7 @@ import transformers
 from families import sweep, tiny
 
 SAMPLE = (
+    "bigbird_pegasus",
     "biogpt",
     "bloom",
     "cohere",
@@ -69,7 +70,6 @@ SEVERAL_STREAMS = {"deepseek_v4", "gemma3n_text", "hy_v4", "qwen4_exp", "qwen4_e
 """Their blocks carry several residual streams."""
 
 OF_THEIR_OWN = {
-    "bigbird_pegasus": "its final norm has the name of an embedding's",
     "cpmant": "a prompt of its own is put before the text",
     "ctrl": "post-embedding scale, no cache",
     "gemma4": "its audio tower is as deep as its decoder, here",
@@ -94,7 +94,8 @@ MAY_BE_REFUSED = {*NO_FINAL_NORM, *SEVERAL_STREAMS, *OF_THEIR_OWN}
 SERVED = {
     "falcon": {"attn_out", "mlp_out", "mlp_acts"},
     "gptj": {"mlp_out", "mlp_acts"},
-    "granitemoe": {"mlp_in"},
+    "granite": {"attn_out", "mlp_out"},
+    "granitemoe": {"attn_out", "mlp_out", "mlp_in"},
     "llama4_text": {"attn_out", "mlp_out"},
     "opt": {"attn_out", "mlp_out", "mlp_acts"},
     "phi": {"mlp_out", "mlp_acts"},

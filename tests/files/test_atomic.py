@@ -1,13 +1,14 @@
 """Files are written whole or not at all, and one sentence says why not."""
 
+import contextlib
 import errno
 import os
-import shutil
+import resource
 import stat
 
 import pytest
 import torch
-from support import mfa, sae
+from support import kinds, mfa, sae
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.cav.gguf import write_control_vector
@@ -55,21 +56,65 @@ def test_a_save_that_fails_changes_nothing(kind, tmp_path, monkeypatch):
     assert held(tmp_path) == before
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts a small disk")
-@pytest.mark.parametrize("kind", list(saves()))
-def test_on_a_disk_that_is_full(kind, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.system(f"mount -t tmpfs -o size=1m tmpfs {disk} 2> /dev/null"):
-        pytest.skip("this machine lets nobody mount")
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """The system itself writes no file further than that, whoever asks; no root is needed, as a small disk needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        save = saves()[kind]
-        (disk / "fill").write_bytes(b"x" * (shutil.disk_usage(disk).free))
-        with pytest.raises(OSError, match=r"could not be written into .*the disk is full"):
-            save(disk)
-        assert [path.name for path in disk.rglob("*") if path.is_file()] == ["fill"]
+        yield
     finally:
-        os.system(f"umount {disk}")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 100], ids=["no byte", "half of it"])
+@pytest.mark.parametrize("kind", list(saves()))
+def test_where_the_system_refuses_to_write(kind, size, tmp_path):
+    """Each library that writes says something of its own then; ours is one sentence, and nothing is changed."""
+    save = saves()[kind]
+    with (
+        files_of_at_most(size),
+        pytest.raises(OSError, match=r"could not be (written into|kept in) .*; name another folder") as told,
+    ):
+        save(tmp_path)
+    assert "\n" not in str(told.value)
+    assert held(tmp_path) == {}
+    save(tmp_path)
+    if kind != "labels":  # it never writes over a file
+        before = held(tmp_path)
+        with files_of_at_most(size), pytest.raises(OSError, match=r"could not be (written|kept)"):
+            save(tmp_path)
+        assert held(tmp_path) == before
+
+
+class FullError(Exception):
+    """What sqlite3 raises, with the name that it gives."""
+
+    sqlite_errorname = "SQLITE_FULL"
+
+
+FullError.__module__ = "sqlite3"
+
+
+def test_sqlite_that_took_back_what_filled_the_disk_is_believed(tmp_path):
+    with pytest.raises(OSError, match="the disk is full; make room there"), atomically(tmp_path / "a"):
+        raise FullError
+
+
+@pytest.mark.parametrize("kind", ["SAE", "ReFT"])
+def test_a_folder_keeps_nothing_of_what_was_saved_there_before(kind, tmp_path):
+    """Labels and statistics of another dictionary would be read as this one's."""
+    made = kinds.make(kind, labels={1: "an older label"}, max_activations={1: 8.0} if kind == "SAE" else [8.0] * 5)
+    folder = kinds.save(made, tmp_path)
+    assert type(made).load(folder).maximum(1) == 8
+    kinds.save(kinds.make(kind), tmp_path)
+    again = type(made).load(folder)
+    assert again.statistics is None
+    assert again.label(1) == f"{kind} 1"
+    if kind == "SAE":
+        made.save(folder)
+        kinds.make(kind).export(folder)
+        assert sorted(held(folder)) == ["cfg.json", "sae_weights.safetensors"]
 
 
 def test_ctrl_c_leaves_the_file_as_it_was(tmp_path):

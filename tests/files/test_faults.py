@@ -10,24 +10,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import models, sae, toks
+from support import kinds, models, sae, toks
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
 from steerwidgets.corpus import building
 from steerwidgets.dictionaries.activations import within
-from steerwidgets.steering.positions import Positions
 from steerwidgets.transformer.plain_text import whole
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
     "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
 )
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return sw.LanguageModel(models.make("llama"), toks.byte_level())
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +80,9 @@ def test_a_strength_that_float32_has_no_number_for_is_refused():
             direction.add(alpha)
 
 
-def test_logits_that_are_no_numbers_stop_the_run(lm):
+def test_logits_that_are_no_numbers_stop_the_run(llama):
     with pytest.raises(ValueError, match=r"NaN or infinite under 'CAV 0'\.add\("):
-        lm.compare([5, 6, 7], sw.CAV(4 * torch.eye(2, 32), layer=2)[0].add(3e38), max_new_tokens=2)
+        llama.compare([5, 6, 7], sw.CAV(4 * torch.eye(2, 32), layer=2)[0].add(3e38), max_new_tokens=2)
 
 
 def test_a_card_of_a_model_that_overflows_sends_json():
@@ -111,28 +105,28 @@ def test_nothing_on_the_wire_is_no_json():
 def test_positions_meet_by_intervals_and_sets():
     far = 10**12
     pairs = [
-        (Positions("after", count=far), Positions("first", count=5), False),
-        (Positions("after", count=4), Positions("first", count=5), True),
-        (Positions("after", count=5), Positions("first", count=5), False),
-        (Positions("first", count=0), Positions("first", count=5), False),
-        (Positions("indices", (far,)), Positions("indices", (3,)), False),
-        (Positions("indices", (3, far)), Positions("indices", (3,)), True),
-        (Positions("indices", (far,)), Positions("after", count=far), True),
-        (Positions("indices", (4,)), Positions("after", count=5), False),
-        (Positions("after", count=far), Positions("after", count=2), True),
+        (sw.Positions("after", count=far), sw.Positions("first", count=5), False),
+        (sw.Positions("after", count=4), sw.Positions("first", count=5), True),
+        (sw.Positions("after", count=5), sw.Positions("first", count=5), False),
+        (sw.Positions("first", count=0), sw.Positions("first", count=5), False),
+        (sw.Positions("indices", (far,)), sw.Positions("indices", (3,)), False),
+        (sw.Positions("indices", (3, far)), sw.Positions("indices", (3,)), True),
+        (sw.Positions("indices", (far,)), sw.Positions("after", count=far), True),
+        (sw.Positions("indices", (4,)), sw.Positions("after", count=5), False),
+        (sw.Positions("after", count=far), sw.Positions("after", count=2), True),
     ]
     for first, second, meet in pairs:
         assert first.overlaps(second) is second.overlaps(first) is meet, (first, second)
     with pytest.raises(ValueError, match="Positions count a row's tokens"):
-        Positions("indices", (10**30,))
+        sw.Positions("indices", (10**30,))
 
 
-def test_a_span_is_held_against_the_text_before_it_is_listed(lm):
+def test_a_span_is_held_against_the_text_before_it_is_listed(llama):
     mask = torch.ones(5, dtype=torch.bool)
     assert within(mask, range(1, 4)).tolist() == [False, True, True, True, False]
     with pytest.raises(ValueError, match="positions 0 to 4, but"):
         within(mask, range(10**12))
-    page = FrontEnd(sw.FeaturePicker(lm, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1)))
+    page = FrontEnd(sw.FeaturePicker(llama, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1)))
     asked = page.ask("find", mode="prompt", query="Hello", rank="span", span=[0, 10**12])
     assert page.end(asked)["type"] == "error"
 
@@ -144,8 +138,8 @@ def deep(depth=2_000):
     return value
 
 
-def test_a_message_that_is_nested_too_deep_gets_one_refusal(lm):
-    picker = sw.FeaturePicker(lm, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1))
+def test_a_message_that_is_nested_too_deep_gets_one_refusal(llama):
+    picker = sw.FeaturePicker(llama, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1))
     sent = []
     picker._protocol.send = sent.append
     picker._protocol.receive({"type": "request", "id": "1", "name": "find", "args": {"query": deep()}})
@@ -154,8 +148,8 @@ def test_a_message_that_is_nested_too_deep_gets_one_refusal(lm):
     picker.close()
 
 
-def test_a_trait_that_is_nested_too_deep_is_not_taken_in(lm):
-    panel = sw.SteeringPanel(lm, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1))
+def test_a_trait_that_is_nested_too_deep_is_not_taken_in(llama):
+    panel = sw.SteeringPanel(llama, sw.CAV(torch.randn(2, 32), ["a", "b"], layer=1))
     before, sent = panel.steers, []
     panel._protocol.send = sent.append
     panel.set_state({"steers": deep()})
@@ -167,9 +161,9 @@ def test_a_trait_that_is_nested_too_deep_is_not_taken_in(lm):
 # Folders and disks
 
 
-def test_an_index_goes_on_after_it_was_broken_off_at_the_first_line(lm, tmp_path, monkeypatch):
+def test_an_index_goes_on_after_it_was_broken_off_at_the_first_line(llama, tmp_path, monkeypatch):
     def build():
-        return sw.corpus.build(lm, sae.make(), ["About the ocean."] * 3, tmp_path / "i", on_progress=lambda _: None)
+        return sw.corpus.build(llama, sae.make(), ["About the ocean."] * 3, tmp_path / "i", on_progress=lambda _: None)
 
     def broken(_handle):
         raise KeyboardInterrupt
@@ -208,23 +202,53 @@ def test_features_have_names_without_a_home():
     assert done.returncode == 0, done.stderr
 
 
-# Sparse autoencoders
+# Rows of zeros
 
 
-def test_a_dead_feature_is_only_itself_unusable(lm):
-    weights = sae.tensors()
-    weights["W_dec"][5] = 0
-    made = sw.SAE(**weights, layer=1)
+def with_a_zero_row(kind):
+    if kind == "SAE":
+        weights = sae.tensors()
+        weights["W_dec"][3] = 0
+        return sw.SAE(**weights, layer=1)
+    rows = kinds.ROWS.clone()
+    rows[3] = 0
+    return sw.CAV(rows, layer=1) if kind == "CAV" else sw.ReFT(rows, layer=1)
+
+
+@pytest.mark.parametrize("kind", ["SAE", "CAV", "ReFT"])
+def test_a_feature_that_points_nowhere_is_only_itself_unusable(kind, lm, tmp_path):
+    made = with_a_zero_row(kind)
     assert len(list(made)) == made.size
-    assert made[5].ops == {}
-    with pytest.raises(ValueError, match="can be read but not steered: it is dead"):
-        made[5].clamp(2)
-    assert made[1].clamp(2).op == "clamp"
-    assert made[5].cosine(made[1]) == 0
-    assert lm.read("Hi there", made, [5]).values.isfinite().all()
-    for index in (1, 5):
+    assert made[3].ops == {}
+    for steer in (made[3].add, made[3].add_relative, lambda a: sw.Recipe.of(made[3].add(a))):
+        with pytest.raises(ValueError, match=f"'{kind} 3' can be read but not steered: .*points nowhere"):
+            steer(2)
+    with pytest.raises(ValueError, match="points nowhere"):
+        _ = made[3].direction
+    assert made[1].add(2).op == "add"
+    assert made[3].cosine(made[1]) == 0
+    assert lm.read("Hi there", made, [3]).values.isfinite().all()
+    assert all(map(math.isfinite, lm.search("Hi there", made, k=made.size).values))
+    with pytest.raises(ValueError, match="points nowhere"):
+        lm.top_logits(made[3], k=2)
+    assert all(map(math.isfinite, lm.promoting(made, "a", k=made.size).values))
+    assert all(math.isfinite(score) for score in lm.output_scores([made[1]]))
+    for index in (1, 3):
         json.dumps(sw.FeatureCard(lm, made, index).get_state()["content"], allow_nan=False)
-    assert sw.SteeringPanel(lm, made).get_state()
+    for widget in (sw.SteeringPanel(lm, made), sw.FeaturePicker(lm, made)):
+        page = FrontEnd(widget)
+        for query in (
+            {"mode": "prompt", "query": "Hi"},
+            {"mode": "token", "query": "a"},
+            {"mode": "label", "query": ""},
+        ):
+            assert page.call("find", **query)["type"] == "result"
+        page.call("find", mode="similar", query=made[1].key)
+    again = type(made).load(kinds.save(made, tmp_path))
+    assert again.fingerprint == made.fingerprint
+
+
+# Sparse autoencoders
 
 
 @pytest.mark.parametrize("name", ["model.layers.1", "transformer.h.1", "model.language_model.layers.1"])
@@ -285,15 +309,15 @@ def test_settings_of_another_kind_are_refused(tmp_path, change):
 # Small ones
 
 
-def test_a_hole_among_labels_is_told(lm):
+def test_a_hole_among_labels_is_told(llama):
     with pytest.raises(ValueError, match=r"labels\[3\] is nan"):
-        sw.CAV.fit(lm, ["good", "nice", "bad", "awful"], ["p", "p", "n", math.nan], layer=1, held_out=0)
+        sw.CAV.fit(llama, ["good", "nice", "bad", "awful"], ["p", "p", "n", math.nan], layer=1, held_out=0)
 
 
-def test_a_control_vector_of_another_type_of_model_is_told(lm, tmp_path):
+def test_a_control_vector_of_another_type_of_model_is_told(llama, tmp_path):
     sw.CAV(torch.eye(1, 32), ["a"], layer=2).to_gguf(tmp_path / "q.gguf", model_hint="qwen2")
     with pytest.warns(sw.OtherModelWarning, match="of the type qwen2, but .* is of the type llama"):
-        lm.compare([5, 6, 7], sw.CAV.load(tmp_path / "q.gguf", layer=2)[0].add(1), max_new_tokens=1)
+        llama.compare([5, 6, 7], sw.CAV.load(tmp_path / "q.gguf", layer=2)[0].add(1), max_new_tokens=1)
 
 
 USER = [{"role": "user", "content": "hi"}]

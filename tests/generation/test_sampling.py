@@ -92,10 +92,10 @@ def test_logits_are_not_changed_in_place():
 def test_gumbel_max_samples_from_the_softmax(temperature):
     """Chi-square over 4,000 fixed seeds and steps; 99.9 % of right samplers stay below the bound."""
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -1.0, -2.0])
-    sampler = CoupledSampler(sw.Sampling(temperature=temperature, top_k=0), torch.tensor([1]), 1)
     counts = torch.zeros(8)
     for draw in range(4000):
-        object.__setattr__(sampler._sampling, "seed", draw // 8)
+        settings = sw.Sampling(temperature=temperature, top_k=0, seed=draw // 8)
+        sampler = CoupledSampler(settings, torch.tensor([1]), 1)
         ids = torch.zeros(1, 1 + draw % 8, dtype=torch.long)
         counts[sampler(ids, logits[None].clone()).argmax()] += 1
     expected = 4000 * (logits / temperature).softmax(-1)

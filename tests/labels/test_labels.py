@@ -265,7 +265,7 @@ def test_no_labels():
 @pytest.mark.parametrize(
     ("given_labels", "options", "sentence"),
     [
-        ("sea", {}, "but labels is str 'sea'"),
+        ("sea", {}, "'sea' was given; read them from a file"),
         ([3], {}, "Entry 0 of labels is no text and no row with names, but int 3"),
         ({"sea": "city"}, {}, r"maps str 'sea' to str 'city'"),
         ({"sea": [1]}, {}, r"maps str 'sea' to list \[1\]"),
@@ -486,6 +486,51 @@ def test_labels_notes_and_ratings(mine, tmp_path):
     mine.set(4, label="city")
     mine.remove(4)
     assert mine[4] == Entry(4)
+
+
+def test_verdicts(mine, tmp_path):
+    mine.set(3, label="sea", verdict="too wide")
+    mine.set(3, rating=2)
+    mine.set(5, verdict="true")
+    again = UserLabels("sae:1")
+    assert (again[3].label, again[3].verdict, again[3].rating) == ("sea", "too wide", 2)
+    assert dict(again.verdicts) == {3: "too wide", 5: "true"}
+    assert dict(again.labels) == {3: "sea"}
+    mine.export_json(tmp_path / "mine.json")
+    other = UserLabels("sae:1", folder=tmp_path / "other")
+    other.import_json(tmp_path / "mine.json")
+    assert list(other) == list(mine)
+    mine.set(5, verdict="")
+    assert len(mine) == 1
+
+
+@pytest.mark.parametrize("verdict", ["maybe", 3, True])
+def test_wrong_verdicts(mine, tmp_path, verdict):
+    with pytest.raises(ValueError, match="A verdict is one of 'true', 'too wide', 'too narrow', 'mixed', 'wrong'"):
+        mine.set(3, verdict=verdict)
+    assert len(mine) == 0
+    mine.set(3, verdict="true")
+    mine.export_json(tmp_path / "mine.json")
+    entries = json.loads((tmp_path / "mine.json").read_text())
+    entries["entries"][0]["verdict"] = verdict
+    (tmp_path / "mine.json").write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=r"Entry 0 of mine\.json is wrong: A verdict is one of"):
+        UserLabels("sae:1", folder=tmp_path / "other").import_json(tmp_path / "mine.json")
+
+
+def test_a_file_of_before_there_were_verdicts_takes_them(tmp_path):
+    kept = sqlite3.connect(tmp_path / "user_labels.sqlite")
+    kept.execute(
+        "CREATE TABLE entries (dictionary TEXT NOT NULL, feature INTEGER NOT NULL, label TEXT NOT NULL,"
+        " note TEXT NOT NULL, rating INTEGER, changed REAL NOT NULL, PRIMARY KEY (dictionary, feature)) WITHOUT ROWID"
+    )
+    kept.execute("INSERT INTO entries VALUES ('sae:1', 3, 'sea', '', 4, 1.0)")
+    kept.commit()
+    kept.close()
+    mine, beside = UserLabels("sae:1", folder=tmp_path), UserLabels("sae:1", folder=tmp_path)
+    assert mine[3] == Entry(3, "sea", "", 4, 1.0, "")
+    mine.set(3, verdict="mixed")
+    assert beside[3].verdict == "mixed"
 
 
 @pytest.mark.parametrize("rating", [0, 6, 2.5, True, "5"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support.both import PROMPT, vector
-from support.kinds import KINDS, make
+from support.kinds import DIRECTED, make
 from support.models import D_MODEL, blocks_of
 from support.naive import stream_module
 
@@ -44,7 +44,7 @@ def through(lm, stream, v):
 
 
 @FAMILIES
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DIRECTED)
 def test_every_kind(kind, lm):
     feature = make(kind, lm)[3]
     v = through(lm, "mlp_acts", feature.vector) if kind == "Neuron" else feature.vector

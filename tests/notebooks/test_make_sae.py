@@ -8,11 +8,11 @@ import torch
 from embedded.features import make_features
 from embedded.sae import activations, make_sae
 from embedded.sae.choose_layer import chosen_block
-from embedded.sae.metrics import counted
 from embedded.sae.trainer import SAESettings
 from support import sae as tiny
 
 import steerwidgets as sw
+from steerwidgets.lens.reconstruction import counted
 
 SITE = sw.Site(1)
 ROWS, LENGTH = 40, 16
@@ -121,7 +121,7 @@ def test_training_stopped_and_gone_on_gives_the_same_sae(parts, tmp_path, monkey
 
 def test_features_show_what_a_plain_count_shows(parts, llama):
     dictionary = tiny.make("jumprelu", threshold=3.0)
-    fired = make_features.read_fired(dictionary, parts, 10**9)
+    fired = make_features.read_corpus(dictionary, parts, 10**9)
     dense = torch.cat([dictionary.encode(torch.from_numpy(part.values()).float()) for part in parts])
     known = make_features.statistics(fired, dictionary.size)
     assert known.tokens == len(dense)

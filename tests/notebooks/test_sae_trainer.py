@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from embedded.sae.metrics import reconstruction
 from embedded.sae.trainer import SAESettings, SAETrainer
 
 import steerwidgets as sw
+from steerwidgets.lens.reconstruction import reconstruction
 
 WIDTH, FEATURES, K = 24, 64, 4
 SITE = sw.Site(3)

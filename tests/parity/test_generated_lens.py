@@ -6,6 +6,7 @@ import pytest
 import torch
 from support import models
 from support.both import PROMPT, vector
+from support.hooks import passes
 
 import steerwidgets as sw
 
@@ -23,18 +24,6 @@ def steers():
     return [first.add(0.3), second.add(0.5).at("prompt"), third.add(0.4).at("generated"), second.add_relative(0.2)]
 
 
-def forwards(lm, work):
-    """The positions of every pass through the base model while some work is done."""
-    seen = []
-    hook = lm.architecture.base.register_forward_hook(
-        lambda _m, _a, kwargs, _o: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
-    try:
-        return work(), seen
-    finally:
-        hook.remove()
-
-
 @FAMILIES
 @pytest.mark.parametrize("row", ["baseline", "steered"])
 def test_it_is_the_lens_of_the_whole_text(lm, row):
@@ -47,7 +36,7 @@ def test_it_is_the_lens_of_the_whole_text(lm, row):
     whole = lm.logit_lens([*PROMPT, *text], recipe if row == "steered" else None, prompt_length=len(PROMPT), track=[5])
     last = len(text) - 1
     for step, drawn_from in ((0, True), (0, False), (last // 2, False), (last, False), (-1, True)):
-        (found, seen) = forwards(
+        (found, seen) = passes(
             lm, lambda step=step, before=drawn_from: run.lens(step, row, track=[5], drawn_from=before)
         )
         assert seen == [1]
@@ -68,7 +57,7 @@ def test_a_token_of_a_sweep_of_reads(llama):
     run.lens(7 % len(run.steered.token_ids))
     again = run.lens(2)
     assert torch.equal(first.log_probs, again.log_probs)
-    tracked, seen = forwards(llama, lambda: first.track([9, 11]))
+    tracked, seen = passes(llama, lambda: first.track([9, 11]))
     assert seen == []
     assert tracked.tracked == (9, 11)
 
@@ -87,6 +76,6 @@ def test_a_cache_that_is_too_large_is_let_go(llama, monkeypatch):
 
     monkeypatch.setattr(run_cache, "KEPT_BYTES", 100)
     run = llama.compare(PROMPT, steers(), keep_cache=True, max_new_tokens=3, seed=1)
-    found, seen = forwards(llama, lambda: run.lens(1))
+    found, seen = passes(llama, lambda: run.lens(1))
     assert seen == [len(PROMPT) + 2]
     assert found.positions == (len(PROMPT) + 1,)

@@ -42,6 +42,7 @@ def of_dictionaries(lm):
     reft = sw.ReFT(rows / rows.norm(dim=-1, keepdim=True), layer=1)
     dense, top = sae.make(), sae.make("topk", seed=3, layer=2, k=5)
     neurons, mfa = sw.Neurons(lm, layer=1), sw.MFA(*make_state(4, D_MODEL, 3), layer=2)
+    heads, middle = sw.Heads(lm, layer=1), sw.Direction(vector(8, norm=1.0), sw.Site(1, "resid_mid"), "middle")
     return {
         "ReFT clamp": reft[2].clamp(9),
         "SAE clamp": dense[3].clamp(8) + dense[5].clamp(4),
@@ -50,6 +51,10 @@ def of_dictionaries(lm):
         "neuron set": neurons[5].set(9) + neurons[6].scale(-8),
         "MFA pull": mfa[1].pull(0.5, z={0: 6, 2: -5}),
         "MFA mixture": mfa.mixture.pull(0.8, [2.0, -1.0, 3.0]),
+        "head": heads[1].scale(-4) + heads[2].ablate(),
+        "conditions of its own site": reft[1].add(5).when((reft[2] > 0) | (dense[3] < 0.1)),
+        "conditions of other sites": reft[1].add(5).when(neurons[2] > 0) + mfa[0].pull(0.4).when(middle < 0),
+        "fading": reft[1].add(9).fade(to=0.0, over=3),
         "all together": dense[3].clamp(8) + reft[1].add(5) + mfa[0].pull(0.4) + neurons[2].add(4).at("generated"),
     }
 
@@ -303,6 +308,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(fresh, tmp_path):
         steers.to_pyvene(lm).generate(inputs, intervene_on_prompt=False)
     with pytest.raises(ValueError, match=r'acts on "last_prompt", which needs the length.*call generate, or give'):
         steers.at("last_prompt").to_pyvene(lm)(inputs)
+    with pytest.raises(ValueError, match=r"fades over the generated tokens, which needs the length.*call generate"):
+        steers.fade().to_pyvene(lm)(inputs)
+    with pytest.raises(ValueError, match=r"acts on role\('user'\), and pyvene gets token ids.*by number"):
+        steers.at(sw.role("user")).to_pyvene(lm)
     with pytest.raises(ValueError, match=r"leaves special tokens out.*give the LanguageModel instead of the bare"):
         steers.at("all", special=False).to_pyvene(lm.model)
     with pytest.raises(ValueError, match="'middle' lives at block 1 resid_mid, which can be read but not steered"):

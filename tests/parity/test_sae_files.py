@@ -239,6 +239,10 @@ def test_transcoders_are_read_where_the_mlp_reads(architecture, hook, lm):
     assert output.site == ours[3].direction.site == sw.Site(1, "mlp_out")
     torch.testing.assert_close(output.vector, reference.W_dec[3].detach())
     assert lm.top_logits(ours[3], 4).promoted == lm.top_logits(output, 4).promoted
+    token, value = lm.top_logits(output, 1).promoted[0]
+    promoting = lm.promoting(ours, token.id, k=ours.size)
+    at = [feature.index for feature in promoting.features].index(3)
+    assert promoting.values[at] == pytest.approx(value, abs=1e-5)
     with torch.no_grad(), lm.steer(output.add(2.0)):
         steered = lm.model(input_ids=torch.tensor([PROMPT])).logits
     with torch.no_grad(), lm.steer(sw.Direction(reference.W_dec[3].detach(), sw.Site(1, "mlp_out")).add(2.0)):

@@ -81,9 +81,7 @@ def dataset(lm, hooked, texts):
 
 @pytest.fixture(scope="module")
 def points(lm, texts):
-    from steerwidgets.dictionaries.mfa.collect import collect
-
-    return collect(lm, texts, sw.Site(LAYER), bos=True)
+    return lm.points(texts, layer=LAYER, bos=True)
 
 
 @pytest.fixture(scope="module")

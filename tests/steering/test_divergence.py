@@ -1,11 +1,14 @@
 """`.kl` and `.surprise` equal a teacher-forced computation of their own, in float64 over full logits."""
 
+import math
+
 import pytest
 import torch
 from support import naive
 from support.both import PROMPT, Pair, at, recipe, vector
 
 import steerwidgets as sw
+from steerwidgets.steering import divergence
 
 RECIPES = {
     "add": recipe(Pair(vector(1)).make("add", 1.0)),
@@ -86,3 +89,29 @@ def test_divergence_of_a_run(llama):
     assert first >= 1, "the first token comes from the prompt, which was not steered"
     assert out.baseline.token_ids[:first] == out.steered.token_ids[:first]
     assert out.baseline.token_ids[first] != out.steered.token_ids[first]
+
+
+def test_the_mean_surprise_of_texts_of_different_lengths_is_that_of_each_alone(llama):
+    prompt = llama.encode("Hello", chat=False)
+    texts = [(40, 41, 42, 43), (50,), (60, 61)]
+    together = divergence.surprises(llama, prompt, texts)
+    for text, found in zip(texts, together, strict=True):
+        alone = divergence.teacher_forced(llama, prompt, text, sw.Recipe()).surprise
+        assert found == pytest.approx(sum(alone) / len(alone), abs=1e-5)
+
+
+def test_it_equals_a_plain_cross_entropy(llama):
+    prompt, text = llama.encode("Hello", chat=False), (40, 41, 42)
+    ids = torch.tensor([[*prompt.token_ids, *text]])
+    with torch.no_grad():
+        logits = llama.model(ids).logits[0, len(prompt) - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(text))
+    assert divergence.surprises(llama, prompt, [text])[0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_text_without_tokens_has_no_surprise(llama):
+    prompt = llama.encode("Hello", chat=False)
+    assert math.isnan(divergence.surprises(llama, prompt, [()])[0])
+    mixed = divergence.surprises(llama, prompt, [(), (40,)])
+    assert math.isnan(mixed[0])
+    assert mixed[1] > 0

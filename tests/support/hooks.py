@@ -39,6 +39,18 @@ class UserHooks:
             handle.remove()
 
 
+def passes(lm: Any, work: Callable[[], Any]) -> tuple[Any, list[int]]:
+    """What `work` returns, and how many positions each pass through the base model had meanwhile."""
+    seen: list[int] = []
+    hook = lm.architecture.base.register_forward_hook(
+        lambda _m, _a, kwargs, _o: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        return work(), seen
+    finally:
+        hook.remove()
+
+
 def in_thread(work: Callable[[], Any], timeout: float = 60) -> Any:
     """What `work` returns, run in another thread; TimeoutError where it does not end, so that a deadlock fails."""
     box: dict[str, Any] = {}

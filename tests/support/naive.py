@@ -6,9 +6,10 @@ One row at a time, no cache, no padding: what every faster way has to agree with
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,11 @@ from support.models import blocks_of
 
 @dataclass(frozen=True)
 class Change:
-    """One steer, as the reference sees it; `acts(position, prompt_length)` says where."""
+    """One steer, as the reference sees it; `acts(position, prompt_length)` says where.
+
+    `when` decides by the rows [width] of the sites in `reads` as they entered them at that position; `share` is what a
+    fade leaves there.
+    """
 
     layer: int
     op: str
@@ -28,6 +33,9 @@ class Change:
     stream: str = "resid_post"
     acts: Callable[[int, int], bool] = lambda _position, _prompt_length: True
     special: bool = True
+    when: Callable[[Mapping[tuple[int, str], np.ndarray]], bool] = lambda _rows: True
+    reads: tuple[tuple[int, str], ...] = ()
+    share: Callable[[int, int], float] = lambda _position, _prompt_length: 1.0
 
     def where(self, name: str, value: Any = None) -> Change:
         rules: dict[str, Callable[[int, int], bool]] = {
@@ -76,9 +84,13 @@ def stream_module(model: Any, layer: int, stream: str) -> tuple[Any, bool]:
 
 
 def changed(
-    h: np.ndarray, changes: Sequence[Change], prompt_length: int, special: set[int] | frozenset[int]
+    h: np.ndarray,
+    changes: Sequence[Change],
+    prompt_length: int,
+    special: set[int] | frozenset[int],
+    entered: Mapping[tuple[int, str], np.ndarray] = MappingProxyType({}),
 ) -> np.ndarray:
-    """`h` [position, width] of one row of one site after all of its changes."""
+    """`h` [position, width] of one row of one site after all of its changes; `entered` has what conditions read."""
     norms = [float(np.linalg.norm(row)) for row in h]
     counted = norms[1:prompt_length]
     threshold = 10 * statistics.median(counted) if counted else float("inf")
@@ -88,25 +100,34 @@ def changed(
         for change in changes:
             if not change.acts(t, prompt_length) or (not change.special and t in special):
                 continue
+            if not change.when({site: entered[site][t] for site in change.reads}):
+                continue
+            share = change.share(t, prompt_length)
+            if change.op == "head":
+                part, value = change.numbers["part"], change.numbers["value"]
+                for i in range(part.start, part.stop):
+                    wanted = value[i - part.start] if isinstance(value, list) else value * row[i]
+                    out[t, i] += share * (wanted - row[i])
+                continue
             v = np.asarray(change.v, dtype=np.float64)
             unit = v / np.linalg.norm(v)
             projection = float(row @ unit)
             if change.op == "add":
-                out[t] += change.numbers["alpha"] * v
+                out[t] += share * change.numbers["alpha"] * v
             elif change.op == "add_relative":
                 if t != 0 and norms[t] <= threshold:
-                    out[t] += change.numbers["alpha"] * norms[t] * unit
+                    out[t] += share * change.numbers["alpha"] * norms[t] * unit
             elif change.op == "ablate":
-                fixed.append((unit, -projection))
+                fixed.append((unit, share * -projection))
             elif change.op == "project":
-                fixed.append((unit, change.numbers["c"] * projection - projection))
+                fixed.append((unit, share * (change.numbers["c"] * projection - projection)))
             elif change.op == "clip":
                 target = projection
                 if change.numbers["lo"] is not None:
                     target = max(target, change.numbers["lo"])
                 if change.numbers["hi"] is not None:
                     target = min(target, change.numbers["hi"])
-                fixed.append((unit, target - projection))
+                fixed.append((unit, share * (target - projection)))
         if fixed:
             # The least change that moves every projection by its residue.
             directions, residues = np.stack([unit for unit, _ in fixed]), np.array([r for _, r in fixed])
@@ -124,16 +145,18 @@ def steered(
     watch: Sequence[tuple[int, str]] = (),
 ) -> Iterator[None]:
     """Reference hooks for one unpadded, uncached row; `seen` takes the watched streams before any change."""
-    sites = {(c.layer, c.stream) for c in changes} | set(watch)
+    sites = {(c.layer, c.stream) for c in changes} | {site for c in changes for site in c.reads} | set(watch)
     handles = []
+    entered: dict[tuple[int, str], np.ndarray] = {}
 
     def edit(site: tuple[int, str], stream: torch.Tensor) -> torch.Tensor:
         if seen is not None:
             seen[site] = stream[0].detach().float().clone()
+        entered[site] = stream[0].detach().double().numpy()
         mine = [c for c in changes if (c.layer, c.stream) == site]
         if not mine:
             return stream
-        new = changed(stream[0].double().numpy(), mine, prompt_length, special)
+        new = changed(entered[site], mine, prompt_length, special, entered)
         return torch.from_numpy(new)[None].to(stream.dtype)
 
     for site in sites:

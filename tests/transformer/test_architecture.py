@@ -97,6 +97,47 @@ def test_other_families_are_steered_at_their_blocks(name, tokenizer):
     assert out.steered.token_ids == tuple(text.tolist())[: len(out.steered.token_ids)]
 
 
+@pytest.mark.parametrize("stream", ["attn_out", "mlp_out"])
+def test_what_granite_multiplies_is_served_as_what_is_added(stream, tokenizer):
+    """Granite adds 0.4 times what a sublayer gives: its stream, read, moved or left, is what joins the residual."""
+    lm = sw.LanguageModel(other("granite"), tokenizer("chatml"))
+    site, block = sw.Site(1, stream), lm.model.model.layers[1]
+    sublayer = block.self_attn if stream == "attn_out" else block.mlp
+    with torch.no_grad():
+        plain = lm.model(torch.tensor([PROMPT])).logits[0]
+        hook = sublayer.register_forward_hook(
+            lambda _m, _a, out: (
+                (out[0] + 1.5 / 0.4 * vector(1), *out[1:]) if isinstance(out, tuple) else out + 1.5 / 0.4 * vector(1)
+            )
+        )
+        expected = lm.model(torch.tensor([PROMPT])).logits[0]
+        hook.remove()
+    moved = sw.Direction(vector(1), site, "x")
+    torch.testing.assert_close(forward(lm, moved.add(1.5), PROMPT), expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(forward(lm, moved.add(0.0), PROMPT), plain)
+
+
+def test_what_a_neuron_of_granite_writes_is_multiplied_too(tokenizer):
+    lm = sw.LanguageModel(other("granite"), tokenizer("chatml"))
+    neuron, column = sw.Neurons(lm, layer=1)[3], 0.4 * lm.model.model.layers[1].mlp.down_proj.weight[:, 3]
+    norm, head = lm.architecture.final_norm, lm.architecture.unembed
+    with torch.no_grad():
+        want = head(norm(1e4 * column) * column.square().mean().sqrt())
+    for token, value in lm.top_logits(neuron, k=3).promoted:
+        assert value == pytest.approx(float(want[token.id]), rel=1e-3)
+    # Through the model: what attribution says that the change adds is what it adds.
+    found = lm.attribution(list(PROMPT), 5, recipe=neuron.add(2.0))
+    assert sum(abs(row.value) for row in found.rows if row.kind == "rounding") < 1e-2
+    assert any(row.kind == "steer" for row in found.rows)
+
+
+def test_pyvene_is_not_given_what_is_multiplied_on_its_way(tokenizer):
+    pytest.importorskip("pyvene")
+    lm = sw.LanguageModel(other("granite"), tokenizer("chatml"))
+    with pytest.raises(ValueError, match=r"block 1 attn_out of .* is what its module gives times 0.4"):
+        sw.Recipe.of(sw.Direction(vector(1), sw.Site(1, "attn_out"), "x").add(1)).to_pyvene(lm)
+
+
 class Odd(nn.Module):
     """A causal model with names of its own, around a tiny Llama's parts."""
 

@@ -67,6 +67,15 @@ def lm(fresh):
 
 
 @pytest.fixture
+def runs(lm):
+    """How often the model ran."""
+    count = []
+    handle = lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))
+    yield count
+    handle.remove()
+
+
+@pytest.fixture
 def cavs():
     return sw.CAV(vectors(), LABELS, layer=1, max_activations=[9.0, None, None], max_activation_of="ten tokens")
 

@@ -7,6 +7,7 @@ import { type Palette, shareOn } from "../ui/colour";
 import { parts } from "../ui/flags";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import { TokenText } from "../ui/token_text";
+import { Alternatives } from "./alternatives";
 import { differenceText, KlBars } from "./kl_bars";
 import type { Panel } from "./panel";
 import type { Colouring, Shown, ShownRow } from "./shown";
@@ -19,7 +20,9 @@ interface Props {
   palette: Palette;
 }
 
-interface Place {
+const STEERED = 1; // which row: what stands beside the two comes after them
+
+export interface Place {
   row: number;
   index: number;
 }
@@ -38,7 +41,6 @@ export function Comparison({ panel, shown, palette }: Props) {
         index === null || (pinned?.row === row && pinned.index === index) ? null : { row, index },
       ),
   });
-  const steered = shown.rows.length - 1;
   return (
     <>
       <div class="sw-columns">
@@ -49,6 +51,7 @@ export function Comparison({ panel, shown, palette }: Props) {
             shown={shown}
             palette={palette}
             active={place?.index ?? null}
+            forks={index <= STEERED}
             pinned={pinned?.row === index ? pinned.index : null}
             {...pointing(index)}
           />
@@ -57,15 +60,41 @@ export function Comparison({ panel, shown, palette }: Props) {
       {shown.kl && shown.kl.length > 0 && (
         <KlBars
           kl={shown.kl}
-          tokens={shown.rows[steered]?.tokens ?? []}
+          tokens={shown.rows[STEERED]?.tokens ?? []}
           active={place?.index ?? null}
           pinned={pinned?.index ?? null}
-          {...pointing(steered)}
+          {...pointing(STEERED)}
         />
       )}
       <p class="sw-note sw-num sw--difference">{differenceText(shown)}</p>
       {/* last, so that its growing to a second line moves nothing that is pointed at */}
       <Detail place={place} pinned={pinned} shown={shown} panel={panel} opener={opener} />
+      {pinned && !shown.streaming && !panel.frozen && (
+        <Alternatives
+          key={`${pinned.row} ${pinned.index}`}
+          panel={panel}
+          row={shown.rows[pinned.row]}
+          place={pinned}
+          onChosen={() => setPinned(null)}
+        />
+      )}
+      {panel.repliable.value && !panel.frozen && !shown.streaming && (
+        <p class="sw-replies sw-note">
+          Reply to
+          {shown.rows.map(({ name }) => (
+            <Button
+              key={name}
+              kind="quiet small"
+              asks
+              aria-label={`Reply to ${name}`}
+              title="Takes this answer into the conversation"
+              onClick={() => panel.reply(name)}
+            >
+              {name}
+            </Button>
+          ))}
+        </p>
+      )}
       {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
     </>
   );
@@ -75,6 +104,8 @@ interface ColumnProps {
   row: ShownRow;
   shown: Shown;
   palette: Palette;
+  /** One of the two whose texts part. */
+  forks: boolean;
   active: number | null;
   pinned: number | null;
   onPoint(index: number | null): void;
@@ -87,15 +118,26 @@ const ENDED: Record<string, string> = {
   stopped: "stopped",
 };
 
-function Column({ row, shown, palette, ...pointing }: ColumnProps) {
+function endText({ ended, forked }: ShownRow): string {
+  const chosen = typeof forked === "number" ? `token ${forked + 1} chosen · ` : "";
+  return chosen + (ENDED[ended] ?? ended);
+}
+
+function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
   const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
   const fork =
-    shown.divergence !== null && shown.divergence < row.tokens.length ? shown.divergence : null;
+    forks && shown.divergence !== null && shown.divergence < row.tokens.length
+      ? shown.divergence
+      : null;
   return (
-    <section class={parts(`sw-column ${row.name}`)} aria-label={name} aria-busy={shown.streaming}>
+    <section
+      class={parts(`sw-column ${row.name.split(" ")[0]}`)}
+      aria-label={name}
+      aria-busy={shown.streaming}
+    >
       <h3>
         {name}
-        {row.ended && <small>{ENDED[row.ended] ?? row.ended}</small>}
+        {row.ended && <small>{endText(row)}</small>}
       </h3>
       <TokenText
         name={name}
@@ -128,12 +170,12 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
     return (
       <p class="sw-detail sw--hint">
         Point at a token for its id, position and values; Enter or a click pins it, to open its
-        logit lens.
+        logit lens or to go on from another one.
       </p>
     );
   }
   const value = row.values[place.index];
-  const kl = place.row === shown.rows.length - 1 ? shown.kl?.[place.index] : undefined;
+  const kl = place.row === STEERED ? shown.kl?.[place.index] : undefined;
   return (
     <p class="sw-detail sw-num">
       <code>{visible(token)}</code>
@@ -145,7 +187,7 @@ function Detail({ place, pinned, shown, panel, opener }: DetailProps) {
         <span>{valueText(value, shown.colouring)}</span>
       )}
       {kl !== undefined && <span>KL {formatNumber(kl)} nats</span>}
-      {same(place, pinned) && !shown.streaming && (
+      {same(place, pinned) && place.row <= STEERED && !shown.streaming && (
         <Button
           ref={opener}
           kind="small"

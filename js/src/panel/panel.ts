@@ -6,10 +6,21 @@ import { Cancelled, type StrayListener, type StreamMessage } from "../host/rpc";
 import { Store } from "../host/store";
 import { Bench } from "../recipe_editor/bench";
 import { searchLocally } from "../recipe_editor/search";
-import type { Feature } from "../recipe_editor/types";
-import { applyMessage, applyWholeText, type LiveRun, startRun } from "./run";
-import { type Shown, shownResult, shownRun } from "./shown";
-import { EMPTY_TRAITS, type PanelTraits, type Positions, type Settings } from "./types";
+import { sliderParameter } from "../recipe_editor/strength";
+import type { Breaks, Feature, Steer } from "../recipe_editor/types";
+import { type Asked, followNextToken, type NextTokenView } from "./next_token";
+import { applyMessage, applyWholeText, forkRun, type LiveRun, startRun } from "./run";
+import { isResult, type Shown, shownResult, shownRun } from "./shown";
+import { createSweep, type SweepView } from "./sweep";
+import {
+  type Alternative,
+  type Beside,
+  EMPTY_TRAITS,
+  type PanelTraits,
+  type Positions,
+  type Settings,
+  type Tab,
+} from "./types";
 
 const TYPING = 200; // ms; the kernel tokenises every prompt it is told of
 
@@ -23,6 +34,13 @@ export class Panel extends Bench {
     if (run) return shownRun(run, this.feature(this.traits.watched.value));
     return shownResult(this.traits.result.value, (key) => this.feature(key));
   });
+  readonly nextToken: NextTokenView;
+  readonly sweeping: SweepView;
+  /** The texts that are shown are answers, to which one can reply. */
+  readonly repliable = computed(() => {
+    const result = this.traits.result.value;
+    return isResult(result) && result.chat;
+  });
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
 
@@ -35,6 +53,19 @@ export class Panel extends Bench {
     super(model, { store, findHere: searchLocally, onStray }, until);
     this.#store = store;
     this.traits = store.traits;
+    this.nextToken = followNextToken({
+      rpc: this.rpc,
+      found: this.traits.next_token,
+      asked: computed((): Asked => {
+        const { settings, watched, beside, ...asked } = this.inputs();
+        return asked;
+      }),
+      wanted: computed(
+        () => this.traits.tab.value === "logits" && !this.frozen && !this.live.value,
+      ),
+      until,
+    });
+    this.sweeping = createSweep(this.rpc, () => this.inputs(), until);
   }
 
   /** The sentence of the last failure, until it is dismissed or the next run starts. */
@@ -78,6 +109,67 @@ export class Panel extends Bench {
     this.#store.write("watched", key);
   }
 
+  setBeside(beside: Partial<Beside>): void {
+    this.#store.draft("beside", { ...this.traits.beside.peek(), ...beside }, TYPING);
+  }
+
+  // --- the conversation
+
+  setSystem(system: string): void {
+    this.#store.draft("system", system, TYPING);
+  }
+
+  /** An answer becomes a turn, and the next prompt a reply to it. */
+  reply(row: string): void {
+    this.rpc.request("reply", { row }).catch((error) => this.fail(error));
+  }
+
+  /** A message of the user's is the prompt again, and what came after it is gone. */
+  edit(turn: number): void {
+    this.rpc.request("edit", { turn }).catch((error) => this.fail(error));
+  }
+
+  forgetTurns(): void {
+    this.#store.write("turns", []);
+  }
+
+  /** Something done with presets; the sentence of what went wrong, or empty. */
+  async preset(args: Record<string, string>): Promise<string> {
+    try {
+      await this.rpc.request("preset", args);
+      return "";
+    } catch (error) {
+      return error instanceof Cancelled ? "" : (error as Error).message;
+    }
+  }
+
+  setStrength(steer: Steer, value: number): void {
+    const parameter = sliderParameter(this.traits.ops.peek()[steer.op]);
+    if (parameter) this.setParameter(steer, parameter.name, value);
+  }
+
+  // --- what stands below the texts
+
+  override sweep(steer: Steer): void {
+    if (this.frozen) return;
+    this.openTab("sweep");
+    this.sweeping.choose(steer.id);
+  }
+
+  override breaksOf({ key, op, control }: Steer): Breaks | undefined {
+    return control ? undefined : this.traits.breaks.value[`${key} ${op}`];
+  }
+
+  openTab(tab: Tab): void {
+    this.#store.write("tab", tab);
+  }
+
+  /** Something done to a run that is over; the traits say what came of it. */
+  past(args: Record<string, unknown>): void {
+    if (this.frozen) return;
+    this.rpc.request("history", args).catch((error) => this.fail(error));
+  }
+
   // --- the lens of a generated token
 
   openLens(row: string, step: number): void {
@@ -90,12 +182,29 @@ export class Panel extends Bench {
 
   // --- runs
 
-  async generate(): Promise<void> {
+  generate(): Promise<void> {
+    const run = startRun(this.traits.settings.peek().max_new_tokens);
+    return this.#ask("generate", this.inputs(), run);
+  }
+
+  /** What could have stood in the place of a token. */
+  async alternatives(row: string, step: number): Promise<Alternative[]> {
+    const args = { row, step };
+    return (await this.rpc.request<{ tokens: Alternative[] }>("alternatives", args)).tokens;
+  }
+
+  /** Goes on from another token of one row. */
+  fork(row: number, step: number, token: number): Promise<void> {
+    const { rows = [] } = this.traits.result.peek();
+    return this.#ask("fork", { row: rows[row]?.name, step, token }, forkRun(rows, row, step));
+  }
+
+  async #ask(name: string, args: object, run: LiveRun): Promise<void> {
     if (this.frozen || this.live.peek()) return;
     const controller = new AbortController();
-    this.#begin(this.traits.settings.peek().max_new_tokens, () => controller.abort());
+    this.#begin(run, () => controller.abort());
     try {
-      await this.rpc.request("generate", this.inputs(), {
+      await this.rpc.request(name, args, {
         signal: controller.signal,
         onMessage: (message) => this.#receive(message),
         onGap: (id) => this.#resync(id),
@@ -115,7 +224,8 @@ export class Panel extends Bench {
 
   /** Everything that a run depends on. It travels with the request: trait sync may lag behind. */
   inputs() {
-    const { prompt, chat, settings, steers, positions, watched } = this.traits;
+    const { prompt, chat, settings, steers, positions, watched, beside, system, turns } =
+      this.traits;
     return {
       prompt: prompt.value,
       chat: chat.value,
@@ -123,15 +233,18 @@ export class Panel extends Bench {
       steers: steers.value,
       positions: positions.value,
       watched: watched.value,
+      beside: beside.value,
+      system: system.value,
+      turns: turns.value,
     };
   }
 
-  #begin(total: number, stopper: () => void): void {
+  #begin(run: LiveRun, stopper: () => void): void {
     this.#stopper = stopper;
     batch(() => {
       this.failed.value = "";
       this.#dismissed.value = this.traits.status.peek().message;
-      this.live.value = startRun(total);
+      this.live.value = run;
     });
   }
 
@@ -167,10 +280,11 @@ export class Panel extends Bench {
   }
 
   /** A run that code or another page started shows here as well, and Stop works on it. */
-  #adopt({ id, type, total }: StreamMessage): StrayListener | undefined {
-    // Searches report progress as well, but only runs have a total.
-    if (this.live.peek() || (type === "progress" && total === undefined)) return undefined;
-    this.#begin(this.traits.settings.peek().max_new_tokens, () => this.rpc.cancel(id));
+  #adopt({ id, type, total, of }: StreamMessage): StrayListener | undefined {
+    // Searches report progress as well, but only runs have a total; and sweeps say what they are.
+    if (this.live.peek() || of || (type === "progress" && total === undefined)) return undefined;
+    const run = startRun(this.traits.settings.peek().max_new_tokens);
+    this.#begin(run, () => this.rpc.cancel(id));
     return {
       onMessage: (message) => this.#receive(message),
       onGap: (run) => this.#resync(run),

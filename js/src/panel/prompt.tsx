@@ -1,5 +1,8 @@
 import "./prompt.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
+import { BesideThem } from "./beside";
+import { Conversation } from "./conversation";
 import type { Panel } from "./panel";
 import { Sampling } from "./sampling";
 import { FROZEN, StatusLine } from "./status_line";
@@ -7,6 +10,11 @@ import { FROZEN, StatusLine } from "./status_line";
 /** What is asked of the model, and when. */
 export function Prompt({ panel }: { panel: Panel }) {
   const running = panel.running.value;
+  const { beside, chat, system, turns, model_info } = panel.traits;
+  const [opened, setOpened] = useState({ talk: false, rows: false });
+  const templated = chat.value && model_info.value.has_chat_template;
+  const talks = templated && (opened.talk || !!system.value || turns.value.length > 0);
+  const rows = opened.rows || !!beside.value.asked || beside.value.random > 0;
   const keys = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -14,6 +22,7 @@ export function Prompt({ panel }: { panel: Panel }) {
   };
   return (
     <div class="sw-prompt">
+      {talks && <Conversation panel={panel} />}
       <textarea
         class="sw-field"
         dir="auto"
@@ -39,7 +48,18 @@ export function Prompt({ panel }: { panel: Panel }) {
           Stop
         </Button>
         <Sampling panel={panel} />
+        {templated && !talks && (
+          <Button kind="quiet small" onClick={() => setOpened({ ...opened, talk: true })}>
+            System prompt
+          </Button>
+        )}
+        {!rows && (
+          <Button kind="quiet small" onClick={() => setOpened({ ...opened, rows: true })}>
+            More rows
+          </Button>
+        )}
       </div>
+      {rows && <BesideThem panel={panel} />}
       <StatusLine panel={panel} />
     </div>
   );

@@ -18,6 +18,8 @@ export interface LiveRun {
   tokensPerSecond: number | null;
   secondsLeft: number | null;
   rows: LiveRow[];
+  /** Of the rows. */
+  names: string[];
   divergence: number | null;
 }
 
@@ -41,8 +43,18 @@ export function startRun(total: number): LiveRun {
     tokensPerSecond: null,
     secondsLeft: null,
     rows: [emptyRow(), emptyRow()],
+    names: ["baseline", "steered"],
     divergence: null,
   };
+}
+
+/** A run that goes on from another token of one row: the other rows are as they were. */
+export function forkRun(rows: (LiveRow & { name: string })[], row: number, step: number): LiveRun {
+  const cut = ({ tokens, watched }: LiveRow, index: number): LiveRow =>
+    index === row
+      ? { tokens: tokens.slice(0, step), watched: watched.slice(0, step) }
+      : { tokens, watched };
+  return { ...startRun(0), rows: rows.map(cut), names: rows.map(({ name }) => name) };
 }
 
 export interface Applied {
@@ -63,10 +75,13 @@ export function applyWholeText(run: LiveRun, whole: WholeText): LiveRun {
 }
 
 function applyProgress(run: LiveRun, message: StreamMessage): LiveRun {
+  const names = (message.rows as string[] | undefined) ?? run.names;
   const number = (field: string) => (message[field] as number | null | undefined) ?? null;
   return {
     ...run,
     phase: run.phase === "stopping" ? "stopping" : (message.state as Phase),
+    names,
+    rows: names.map((_, row) => run.rows[row] ?? emptyRow()),
     done: number("done") ?? run.done,
     total: number("total") ?? run.total,
     tokensPerSecond: number("tokens_per_second"),

@@ -12,6 +12,8 @@ export interface ShownRow {
   tokens: Token[];
   values: (number | null)[];
   ended: string;
+  /** The token from which it was gone on with another one. */
+  forked?: number | null | undefined;
 }
 
 export interface Colouring {
@@ -39,11 +41,12 @@ export function shownResult(
   feature: (key: string) => Feature | undefined,
 ): Shown | null {
   if (!isResult(result)) return null;
-  const rows = result.rows.map(({ name, tokens, watched, ended }) => ({
+  const rows = result.rows.map(({ name, tokens, watched, ended, forked }) => ({
     name,
     tokens,
     values: watched,
     ended,
+    forked,
   }));
   const { watched } = result;
   return {
@@ -69,7 +72,7 @@ export function shownResult(
 
 export function shownRun(run: LiveRun, watched: Feature | undefined): Shown {
   const rows = run.rows.map(({ tokens, watched: values }, index) => ({
-    name: index === 0 ? "baseline" : "steered",
+    name: run.names[index] ?? "",
     tokens,
     values,
     ended: "",

@@ -1,15 +1,16 @@
 // What the steering panel's traits hold.
 
 import type { TextToken, Token } from "../host/tokens";
-import { type BenchTraits, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+import {
+  type BenchTraits,
+  type Breaks,
+  EMPTY_BENCH,
+  type Positions,
+  type Steer,
+  type Where,
+} from "../recipe_editor/types";
 
-export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
-
-export interface Positions {
-  where: Where;
-  indices: number[];
-  special: boolean;
-}
+export type { Positions, Where };
 
 export interface Settings {
   temperature: number;
@@ -32,6 +33,8 @@ export interface Row {
   text: string;
   ended: "eos" | "length" | "stopped";
   watched: (number | null)[];
+  /** The token from which it was gone on with another one. */
+  forked?: number | null;
 }
 
 export interface Watched {
@@ -62,6 +65,101 @@ export interface Result {
   positions?: Positions;
 }
 
+/** A token after the prompt: its logit's change, less the mean of all, and its probability before and after. */
+export interface NextToken extends Token {
+  delta: number;
+  before: number;
+  after: number;
+}
+
+/** What a recipe does to the token after the prompt. */
+export interface NextTokens {
+  promoted: NextToken[];
+  suppressed: NextToken[];
+  /** False where nothing acts before the first generated token. */
+  changes: boolean;
+  asked: Record<string, unknown>;
+}
+
+/** A row of a run that is over, by columns. */
+export interface PastRow {
+  name: string;
+  text: string;
+  ended: string;
+  ids: number[];
+  texts: string[];
+  /** The indices of tokens that are only part of a character. */
+  fragments: number[];
+}
+
+export interface PastRun {
+  id: string;
+  number: number;
+  name: string;
+  pinned: boolean;
+  at: string;
+  prompt: string;
+  /** The recipe in words. */
+  said: string;
+  rows: PastRow[];
+  kl: number[] | null;
+}
+
+export interface RunsCompared {
+  runs: [string, string];
+  rows: [string, string];
+  /** Of each text, which of its tokens the other has too. */
+  same: [boolean[], boolean[]];
+  divergence: number | null;
+}
+
+export interface SweepRow {
+  strength: number;
+  text: string;
+  tokens: Token[];
+  ended: string;
+  /** Null where it was stopped before anything was measured. */
+  surprise: number | null;
+  distinct_2: number | null;
+  usual: boolean | null;
+}
+
+export interface Swept {
+  key: string;
+  label: string;
+  op: string;
+  rows: SweepRow[];
+  /** The baseline's own range over seeds. */
+  surprise: [number | null, number | null] | null;
+  distinct_2: [number, number] | null;
+  breaks: [number | null, number | null] | null;
+  seeds: number;
+  tokens: number;
+  prompt: string;
+  seconds: number;
+}
+
+/** Rows beside baseline and steered: one that is asked in words, and some with random directions. */
+export interface Beside {
+  asked: string;
+  random: number;
+}
+
+/** A token that could stand in the place of one, with its probability. */
+export interface Alternative extends Token {
+  p: number;
+}
+
+/** A message before the prompt. */
+export interface Turn {
+  role: "user" | "assistant";
+  content: string;
+  /** Of an answer that was made here: its row. */
+  row?: string;
+}
+
+export type Tab = "logits" | "sweep" | "history";
+
 export interface Status {
   state: "idle" | "waiting" | "running" | "scoring" | "done" | "stopped" | "error";
   message: string;
@@ -70,12 +168,24 @@ export interface Status {
 export interface PanelTraits extends BenchTraits {
   chat: boolean;
   settings: Settings;
-  positions: Positions;
   watched: string;
+  beside: Beside;
+  system: string;
+  turns: Turn[];
+  /** The turns that another recipe wrote. */
+  outdated: number[];
+  /** By name. */
+  presets: string[];
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
   lens: string;
+  tab: Tab;
+  next_token: NextTokens | Record<string, never>;
+  runs: PastRun[];
+  compared: RunsCompared | Record<string, never>;
+  swept: Swept | Record<string, never>;
+  breaks: Record<string, Breaks>;
   status: Status;
 }
 
@@ -90,10 +200,20 @@ export const EMPTY_TRAITS: PanelTraits = {
     max_new_tokens: 64,
     seed: 0,
   },
-  positions: { where: "all", indices: [], special: true },
   watched: "",
+  beside: { asked: "", random: 0 },
+  system: "",
+  turns: [],
+  outdated: [],
+  presets: [],
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",
+  tab: "logits",
+  next_token: {},
+  runs: [],
+  compared: {},
+  swept: {},
+  breaks: {},
   status: { state: "idle", message: "" },
 };

@@ -1,29 +1,41 @@
 import "./strength_row.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { formatNumber } from "../ui/format";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
 import { Slider } from "../ui/slider";
 import { Switch } from "../ui/switch";
+import { actingSaid, positionsOf } from "./acting";
+import { ActingRows } from "./acting_rows";
 import { meanings, sliderParameter, sliderRange } from "./strength";
-import type { Feature, Op, OpParameter, Readout, Steer } from "./types";
+import type { Breaks, Feature, Op, OpParameter, Positions, Readout, Steer } from "./types";
 
 interface Props {
   steer: Steer;
   feature: Feature | undefined;
   ops: Record<string, Op>;
   readout: Readout | undefined;
+  breaks: Breaks | undefined;
+  /** Where all steers act, or "mixed". */
+  positions: Positions;
+  /** What its condition can read: keys and labels. */
+  readable: readonly (readonly [key: string, label: string])[];
   colour: string;
+  onSweep: (() => void) | undefined;
   onOp(op: string): void;
   onParameter(name: string, value: number | null): void;
   onHold(held: boolean): void;
   onChange(change: Partial<Steer>): void;
+  onPositions(positions: Positions): void;
   onRemove(): void;
+  labelOf(key: string): string;
 }
 
 /** One steer: what, how, how much, and what that strength means. */
 export function StrengthRow(props: Props) {
-  const { steer, feature, ops, readout, colour, onChange, onParameter } = props;
+  const { steer, feature, ops, readout, colour, onChange, onParameter, labelOf } = props;
+  const [open, setOpen] = useState(false);
   const { enabled, control } = steer;
   const label = feature?.label ?? steer.key;
   const op = ops[steer.op];
@@ -96,9 +108,35 @@ export function StrengthRow(props: Props) {
               <b>{value}</b> {unit}
             </span>
           ))}
+          {breaksSaid(props.breaks)}
           {op && <span class="sw--fact sw--formula">{op.formula}</span>}
+          {actingSaid(steer, props.positions, labelOf).map((said) => (
+            <span key={said} class="sw--fact sw--acting">
+              {said}
+            </span>
+          ))}
           {readout?.note && <span class="sw--fact">{readout.note}</span>}
         </p>
+        {main && props.onSweep && (
+          <Button
+            kind="quiet small control"
+            asks
+            aria-label={`Sweep ${label}`}
+            title="What every strength does, side by side"
+            onClick={props.onSweep}
+          >
+            sweep
+          </Button>
+        )}
+        <Button
+          kind="quiet small control"
+          aria-label={`Where and when ${label} acts`}
+          aria-expanded={open}
+          title="Which tokens, under which condition, and whether it fades"
+          onClick={() => setOpen(!open)}
+        >
+          when
+        </Button>
         <Button
           kind="quiet small control"
           aria-label={`${label} random direction`}
@@ -109,7 +147,28 @@ export function StrengthRow(props: Props) {
           random
         </Button>
       </div>
+      {open && (
+        <ActingRows
+          label={label}
+          steer={steer}
+          positions={positionsOf(steer, props.positions)}
+          readable={props.readable}
+          labelOf={labelOf}
+          onChange={onChange}
+          onPositions={props.onPositions}
+        />
+      )}
     </li>
+  );
+}
+
+function breaksSaid(breaks: Breaks | undefined) {
+  const near = breaks?.breaks.filter((at) => at !== null) ?? [];
+  if (!near.length) return null;
+  return (
+    <span class="sw--fact" title={`seen in a sweep on “${breaks?.prompt}”`}>
+      breaks near {near.map((at) => formatNumber(at)).join(" and ")}
+    </span>
   );
 }
 
@@ -137,7 +196,7 @@ function slider(props: Props, label: string, op: Op, parameter: OpParameter) {
       label={label}
       value={value}
       valueText={`${formatNumber(value)} ${parameter.unit}`.trim()}
-      range={sliderRange(parameter, op, feature, steer)}
+      range={{ ...sliderRange(parameter, op, feature, steer), breaks: props.breaks?.breaks }}
       colour={colour}
       disabled={!steer.enabled}
       onValue={(next) => onParameter(parameter.name, next)}

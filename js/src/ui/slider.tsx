@@ -9,6 +9,8 @@ export interface Range {
   /** Where the op changes nothing: the slider fills from here. */
   neutral: number;
   suggested: number | null;
+  /** Below and above where nothing changes: from where on texts break, as far as anybody has seen. */
+  breaks?: readonly [number | null, number | null] | undefined;
 }
 
 interface Props {
@@ -36,13 +38,21 @@ export function Slider({
   const widest = useWidest(range);
   const share = (at: number) => (at - widest.min) / (widest.max - widest.min || 1);
   const [from, to] = [share(range.neutral), share(value)].sort((a, b) => a - b) as [number, number];
-  const { suggested } = range;
+  const { suggested, breaks } = range;
   return (
     <div
       class={disabled ? "sw-slider sw--off" : "sw-slider"}
       style={{ "--from": from, "--to": to, "--colour": colour }}
     >
       <span class="sw--bar" aria-hidden="true" />
+      {breaks?.map(
+        (at, side) =>
+          at !== null &&
+          at >= widest.min &&
+          at <= widest.max && (
+            <Broken key={side} from={share(at)} to={side} title={`texts break near ${at}`} />
+          ),
+      )}
       {widest.min < range.neutral && (
         <Tick at={share(range.neutral)} kind="neutral" title="no change" />
       )}
@@ -64,6 +74,19 @@ export function Slider({
         onBlur={() => onHold(false)}
       />
     </div>
+  );
+}
+
+/** From where texts break to the end of that side, hatched. */
+function Broken({ from, to, title }: { from: number; to: number; title: string }) {
+  const [start, end] = [from, to].sort((a, b) => a - b) as [number, number];
+  return (
+    <span
+      class={to ? "sw--broken" : "sw--broken sw--below"}
+      style={{ "--start": Math.max(start, 0), "--end": Math.min(end, 1) }}
+      title={title}
+      aria-hidden="true"
+    />
   );
 }
 

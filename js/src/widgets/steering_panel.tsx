@@ -1,8 +1,10 @@
 import "./steering_panel.css";
 import { Comparison } from "../panel/comparison";
+import { Keeping } from "../panel/keeping";
 import { Panel } from "../panel/panel";
 import { PositionsRegion } from "../panel/positions";
 import { Prompt } from "../panel/prompt";
+import { PanelTabs } from "../panel/tabs";
 import { Watching } from "../panel/watching";
 import { FeatureFinder } from "../recipe_editor/feature_finder";
 import { BY_LABEL, BY_PROMPT, BY_TOKEN } from "../recipe_editor/find_by";
@@ -21,7 +23,12 @@ function View({ state: panel, theme }: Mounted<Panel>) {
   const error = panel.error.value;
   return (
     <div class="sw-frame">
-      <Header bench={panel} />
+      <Header bench={panel} keeping={!panel.frozen && <Keeping panel={panel} />} />
+      {/* before what is steered, so that Generate stands in sight where the columns become one */}
+      <div class="sw-ask">
+        <Prompt panel={panel} />
+        {error && <Failure sentence={error} onDismiss={() => panel.dismiss()} />}
+      </div>
       <div class="sw-side">
         <FeatureFinder
           bench={panel}
@@ -34,14 +41,13 @@ function View({ state: panel, theme }: Mounted<Panel>) {
         <PositionsRegion panel={panel} />
       </div>
       <div class="sw-main">
-        <Prompt panel={panel} />
-        {error && <Failure sentence={error} onDismiss={() => panel.dismiss()} />}
         <Watching panel={panel} shown={shown} />
         {shown ? (
           <Comparison panel={panel} shown={shown} palette={theme.value.palette} />
         ) : (
           <NothingYet panel={panel} />
         )}
+        <PanelTabs panel={panel} />
         <Provenance facts={panel.traits.provenance.value} />
       </div>
     </div>

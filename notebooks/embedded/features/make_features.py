@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from embedded import SAE_FEATURES, SAE_FILE
-from embedded.features.fired import Fired, read_fired, values_in
+from embedded.features.corpus_activations import CorpusActivations, read_corpus, values_in
 from embedded.features.samples import coactive, samples
 from embedded.sae.activations import parts_of
 from embedded.sae.make_sae import FOLDER
@@ -56,12 +56,12 @@ def main() -> None:
     from steerwidgets.model import LanguageModel
 
     sae, lm = SAE.load_packed(SAE_FILE), LanguageModel.demo()
-    fired = read_fired(sae, parts_of(sae.site), arguments.tokens)
-    corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
-    data = feature_data(sae, lm, fired, corpus)
+    activations = read_corpus(sae, parts_of(sae.site), arguments.tokens)
+    corpus = f"{len(activations.row):,} tokens of the training corpus, {len({*activations.sources})} sources"
+    data = feature_data(sae, lm, activations, corpus)
     data.save(FOLDER / "features.safetensors")
     shortened(data, SHIPPED_EXAMPLES).save(SAE_FEATURES)
-    sae.statistics = statistics(fired, sae.size)
+    sae.statistics = statistics(activations, sae.size)
     sae.save_packed(SAE_FILE)
     _note_hashes()
     size = SAE_FEATURES.stat().st_size / 1e6
@@ -75,27 +75,27 @@ def _note_hashes() -> None:
     REPORT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def statistics(fired: Fired, size: int) -> FeatureStatistics:
+def statistics(activations: CorpusActivations, size: int) -> FeatureStatistics:
     """Maximum, median, 99.5th percentile and density of every feature."""
     import numpy as np
     import torch
 
     found = np.full((4, size), np.nan, dtype=np.float32)
     for feature in range(size):
-        _, value = fired.of(feature)
-        found[3, feature] = len(value) / len(fired.row)
+        _, value = activations.of(feature)
+        found[3, feature] = len(value) / len(activations.row)
         if len(value):
             found[:3, feature] = value.max(), np.median(value), np.quantile(value, 0.995)
     maximum, typical, p995, density = torch.from_numpy(found)
     corpus = "the project's corpus"
-    return FeatureStatistics(maximum, typical, p995, density, corpus=corpus, tokens=len(fired.row))
+    return FeatureStatistics(maximum, typical, p995, density, corpus=corpus, tokens=len(activations.row))
 
 
-def feature_data(dictionary: Dictionary, lm: LoadedModel, fired: Fired, corpus: str) -> FeatureData:
+def feature_data(dictionary: Dictionary, lm: LoadedModel, activations: CorpusActivations, corpus: str) -> FeatureData:
     """Examples, samples, histograms, tokens and neighbours of all features of a dictionary of the residual stream."""
-    names = sorted({*fired.sources})
-    arrays = _examples(fired, dictionary.size, names) | _histograms(fired, dictionary.size)
-    arrays |= samples(fired, dictionary.size, names) | coactive(fired, dictionary.size)
+    names = sorted({*activations.sources})
+    arrays = _examples(activations, dictionary.size, names) | _histograms(activations, dictionary.size)
+    arrays |= samples(activations, dictionary.size, names) | coactive(activations, dictionary.size)
     arrays |= _comparisons(dictionary, lm)
     return FeatureData(arrays, names, corpus)
 
@@ -107,7 +107,7 @@ def shortened(data: FeatureData, examples: int) -> FeatureData:
     return FeatureData(arrays, data.sources, data.corpus)
 
 
-def _examples(fired: Fired, size: int, names: Sequence[str]) -> dict[str, Tensor]:
+def _examples(activations: CorpusActivations, size: int, names: Sequence[str]) -> dict[str, Tensor]:
     import numpy as np
     import torch
 
@@ -116,14 +116,14 @@ def _examples(fired: Fired, size: int, names: Sequence[str]) -> dict[str, Tensor
     values = np.zeros((size, EXAMPLES, width), dtype=np.float32)
     small = {name: np.zeros((size, EXAMPLES), dtype=np.uint8) for name in ("lengths", "peaks", "sources")}
     for feature in range(size):
-        for rank, (token, window) in enumerate(_peaks(fired, feature)):
-            row = fired.row[token]
-            ids = fired.texts[row][window]
+        for rank, (token, window) in enumerate(_peaks(activations, feature)):
+            row = activations.row[token]
+            ids = activations.texts[row][window]
             tokens[feature, rank, : len(ids)] = ids
-            values[feature, rank, : len(ids)] = values_in(fired, feature, row, window)
+            values[feature, rank, : len(ids)] = values_in(activations, feature, row, window)
             small["lengths"][feature, rank] = len(ids)
-            small["peaks"][feature, rank] = fired.position[token] - window.start
-            small["sources"][feature, rank] = names.index(fired.sources[row])
+            small["peaks"][feature, rank] = activations.position[token] - window.start
+            small["sources"][feature, rank] = names.index(activations.sources[row])
     of_values = torch.from_numpy(values)
     tops = of_values.amax(-1)
     return {
@@ -134,32 +134,32 @@ def _examples(fired: Fired, size: int, names: Sequence[str]) -> dict[str, Tensor
     }
 
 
-def _peaks(fired: Fired, feature: int) -> Iterator[tuple[int, slice]]:
+def _peaks(activations: CorpusActivations, feature: int) -> Iterator[tuple[int, slice]]:
     """The tokens of the strongest activations, one to a row and no two alike, with the window around each."""
     import numpy as np
 
-    at, value = fired.of(feature)
+    at, value = activations.of(feature)
     rows: set[int] = set()
     seen: set[tuple[int, ...]] = set()
     for token in at[np.argsort(-value, kind="stable")]:
-        row, position = int(fired.row[token]), int(fired.position[token])
-        ending = tuple(fired.texts[row][max(0, position - _ALIKE + 1) : position + 1].tolist())
+        row, position = int(activations.row[token]), int(activations.position[token])
+        ending = tuple(activations.texts[row][max(0, position - _ALIKE + 1) : position + 1].tolist())
         if row in rows or ending in seen:
             continue
         rows.add(row)
         seen.add(ending)
-        yield int(token), slice(max(0, position - AROUND), min(fired.texts.shape[1], position + AROUND + 1))
+        yield int(token), slice(max(0, position - AROUND), min(activations.texts.shape[1], position + AROUND + 1))
         if len(seen) == EXAMPLES:
             return
 
 
-def _histograms(fired: Fired, size: int) -> dict[str, Tensor]:
+def _histograms(activations: CorpusActivations, size: int) -> dict[str, Tensor]:
     import numpy as np
     import torch
 
     counts, tops = torch.zeros(size, BINS, dtype=torch.long), torch.zeros(size)
     for feature in range(size):
-        _, value = fired.of(feature)
+        _, value = activations.of(feature)
         if len(value):
             tops[feature] = float(value.max())
             # In float64: a mixture's responsibilities can be too small for bins of float32.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedded import CAV_FEATURES, MFA_FEATURES, REFT_FEATURES
-from embedded.features.fired import read_fired
+from embedded.features.corpus_activations import read_corpus
 from embedded.features.make_features import SHIPPED_EXAMPLES, feature_data, shortened
 from embedded.sae.activations import parts_of
 from embedded.share import scaled
@@ -34,9 +34,9 @@ def main() -> None:
     lm = LanguageModel.demo()
     shipped: dict[Path, Dictionary] = {REFT_FEATURES: ReFT.demo(), MFA_FEATURES: MFA.demo(), CAV_FEATURES: CAV.demo()}
     for path, dictionary in shipped.items():
-        fired = read_fired(dictionary, parts_of(dictionary.site), TOKENS)
-        corpus = f"{len(fired.row):,} tokens of the training corpus, {len({*fired.sources})} sources"
-        shortened(feature_data(dictionary, lm, fired, corpus), SHIPPED_EXAMPLES).save(path)
+        activations = read_corpus(dictionary, parts_of(dictionary.site), TOKENS)
+        corpus = f"{len(activations.row):,} tokens of the training corpus, {len({*activations.sources})} sources"
+        shortened(feature_data(dictionary, lm, activations, corpus), SHIPPED_EXAMPLES).save(path)
         path.chmod(0o644)  # safetensors are written for their owner alone
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB; {corpus}\n")
 

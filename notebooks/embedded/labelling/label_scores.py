@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from embedded import SHIPPED
-from embedded.features.fires import FIRST, Fires
+from embedded.features.sampled_activations import FIRST, SampledActivations
 from embedded.labelling.label_sheets import FOLDER, WRITTEN, written_labels
 from embedded.labelling.sae_steering import REPORT
 
@@ -65,7 +65,7 @@ def collected(sae: SAE, folder: Path = FOLDER, written: Path = WRITTEN) -> dict[
     """Every label of this SAE with its scores; features that nobody understands without."""
     labels: dict[str, dict[str, Any]] = {}
     steering = _steering(REPORT)
-    fires = Fires.load(folder.parent / "fires" / "heldout.npz")
+    fires = SampledActivations.load(folder.parent / "sampled" / "heldout.npz")
     for number, entries in written_labels(sae, written).items():
         predictions = json.loads((written / f"predictions-{number}.json").read_text())
         answers = json.loads((folder / f"answers-{number}.json").read_text())
@@ -82,7 +82,7 @@ def collected(sae: SAE, folder: Path = FOLDER, written: Path = WRITTEN) -> dict[
     return dict(sorted(labels.items(), key=lambda item: int(item[0])))
 
 
-def _kinds(fires: Fires, feature: int, texts: list[dict[str, Any]]) -> list[str]:
+def _kinds(fires: SampledActivations, feature: int, texts: list[dict[str, Any]]) -> list[str]:
     """Why each text is in a sheet; `dropped` where the feature fires at the beginning of a row alone."""
     rows, positions, _ = fires.of(feature)
     own = {(int(row), int(position)) for row, position in zip(rows, positions, strict=True) if position >= FIRST}

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedded.features.fires import WORK, Array, Fires
+from embedded.features.sampled_activations import WORK, Array, SampledActivations
 from embedded.labelling.label_tests import HeldOutTexts, Snippet, around, spread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _COMMON: Final = 0.75
 """A topic of which a probe is as sure in an unsteered answer is not one that steering is seen by."""
 
 
-def candidates(train: Fires, heldout: Fires, *, count: int, seed: int = 0) -> list[int]:
+def candidates(train: SampledActivations, heldout: SampledActivations, *, count: int, seed: int = 0) -> list[int]:
     """Features that fire often enough to be judged and seldom enough to mean something, drawn at random.
 
     In at least 12 training and 8 held-out rows, and on fewer than one token in twenty.
@@ -54,7 +54,7 @@ def candidates(train: Fires, heldout: Fires, *, count: int, seed: int = 0) -> li
     return sorted(random.Random(seed).sample(fit, min(count, len(fit))))
 
 
-def example_sheet(lm: LanguageModel, sae: SAE, train: Fires, feature: int) -> str:
+def example_sheet(lm: LanguageModel, sae: SAE, train: SampledActivations, feature: int) -> str:
     """What a labeller reads of one feature."""
     rows, positions, values = train.of(feature)
     density = len(rows) / train.tokens.size
@@ -144,11 +144,11 @@ def write_tests(batch: str | None) -> None:
         (FOLDER / f"answers-{number}.json").write_text(json.dumps(answers))
 
 
-def _loaded() -> tuple[LanguageModel, SAE, Fires, Fires]:
+def _loaded() -> tuple[LanguageModel, SAE, SampledActivations, SampledActivations]:
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.model import LanguageModel
 
-    fires = [Fires.load(WORK / "fires" / f"{part}.npz") for part in ("train", "heldout")]
+    fires = [SampledActivations.load(WORK / "sampled" / f"{part}.npz") for part in ("train", "heldout")]
     return LanguageModel.demo(), SAE.demo(), fires[0], fires[1]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from embedded.features.fires import Array, Fires
+from embedded.features.sampled_activations import Array, SampledActivations
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.sae.sae import SAE
@@ -58,7 +58,7 @@ def spread(rows: Array, strongest: int, weaker: int) -> list[int]:
 class HeldOutTexts:
     """Draws the held-out texts that test a label."""
 
-    def __init__(self, lm: LanguageModel, sae: SAE, heldout: Fires) -> None:
+    def __init__(self, lm: LanguageModel, sae: SAE, heldout: SampledActivations) -> None:
         import torch
 
         self.lm, self.heldout = lm, heldout

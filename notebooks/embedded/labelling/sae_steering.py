@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from embedded import SHIPPED
 from embedded.concepts.steering_cavs import distinct_2
-from embedded.features.fires import WORK, Array, Fires
+from embedded.features.sampled_activations import WORK, Array, SampledActivations
 from embedded.labelling.label_sheets import screened, showing, written_labels
 from embedded.labelling.topic_probe import Probe, Windows, mean_residuals
 from embedded.share import scaled
@@ -210,7 +210,7 @@ def main() -> None:
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")
     features = sorted(_tried(sae))
-    windows = Windows(lm, Fires.load(WORK / "fires" / "train.npz"))
+    windows = Windows(lm, SampledActivations.load(WORK / "sampled" / "train.npz"))
     tried, probes = choose(lm, sae, windows, features)
     marked = {feature: entry["strength"] for feature, entry in tried.items() if entry["marked"]}
     print(f"{len(marked)} of {len(tried)} features steer in the choosing prompts")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from embedded.features.fires import WORK, Fires
+from embedded.features.sampled_activations import WORK, SampledActivations
 from embedded.labelling.label_sheets import candidates
 from embedded.labelling.sae_steering import Answers, answers
 from embedded.labelling.topic_probe import Windows
@@ -72,7 +72,7 @@ def main() -> None:
     lm, sae = LanguageModel.demo(), SAE.demo()
     lm.model.to(torch.bfloat16)
     lm.model.set_attn_implementation("eager")
-    train, heldout = (Fires.load(WORK / "fires" / f"{part}.npz") for part in ("train", "heldout"))
+    train, heldout = (SampledActivations.load(WORK / "sampled" / f"{part}.npz") for part in ("train", "heldout"))
     features = candidates(train, heldout, count=scaled(sae.size, 24))
     seen = screen(lm, sae, Windows(lm, train), features)
     shown = sum(entry["sure"] > entry["threshold"] and entry["fluent"] for entry in seen.values())

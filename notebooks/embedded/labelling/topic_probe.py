@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from embedded.features.fires import WORK, Array, Fires
+from embedded.features.sampled_activations import WORK, Array, SampledActivations
 from steerwidgets.transformer.residuals import read_residuals
 from steerwidgets.transformer.sites import Site
 
@@ -68,7 +68,9 @@ class Windows:
         kept: the file.
     """
 
-    def __init__(self, lm: LanguageModel, fires: Fires, kept: Path = WORK / "fires" / "windows.npy") -> None:
+    def __init__(
+        self, lm: LanguageModel, fires: SampledActivations, kept: Path = WORK / "sampled" / "windows.npy"
+    ) -> None:
         self.fires = fires
         shape = (len(fires.tokens), fires.tokens.shape[1] // WINDOW, lm.architecture.d_model)
         if not kept.exists() or np.load(kept, mmap_mode="r").shape != shape:

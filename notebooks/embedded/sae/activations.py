@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from embedded.sae.metrics import counted
+from steerwidgets.lens.reconstruction import counted
 from steerwidgets.transformer.residuals import read_residuals
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
     python -m embedded.sae.report_sae --rows 32
 
 Read in float32 from rows that no training saw, of every source alike: how well residuals are reconstructed, and how
-much of the next-token loss is recovered (`embedded.sae.metrics`), by the weights as they are packed.
+much of the next-token loss is recovered (`steerwidgets.lens.reconstruction`), by the weights as they are packed.
 Features are called dead that are active at none of `DENSITY_TOKENS` training tokens.
 
 It writes `sae.safetensors`, `sae_report.json`, and `sae_heldout.safetensors`: a few held-out rows as token ids with
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from embedded import SAE_FILE
 from embedded.sae.activations import CORPUS, Shard, parts_of
 from embedded.sae.make_sae import FOLDER, SITE
-from embedded.sae.metrics import Losses, Reconstruction, losses, read_counted, reconstruction
 from embedded.share import scaled
 from steerwidgets.dictionaries.sae.sae import SAE
+from steerwidgets.lens.reconstruction import Losses, Reconstruction, losses, read_counted, reconstruction
 from steerwidgets.model import LanguageModel
 
 if TYPE_CHECKING:

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack, overload
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.evidence import FeatureData
+from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.suggested import suggestions
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Feature
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _DEMO_FEATURES: Final = Path(demo.__file__).parent / "cavs_features.safetensors"
 class CAV(Dictionary):
     """A set of concept activation vectors (Kim et al. 2018), read as `h·v` and steered by adding `α·v`.
 
+    A vector of zeros is a concept that points nowhere: it reads 0 everywhere and can't steer.
+
     Args:
         vectors: [concept, d_model], kept as they are (not normalised).
         labels: of the rows, in any form of `LabelsLike`, or none.
@@ -51,7 +54,7 @@ class CAV(Dictionary):
         provenance: where the vectors come from.
 
     Raises:
-        ValueError: shapes and labels do not fit, or a row is zero or not finite.
+        ValueError: shapes and labels do not fit, or a row is not finite.
 
     Example:
         >>> cavs = sw.CAV(torch.randn(2, 32), ["the sea", "music"], layer=1)
@@ -77,17 +80,22 @@ class CAV(Dictionary):
     ) -> None:
         import torch
 
+        refuse_path(vectors, "sw.CAV")
+        given: Any = vectors
+        if isinstance(given, Mapping):
+            told = "stack them: sw.CAV(torch.stack(list(vectors.values())), list(vectors), layer=15)"
+            raise wrong("sw.CAV", "vectors [concept, d_model] and their labels", vectors, told)
         self.vectors = dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True)
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(
                 f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
             )
         self.labels = labels
-        bad = (~torch.isfinite(self.vectors)).any(-1) | ~self.vectors.any(-1)
+        bad = (~torch.isfinite(self.vectors)).any(-1)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
             named = self.labels[row] if self.labels else self.unlabelled(row)
-            raise ValueError(f"The vector of {named!r} (row {row}) is zero or holds NaN or infinite values.")
+            raise ValueError(f"The vector of {named!r} (row {row}) holds NaN or infinite values.")
         self.site = Site(layer, stream)
         self.provenance = dict(provenance or {})
         nothing = (None,) * self.size

@@ -5,7 +5,6 @@ Neither pyvene nor any code in a file is run: live objects are asked for their s
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.files.containers import load_plain
+from steerwidgets.files.fields import Fields
+from steerwidgets.files.json_text import read_json
 from steerwidgets.transformer.architecture import Architecture, UnknownArchitectureError
 from steerwidgets.transformer.sites import STREAMS, Site, Stream
 
@@ -225,7 +226,8 @@ def _site_of(architecture: Architecture, module: nn.Module | None, *, is_input: 
                 point = architecture.hookpoint(Site(layer, stream))
             except ValueError:
                 continue
-            if point.module is module and point.is_input == is_input:
+            # One that is multiplied on its way to the residual is no stream of ours.
+            if point.module is module and point.is_input == is_input and point.factor == 1.0:
                 return Site(layer, stream)
     return None
 
@@ -256,20 +258,29 @@ def _of_folder(folder: Path) -> list[Intervention]:
 
 def _saved_classes(config: Path) -> dict[str, tuple[str, ...]]:
     """The class of each intervention, by the key that pyvene makes of its representation."""
-    try:
-        value = json.loads(config.read_text(encoding="utf-8"))
-        kinds = [re.findall(r"\w+", kind)[-1] for kind in value["intervention_types"]]
-        keys: list[str] = []
-        for layer, component, unit, units, *_ in value["representations"]:
-            where = f"comp_{component}" if "." in component else f"layer_{layer}_comp_{component}"
-            key = f"{where}_unit_{unit}_nunit_{units}".replace(".", "_")
-            keys.append(f"{key}#{sum(each.startswith(f'{key}#') for each in keys)}")
-        return {key: (kind,) for key, kind in zip(keys, kinds, strict=True)}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(
-            f"{config.name} is not the config.json of an IntervenableModel ({type(error).__name__}: {error}); save it "
-            "again, or give the file with the weights."
-        ) from None
+    said = Fields(
+        read_json(config, what=f"The {config.name} of an IntervenableModel"),
+        f"In the {config.name} of an IntervenableModel",
+        todo="save it again, or give the file with the weights",
+    )
+    places = said.items("representations", of="[layer, component, unit, number of units, …] of each")
+    kinds = said.items("intervention_types", of="a class of each representation")
+    if len(places) != len(kinds):
+        raise said.wrong("intervention_types", f"a list of one class for each of the {len(places)} representations")
+    keys: list[str] = []
+    classes: dict[str, tuple[str, ...]] = {}
+    for place, kind in zip(places, kinds, strict=True):
+        names = re.findall(r"\w+", kind) if isinstance(kind, str) else []
+        if not names:
+            raise said.wrong("intervention_types", "a list of names of classes")
+        if not isinstance(place, list) or len(place) < 4 or not isinstance(place[1], str):
+            raise said.wrong("representations", "a list of [layer, component, unit, number of units, …]")
+        layer, component, unit, units, *_ = place
+        where = f"comp_{component}" if "." in component else f"layer_{layer}_comp_{component}"
+        key = f"{where}_unit_{unit}_nunit_{units}".replace(".", "_")
+        keys.append(f"{key}#{sum(each.startswith(f'{key}#') for each in keys)}")
+        classes[keys[-1]] = (names[-1],)
+    return classes
 
 
 def _tensors(value: Any, origin: str) -> Mapping[str, Tensor]:

@@ -55,8 +55,7 @@ class MFAFeature(Feature):
     mfa: MixtureReading = field(kw_only=True)
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """`pull`, and the ops of a direction that every feature takes."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.mfa_ops(self.mfa.rank)
 
     @property
@@ -290,8 +289,7 @@ class MFAMixture(Feature):
         return self.index or ()
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """`pull` alone."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.mfa_mixture_ops(self.mfa.rank, self.components)
 
     def activation(self, h: Tensor) -> Tensor:
@@ -475,8 +473,7 @@ class InlineComponent(Feature):
     centred: bool = field(kw_only=True)
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """Those of a component."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.mfa_ops(int(self.W.shape[1]))
 
     def activation(self, h: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack, overload
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_path
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
@@ -91,6 +91,7 @@ class MFA(MixtureReading, Dictionary):
         labels: LabelsLike | None = None,
         provenance: Mapping[str, str] | None = None,
     ) -> None:
+        refuse_path(state_dict, "sw.MFA")
         self.checkpoint = Checkpoint(state_dict, meta or {})
         self.site = Site(layer, stream)
         self.centred = bool(centred)

@@ -36,8 +36,7 @@ class ReFTFeature(Feature):
     genres: tuple[str, ...] = ()
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """The ops of a direction, and `clamp`."""
+    def _ops(self) -> Mapping[str, Op]:
         return ops.REFT_OPS
 
     def activation(self, h: Tensor) -> Tensor:

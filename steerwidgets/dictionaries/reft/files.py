@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from steerwidgets.dictionaries.suggested import Suggestion, suggestion
+from steerwidgets.dictionaries.given_strengths import Suggestion, suggestion
 from steerwidgets.files.containers import load_plain, reading
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.json_text import as_text, parse_json, read_json

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.evidence import FeatureData
+from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
-from steerwidgets.dictionaries.suggested import suggestions
-from steerwidgets.files.atomic import atomically, made_folder, write_text
+from steerwidgets.files.atomic import atomically, made_folder, remove_file, write_text
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
 from steerwidgets.steering.ops import REFT_OPS
@@ -59,6 +59,8 @@ class ReFT(Dictionary):
 
     ReFT-r1 of AxBench (Wu et al. 2025), whose code calls the class `LsReFT`; the bias that it stores is never used.
 
+    A row of zeros is a concept that points nowhere: it reads 0 everywhere and can't steer.
+
     Args:
         weight: [concept, d_model], kept as it is: AxBench's rows are of unit norm only nearly.
         layer: the block, counted from 0.
@@ -72,7 +74,7 @@ class ReFT(Dictionary):
         provenance: where the rows come from.
 
     Raises:
-        ValueError: shapes do not fit, or a row is zero or not finite.
+        ValueError: shapes do not fit, or a row is not finite.
 
     Example:
         >>> reft = sw.ReFT(torch.randn(2, 32), layer=1, labels=["the sea", "music"])
@@ -100,6 +102,7 @@ class ReFT(Dictionary):
     ) -> None:
         import torch
 
+        refuse_path(weight, "sw.ReFT")
         self.weight = dense(weight, "A ReFT weight").to("cpu", torch.float32, copy=True)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(
@@ -109,11 +112,9 @@ class ReFT(Dictionary):
         for name, values in of_rows.items():
             if len(values) not in (0, len(self.weight)):
                 raise ValueError(f"There are {len(self.weight)} concepts, but {len(values)} {name} were given.")
-        norms = self.weight.norm(dim=-1)
-        bad = ~torch.isfinite(norms) | (norms == 0)
+        bad = ~torch.isfinite(self.weight.norm(dim=-1))
         if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            raise ValueError(f"Row {row} of the ReFT weight is zero or holds NaN or infinite values.")
+            raise ValueError(f"Row {int(bad.nonzero()[0])} of the ReFT weight holds NaN or infinite values.")
         self.labels = labels
         self.site = Site(layer, stream)
         self.links = tuple(links)
@@ -469,6 +470,9 @@ class ReFT(Dictionary):
             write_text(folder / ABOUT, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
             if self.statistics is not None:
                 self.statistics.save(folder / STATISTICS)
+        if self.statistics is None:
+            # Of what stood there before: it would be read as this one's.
+            remove_file(folder / STATISTICS)
 
     def _metadata(self, index: int) -> dict[str, Any]:
         concept = self.labels[index] if self.labels else ""

@@ -24,17 +24,13 @@ _ACTIVATIONS: Final = ("relu", "jumprelu")
 """Activation functions of a latent that look at no other one."""
 
 
-DEAD: Final = "it is dead, for its row of W_dec is all zeros and writes nothing"
-"""Why a feature without a direction is read-only."""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class SAEFeature(Feature):
     """One latent of an SAE: its vector is `W_dec[i]`, its activation is what the SAE encodes.
 
     Args:
         codec: the SAE's arithmetic.
-        read_only: why it can't steer; empty where it can.
+        why_read_only: what keeps the SAE's features from steering; empty where nothing does.
         output_site: where a transcoder writes; None for an SAE, which writes where it reads.
 
     Example:
@@ -46,23 +42,25 @@ class SAEFeature(Feature):
     """
 
     signed: ClassVar[bool] = False
-    may_be_zero: ClassVar[bool] = True
     reads: ClassVar[str] = "activation"
     reads_projection: ClassVar[bool] = False
 
     codec: Codec = field(kw_only=True)
-    read_only: str = field(default="", kw_only=True)
+    why_read_only: str = field(default="", kw_only=True)
     output_site: Site | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.read_only and not bool(self.vector.any()):
-            object.__setattr__(self, "read_only", DEAD)
+    @property
+    def read_only(self) -> str:
+        """Why it can be read but not steered; empty where it can."""
+        return self.why_read_only or super().read_only
 
     @property
-    def ops(self) -> Mapping[str, Op]:
-        """The ops that it takes: none where it is read-only."""
-        return {} if self.read_only else ops.SAE_OPS
+    def _ops(self) -> Mapping[str, Op]:
+        return ops.SAE_OPS
+
+    @property
+    def _stored(self) -> str:
+        return "it is dead: its row of W_dec"
 
     @property
     def full_strength(self) -> float | None:
@@ -172,7 +170,7 @@ class SAEFeature(Feature):
             >>> sae["the sea"].clamp(8.0)
             'the sea'.clamp(8)
         """
-        return self._steer("clamp", {"c": c})
+        return Steer(self, "clamp", {"c": c})
 
     def scale(self, m: float) -> Steer:
         """Multiply the feature's activation by `m`: 1 keeps it, 0 removes it.
@@ -192,7 +190,7 @@ class SAEFeature(Feature):
             >>> sae["the sea"].scale(1).is_identity
             True
         """
-        return self._steer("scale", {"m": m})
+        return Steer(self, "scale", {"m": m})
 
     def ablate(self) -> Steer:
         """Give the feature the activation 0; what the SAE leaves unexplained stays.
@@ -209,7 +207,7 @@ class SAEFeature(Feature):
             >>> sae["the sea"].ablate()
             'the sea'.ablate()
         """
-        return self._steer("ablate", {})
+        return Steer(self, "ablate", {})
 
     def add(self, alpha: float) -> Steer:
         """Add `alpha` times the decoder row: `h + α·W_dec[i]`.
@@ -229,7 +227,7 @@ class SAEFeature(Feature):
             >>> sae["the sea"].add(20)
             'the sea'.add(20)
         """
-        return self._steer("add", {"alpha": alpha})
+        return Steer(self, "add", {"alpha": alpha})
 
     def add_relative(self, alpha: float) -> Steer:
         """Add `alpha` times each position's own norm along the decoder row: `h + α·‖h‖·v̂`; attention sinks left out.
@@ -247,12 +245,7 @@ class SAEFeature(Feature):
             >>> sae["the sea"].add_relative(0.5)
             'the sea'.add_relative(0.5)
         """
-        return self._steer("add_relative", {"alpha": alpha})
-
-    def _steer(self, op: str, parameters: Mapping[str, float]) -> Steer:
-        if self.read_only:
-            raise ValueError(f"{self.label!r} can be read but not steered: {self.read_only}.")
-        return Steer(self, op, parameters)
+        return Steer(self, "add_relative", {"alpha": alpha})
 
     def _step_on(self, device: torch.device) -> Tensor:
         steps: dict[torch.device, Tensor] = self.__dict__.setdefault("_steps", {})

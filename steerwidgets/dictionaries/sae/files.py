@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.sae.cfg import read_cfg
-from steerwidgets.files.atomic import atomically, made_folder, write_text
+from steerwidgets.dictionaries.statistics import FILE as STATISTICS
+from steerwidgets.files.atomic import atomically, made_folder, remove_file, write_text
 from steerwidgets.files.containers import read_npz as load_npz
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.shown import named, shown
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.dictionaries.sae.codec import DenseCodec
+    from steerwidgets.dictionaries.statistics import FeatureStatistics
 
 CFG: Final = "cfg.json"
 WEIGHTS: Final = "sae_weights.safetensors"
@@ -308,8 +310,18 @@ def refuse_other_sizes(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         )
 
 
-def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: str | None, folder: Path) -> None:
-    """Write an SAE as sae_lens 6 does, so that either reads it; labels go into a file of their own."""
+def write_folder(
+    codec: DenseCodec,
+    site: Site,
+    labels: Sequence[str],
+    model: str | None,
+    folder: Path,
+    statistics: FeatureStatistics | None = None,
+) -> None:
+    """Write an SAE as sae_lens 6 does, so that either reads it; labels and statistics go into files of their own.
+
+    Such files of an SAE that stood there before are taken away: they would be read as this one's.
+    """
     from safetensors.torch import save_file
 
     made_folder(folder)
@@ -338,6 +350,11 @@ def write_folder(codec: DenseCodec, site: Site, labels: Sequence[str], model: st
         settings_file.write_text(json.dumps(cfg, indent=2), encoding="utf-8")
         if labels:
             write_text(folder / LABELS, json.dumps(list(labels), ensure_ascii=False))
+        if statistics is not None:
+            statistics.save(folder / STATISTICS)
+    for name, is_known in ((LABELS, bool(labels)), (STATISTICS, statistics is not None)):
+        if not is_known:
+            remove_file(folder / name)
 
 
 def _architecture(cfg: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 from steerwidgets import demo
-from steerwidgets.dictionaries.base import Dictionary, call
+from steerwidgets.dictionaries.base import Dictionary, call, refuse_path
 from steerwidgets.dictionaries.effects import KnownEffects
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
@@ -23,6 +23,7 @@ from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
+from steerwidgets.files.json_text import read_json
 from steerwidgets.labels.labels import Labels
 from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.sites import Site, Stream
@@ -126,6 +127,7 @@ class SAE(Dictionary):
         provenance: Mapping[str, str] | None = None,
     ) -> None:
         activation = "jumprelu" if activation == "batchtopk" else activation
+        refuse_path(W_enc, "sw.SAE")
         tensors = checked_tensors(
             {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}, activation, k
         )
@@ -172,6 +174,11 @@ class SAE(Dictionary):
     def d_model(self) -> int:
         """The width of the site."""
         return self._codec.d_in
+
+    @property
+    def writes_at(self) -> Site:
+        """Where its features write: of a transcoder, another site than the one it reads."""
+        return self._output_site or self.site
 
     def vector(self, index: int) -> Tensor:
         """`W_dec[index]`, not normalised.
@@ -221,7 +228,7 @@ class SAE(Dictionary):
             **self._entry(index),
             suggested=self.suggested.get(index),
             codec=self._codec,
-            read_only=self._read_only,
+            why_read_only=self._read_only,
             output_site=self._output_site,
         )
 
@@ -287,8 +294,28 @@ class SAE(Dictionary):
         """
         return self._codec.decode(activations, h)
 
+    def reconstruct(self, h: Tensor) -> Tensor:
+        """What the SAE makes of a residual: `decode(encode(h), h)`.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            float32 [..., d_model], in units of the residual.
+
+        Raises:
+            ValueError: it is a transcoder, whose output is no reconstruction of its input.
+
+        Example:
+            >>> sae.reconstruct(torch.randn(4, 32)).shape
+            torch.Size([4, 32])
+        """
+        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
+            raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
+        return self.decode(self.encode(h), h)
+
     def error(self, h: Tensor) -> Tensor:
-        """What the SAE leaves unexplained of a residual: `h − decode(encode(h))`, the error term of sae_lens.
+        """What the SAE leaves unexplained of a residual: `h − reconstruct(h)`, the error term of sae_lens.
 
         Args:
             h: [..., d_model].
@@ -301,12 +328,10 @@ class SAE(Dictionary):
 
         Example:
             >>> h = torch.randn(4, 32)
-            >>> torch.allclose(sae.decode(sae.encode(h)) + sae.error(h), h, atol=1e-5)
+            >>> torch.allclose(sae.reconstruct(h) + sae.error(h), h, atol=1e-5)
             True
         """
-        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
-            raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
-        return h.float() - self.decode(self.encode(h), h)
+        return h.float() - self.reconstruct(h)
 
     def weights(self) -> Iterable[Tensor]:
         """Its settings and tensors.
@@ -327,7 +352,8 @@ class SAE(Dictionary):
     def save(self, folder: str | Path) -> None:
         """Write a folder that sae_lens and `SAE.load` read: cfg.json and sae_weights.safetensors.
 
-        What else is known goes beside them, into labels.json and statistics.safetensors.
+        What else is known goes beside them, into labels.json and statistics.safetensors; where nothing is, such files
+        of an SAE that stood there before are taken away, since they would be read as this one's.
 
         Args:
             folder: the folder; it is made where there is none.
@@ -341,12 +367,13 @@ class SAE(Dictionary):
             3
         """
         codec = self._dense("save")
-        sae_formats.write_folder(codec, self.site, self.labels, self.provenance.get("model"), Path(folder))
-        if self.statistics is not None:
-            self.statistics.save(Path(folder) / STATISTICS)
+        model = self.provenance.get("model")
+        sae_formats.write_folder(codec, self.site, self.labels, model, Path(folder), self.statistics)
 
     def export(self, folder: str | Path) -> None:
         """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
+
+        Labels and statistics that `save` wrote there of another SAE are taken away.
 
         Args:
             folder: the folder; it is made where there is none.
@@ -417,7 +444,7 @@ class SAE(Dictionary):
         """
         sae = cls.load_packed(_DEMO / "sae.safetensors")
         sae.feature_data = FeatureData.load(_DEMO / "sae_features.safetensors")
-        said = json.loads((_DEMO / "sae_labels.json").read_text(encoding="utf-8"))
+        said = read_json(_DEMO / "sae_labels.json")
         of_index = {int(index): entry for index, entry in said.items()}
         understood = {index: entry["label"] for index, entry in of_index.items() if entry["understood"]}
         sae.labels = Labels(understood, size=sae.size, source="steerwidgets", author="language model")

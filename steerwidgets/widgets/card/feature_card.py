@@ -22,9 +22,9 @@ from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.card.content import card_content, labels_json, measured_effect, provenance_of, verdict_of
 from steerwidgets.widgets.card.lines import plain_lines
 from steerwidgets.widgets.card.reading import OwnText, silence_json
-from steerwidgets.widgets.card.steering import Holder, add_to, checked_holder
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.recipe_editor.holder import Holder, add_to, checked_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,7 +119,7 @@ class FeatureCard(Widget):
             )
         self._lm = lm
         self._dictionaries = several
-        self._panel = checked_holder(panel)
+        self._panel = checked_holder(panel, "card.steer_in")
         self._own: OwnText | None = None
         self._effects: dict[str, dict[str, Any]] = {}
         for each in several:
@@ -186,7 +186,7 @@ class FeatureCard(Widget):
             >>> panel.recipe
             'music'.clamp(8)
         """
-        self._panel = checked_holder(panel)
+        self._panel = checked_holder(panel, "card.steer_in")
         self.publish(facts={**self.facts, "panel": panel is not None})
 
     @property
@@ -284,28 +284,36 @@ class FeatureCard(Widget):
             self.publish(silent=silence_json(self._lm, dictionary, found))
         return found
 
-    def rate(self, rating: Any = None, *, label: str | None = None, note: str | None = None) -> Entry:
-        """Keep your verdict on this machine: 1 to 5 stars ("none" takes them away), a label, a note.
+    def rate(
+        self,
+        rating: Any = None,
+        *,
+        label: str | None = None,
+        note: str | None = None,
+        verdict: str | None = None,
+    ) -> Entry:
+        """Keep your verdict on this machine: 1 to 5 stars ("none" takes them away), a label, a note, what its label is.
 
-        What is not given stays; "" takes a label or a note away. `card.dictionary.user_labels` has them all.
+        What is not given stays; "" takes a label, a note or a verdict away. `card.dictionary.user_labels` has them all.
 
         Args:
             rating: 1 to 5, or "none".
             label: what you call the feature.
             note: what else there is to say.
+            verdict: what you make of its label: "true", "too wide", "too narrow", "mixed", "wrong" or "unclear".
 
         Returns:
-            What is kept now: `.rating`, `.label`, `.note`.
+            What is kept now: `.rating`, `.label`, `.note`, `.verdict`.
 
         Raises:
             OSError: they cannot be kept.
-            ValueError: the rating is not 1 to 5.
+            ValueError: the rating is not 1 to 5, or there is no such verdict.
 
         Example:
             >>> sw.FeatureCard(lm, reft, "law").rate(4, note="and contracts").rating
             4
         """
-        entry = self._dictionary.user_labels.set(self.index, rating=rating, label=label, note=note)
+        entry = self._dictionary.user_labels.set(self.index, rating=rating, label=label, note=note, verdict=verdict)
         named = labels_json(self._dictionary, self.index)
         self.publish(verdict=verdict_of(self._dictionary, entry.index), content={**self.content, **named})
         return entry
@@ -357,7 +365,6 @@ class FeatureCard(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "show": Handler(self._serve_show, slow=True),
             "try": Handler(self._serve_try, slow=True),
             "silent": Handler(self._serve_silent, slow=True),
@@ -417,7 +424,7 @@ class FeatureCard(Widget):
         return {}
 
     def _serve_verdict(self, request: Request) -> dict[str, Any]:
-        given = {name: request.args[name] for name in ("rating", "label", "note") if name in request.args}
+        given = {name: request.args[name] for name in ("rating", "label", "note", "verdict") if name in request.args}
         if request.args.get("key") != self.key:
             raise ValueError("Another feature is shown by now, so the verdict was not kept; give it again.")
         if "rating" in given and given["rating"] is None:

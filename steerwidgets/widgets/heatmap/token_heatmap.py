@@ -281,7 +281,6 @@ class TokenHeatmap(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "fires": Handler(self._serve_fires, slow=True),
             "show": Handler(self._serve_show, slow=True),
             "remove": Handler(self._serve_remove, slow=True),

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack, get_args
 
 import traitlets
 
@@ -39,9 +39,13 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.transformer.sites import Stream
 
+Shows = Literal["baseline", "steered", "difference"]
+Measure = Literal["probability", "log_probability", "rank", "entropy", "kl"]
+"""What colours the cells; js/src/lens/measure.ts says how."""
+Trajectory = Literal["probability", "rank"]
+
 _ROWS: Final = 16
 """Blocks that are shown to begin with."""
-
 
 _ROWS_SAID: Final = 40
 """Of the lens's own table so many lines stand in the summary."""
@@ -52,7 +56,7 @@ class ViewSettings(TypedDict, total=False):
 
     Attributes:
         shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
-        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        measure: what colours the cells, one of the words that `LogitLens` explains; `probability` by default.
         stride: a row for every so many blocks, from the deepest down.
         span: the first and the last block that have rows; empty for all.
         pinned: the block and the position of the pinned cell, or empty.
@@ -61,14 +65,14 @@ class ViewSettings(TypedDict, total=False):
         trajectory: `probability` (the default) or `rank`, the axis of the chart.
     """
 
-    shows: Literal["baseline", "steered", "difference"]
-    measure: Literal["probability", "log_probability", "rank", "entropy", "kl"]
+    shows: Shows
+    measure: Measure
     stride: int
     span: Sequence[int]
     pinned: Sequence[int]
     chosen: int | None
     within: int
-    trajectory: Literal["probability", "rank"]
+    trajectory: Trajectory
 
 
 class TokenLensSettings(ViewSettings, total=False):
@@ -76,7 +80,7 @@ class TokenLensSettings(ViewSettings, total=False):
 
     Attributes:
         shows: `baseline`, `steered` or `difference`; `steered` where there is a recipe.
-        measure: what colours the cells: `probability` (the default), `log_probability`, `rank`, `entropy` or `kl`.
+        measure: what colours the cells, one of the words that `LogitLens` explains; `probability` by default.
         stride: a row for every so many blocks, from the deepest down.
         span: the first and the last block that have rows; empty for all.
         pinned: the block and the position of the pinned cell, or empty; the one column is position 0.
@@ -148,16 +152,14 @@ class LogitLens(Widget):
     text = traitlets.Unicode().tag(sync=True)
     chat = traitlets.Bool().tag(sync=True)
     stream: Any = traitlets.Enum(list(STREAMS), "resid_post").tag(sync=True)
-    shows: Any = traitlets.Enum(["baseline", "steered", "difference"], "baseline").tag(sync=True)
-    measure: Any = traitlets.Enum(["probability", "log_probability", "rank", "entropy", "kl"], "probability").tag(
-        sync=True
-    )
+    shows: Any = traitlets.Enum(list(get_args(Shows)), "baseline").tag(sync=True)
+    measure: Any = traitlets.Enum(list(get_args(Measure)), "probability").tag(sync=True)
     stride: Any = traitlets.Int(1, min=1).tag(sync=True)
     span: Any = traitlets.List(traitlets.Int()).tag(sync=True)
     pinned: Any = traitlets.List(traitlets.Int()).tag(sync=True)
     chosen: Any = traitlets.Int(None, allow_none=True).tag(sync=True)
     within: Any = traitlets.Int(10, min=1).tag(sync=True)
-    trajectory: Any = traitlets.Enum(["probability", "rank"], "probability").tag(sync=True)
+    trajectory: Any = traitlets.Enum(list(get_args(Trajectory)), "probability").tag(sync=True)
 
     tokens = traitlets.Dict().tag(sync=True)
     vocabulary = traitlets.Dict().tag(sync=True)
@@ -380,7 +382,6 @@ class LogitLens(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "read": Handler(self._serve_read, slow=True),
             "stream": Handler(self._serve_stream, slow=True),
             "track": Handler(self._serve_track, slow=True),

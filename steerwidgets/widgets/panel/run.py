@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from steerwidgets.generation.comparison import first_difference
-from steerwidgets.steering.recipe import Feature, Recipe
+from steerwidgets.generation.comparison import Comparison, first_difference
+from steerwidgets.steering.recipe import Feature
 from steerwidgets.widgets.heatmap.columns import zero_of_scale
 from steerwidgets.widgets.recipe_editor import describe
 from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
 
 if TYPE_CHECKING:
-    from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.rows import Step
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
@@ -22,34 +21,96 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.recipe_editor.inputs import Inputs
 
 
-class PanelRun:
-    """One run of the panel: streams its steps, and makes its result."""
+PAIR: Final = 2
+"""Baseline and steered come first; what stands beside them comes after."""
 
-    def __init__(self, lm: LanguageModel, request: Request, inputs: Inputs) -> None:
+
+class Fork(NamedTuple):
+    """Where a text goes on from another token.
+
+    Attributes:
+        of: the run that it is about.
+        row: which row, counted from the baseline.
+        step: which of its tokens, from 0.
+        token: the id that stands there instead.
+    """
+
+    of: Comparison
+    row: int
+    step: int
+    token: int
+
+
+class PanelRun:
+    """One run of the panel: streams its steps, and makes its result.
+
+    Args:
+        lm: the model.
+        request: for which.
+        inputs: what it depends on.
+        fork: where it goes on from a run before, whose inputs these are; None for a run of its own.
+        forked: for each row the token from which it was gone on, in runs before.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        request: Request,
+        inputs: Inputs,
+        fork: Fork | None = None,
+        forked: Sequence[int | None] = (),
+    ) -> None:
         self._lm = lm
-        self._inputs = inputs
+        self.inputs = inputs
         self.request = request
-        self.transcript = Transcript(lm, rows=2, total=inputs.sampling.max_new_tokens)
+        self._fork = fork
+        self._beside = inputs.beside
+        self.names = ("baseline", "steered", *self._beside)
+        left = inputs.sampling.max_new_tokens - (0 if fork is None else fork.step + 1)
+        self.transcript = Transcript(lm, self.names, total=left)
+        self.forked = [*forked, *[None] * (len(self.names) - len(forked))]
+        if fork is not None:
+            self.forked[fork.row] = fork.step
+            self._begin_as(fork)
+
+    def _begin_as(self, fork: Fork) -> None:
+        """The texts as they stand, one of them as far as the token from which it goes on."""
+        for row, text in enumerate((fork.of.baseline, fork.of.steered, *fork.of.beside)):
+            ids, watched = list(text.token_ids), [None if each is None else finite(each[0]) for each in text.watched]
+            if row == fork.row:
+                ids, watched = [*ids[: fork.step], fork.token], watched[: fork.step]
+            self.transcript.begin(row, ids, watched, sent=fork.step if row == fork.row else len(ids))
 
     def generate(self) -> Comparison:
         """Run it in this thread, and stream it."""
-        inputs = self._inputs
+        inputs = self.inputs
         self.request.progress(**self.transcript.progress("running"))
+        if self._fork is not None:
+            comparison = self._go_on(self._fork)
+            self._send()
+            return comparison
         comparison = self._lm.compare(
-            inputs.prompt,
+            inputs.asks(self._lm),
             inputs.recipe,
             chat=inputs.chat,
             watch=[inputs.watched] if inputs.watched is not None else [],
             on_step=self._on_step,
             stop=self.request.cancelled,
             keep_cache=True,
+            beside=list(self._beside.values()),
             **inputs.sampling.to_json(),
         )
         self._send()
         return comparison
 
+    def _go_on(self, fork: Fork) -> Comparison:
+        name: Any = self.names[fork.row] if fork.row < PAIR else fork.row - PAIR
+        watch = [self.inputs.watched] if self.inputs.watched is not None else []
+        stop = self.request.cancelled
+        return fork.of.fork(fork.step, fork.token, name, watch=watch, on_step=self._on_step, stop=stop)
+
     def _on_step(self, step: Step) -> None:
-        self.transcript.take(step)
+        self.transcript.take(step, 0 if self._fork is None else self._fork.row)
         if self.transcript.is_due:
             self._send()
 
@@ -59,10 +120,8 @@ class PanelRun:
 
     def result(self, comparison: Comparison, *, scored: bool) -> dict[str, Any]:
         """What the panel shows of a run that ended."""
-        rows = [
-            describe.row_json("baseline", comparison.baseline),
-            describe.row_json("steered", comparison.steered),
-        ]
+        texts = (comparison.baseline, comparison.steered, *comparison.beside)
+        rows = [describe.row_json(name, text) for name, text in zip(self.names, texts, strict=True)]
         scores = comparison.scores if scored else None
         return self._result(rows, comparison.divergence) | {
             "kl": _whole(scores.kl) if scores else None,
@@ -72,11 +131,12 @@ class PanelRun:
 
     def partial_comparison(self) -> Comparison:
         """What a run that was interrupted left: its texts, without keys and values."""
-        from steerwidgets.generation.comparison import Comparison
-        from steerwidgets.generation.rows import Plan, Row
+        from steerwidgets.generation.conditions import plans
+        from steerwidgets.generation.rows import Row
 
-        inputs, lm = self._inputs, self._lm
-        prompt = lm.encode(inputs.prompt, chat=inputs.chat)
+        inputs, lm = self.inputs, self._lm
+        conditions = [None, inputs.recipe, *self._beside.values()]
+        planned = plans(lm, inputs.asks(lm), conditions, chat=inputs.chat)
         rows = [
             Row(
                 tuple(ids),
@@ -84,11 +144,11 @@ class PanelRun:
                 tuple(lm.tokens(ids)),
                 "stopped",
                 (),
-                Plan(prompt, recipe),
+                plan,
             )
-            for ids, recipe in zip(self.transcript.texts(), (Recipe(), inputs.recipe), strict=True)
+            for ids, plan in zip(self.transcript.texts(), planned, strict=True)
         ]
-        return Comparison(lm, prompt, inputs.recipe, inputs.sampling, rows)
+        return Comparison(lm, planned[1].prompt, inputs.recipe, inputs.sampling, rows)
 
     def partial_result(self) -> dict[str, Any]:
         """What the panel shows of a run that was interrupted."""
@@ -101,14 +161,13 @@ class PanelRun:
                 "ended": "stopped",
                 "watched": [*values, *([None] * (len(ids) - len(values)))],
             }
-            for name, ids, values in zip(
-                ("baseline", "steered"), self.transcript.texts(), self.transcript.watched(), strict=True
-            )
+            for name, ids, values in zip(self.names, self.transcript.texts(), self.transcript.watched(), strict=True)
         ]
         return self._result(rows, self.transcript.divergence) | {"kl": None, "kl_floor": None, "surprise": None}
 
     def _result(self, rows: list[dict[str, Any]], divergence: int | None) -> dict[str, Any]:
-        inputs = self._inputs
+        inputs = self.inputs
+        rows = [{**row, "forked": step} for row, step in zip(rows, self.forked, strict=True)]
         return {
             "rows": rows,
             "divergence": divergence,
@@ -116,9 +175,12 @@ class PanelRun:
             "settings": dict(inputs.shown["settings"]),
             "prompt": inputs.prompt,
             "chat": inputs.chat,
+            "system": inputs.system,
+            "turns": list(inputs.shown.get("turns", [])),
             "recipe": inputs.recipe.to_json(),
             "steers": list(inputs.shown["steers"]),
             "positions": dict(inputs.shown["positions"]),
+            "beside": {"asked": inputs.asked, "random": inputs.random},
             "tokens_per_second": self.transcript.tokens_per_second,
             "seconds": self.transcript.seconds,
         }
@@ -155,8 +217,10 @@ BATCH_SECONDS: Final = 0.05
 class Transcript:
     """Takes in steps, hands out what is new about every 50 ms."""
 
-    def __init__(self, lm: LanguageModel, rows: int, total: int) -> None:
+    def __init__(self, lm: LanguageModel, names: Sequence[str], total: int) -> None:
+        rows = len(names)
         self._lm = lm
+        self._names = list(names)
         self._total = total
         self._ids: list[list[int]] = [[] for _ in range(rows)]
         self._watched: list[list[float | None]] = [[] for _ in range(rows)]
@@ -167,15 +231,20 @@ class Transcript:
         self._last_sent = 0.0
         self.steps = 0
 
-    def take(self, step: Step) -> None:
-        """Take in one step."""
+    def begin(self, row: int, ids: list[int], watched: list[float | None], sent: int) -> None:
+        """What a row's text begins with, and how much of it the page has."""
+        self._ids[row], self._watched[row], self._sent_ids[row] = ids, watched, sent
+        self._sent_watched[row] = min(sent, len(watched))
+
+    def take(self, step: Step, first: int = 0) -> None:
+        """Take in one step of some rows, from `first` on."""
         if self._first_token is None:
             self._first_token = time.monotonic()
         self.steps = step.index + 1
-        for row, values in enumerate(step.watched):
+        for row, values in enumerate(step.watched, first):
             if len(self._watched[row]) < len(self._ids[row]):
                 self._watched[row].append(finite(values[0]))
-        for row, token in enumerate(step.token_ids):
+        for row, token in enumerate(step.token_ids, first):
             if token is not None:
                 self._ids[row].append(token)
 
@@ -235,7 +304,8 @@ class Transcript:
         done = min(self.steps, self._total)
         speed = self.tokens_per_second
         left = (self._total - done) / speed if speed else None
-        return {"state": state, "done": done, "total": self._total, "tokens_per_second": speed, "seconds_left": left}
+        said = {"state": state, "done": done, "total": self._total, "rows": self._names}
+        return said | {"tokens_per_second": speed, "seconds_left": left}
 
     def texts(self) -> list[list[int]]:
         """The ids of every row so far."""

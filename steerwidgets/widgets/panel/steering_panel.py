@@ -2,71 +2,51 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
-import traitlets
-
-from steerwidgets.generation.comparison import Comparison
+from steerwidgets.files.shown import shown
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.widgets.export import STATIC, python_snippet
-from steerwidgets.widgets.lens.logit_lens import LogitLens
-from steerwidgets.widgets.panel.run import PanelRun
-from steerwidgets.widgets.panel.token_lens import PanelLens
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
-from steerwidgets.widgets.recipe_editor.inputs import checked_inputs
-from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
+from steerwidgets.widgets.panel import presets
+from steerwidgets.widgets.panel.running import RunningPanel
+from steerwidgets.widgets.protocol import Handler, Request
+from steerwidgets.widgets.recipe_editor.inputs import checked_beside, checked_turn, conversation
+from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike
 
 if TYPE_CHECKING:
     from steerwidgets.generation.sampling import SamplingSettings
-
-_INPUTS: Final = ("prompt", "chat", "settings", "steers", "positions", "watched")
-
+    from steerwidgets.transformer.prompts import Message, PromptLike
 
 _LONGEST: Final = 400
 """Of a text in plain sight so many characters are shown."""
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-
-
-def _as_text(prompt: Any, chat: bool | None) -> tuple[str, bool | None]:
-    """The text of a prompt, and whether it goes through the chat template: one message is its text.
-
-    Raises:
-        TypeError: it is no text.
-    """
-    if isinstance(prompt, str):
-        return prompt, chat
-    messages = [prompt] if isinstance(prompt, Mapping) else list(prompt) if isinstance(prompt, Iterable) else []
-    if len(messages) == 1 and isinstance(messages[0], Mapping) and isinstance(messages[0].get("content"), str):
-        return messages[0]["content"], True if chat is None else chat
-    meant = "give the last message's text, and compare whole conversations with lm.compare(messages, recipe)"
-    raise wrong("A panel's prompt", "one text", prompt, meant)
-
-
-class SteeringPanel(RecipeWidget):
+class SteeringPanel(RunningPanel):
     """A steering panel around a loaded model.
 
     Args:
         lm: the model.
         features: a dictionary, a direction, or several of them; they may be mixed in one run.
-        prompt: the prompt to begin with.
+        prompt: the prompt to begin with, a text or messages of which the last one is the user's.
         recipe: the recipe to begin with.
         chat: whether the prompt goes through the chat template; by default where the tokenizer has one.
         watch: the feature whose activation colours the tokens; by default the first one of the recipe.
+        asked: what a row beside the two is asked for in words, unsteered, such as "Talk about the sea."
+        random: how many rows beside them get random directions, as long as the recipe's changes, in its place.
         settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`, as
             `SamplingSettings` explains them.
 
     Attributes:
         result: the last run as plain data: exactly what is shown.
         comparison: the last run as `lm.compare` gives it, or None.
+        history: the last 20 runs, and those that are pinned.
         lens: the id of the widget that shows the lens of a generated token, or empty; see `token_lens`.
+        tab: which tab stands open below the texts: `logits`, `sweep` or `history`.
 
     Raises:
         TypeError: `features` holds something that is no dictionary and no direction.
@@ -83,33 +63,28 @@ class SteeringPanel(RecipeWidget):
     bundle: ClassVar[str] = "steering_panel"
     title: ClassVar[str] = "steering panel"
 
-    inputs: ClassVar[tuple[str, ...]] = (*_INPUTS, "selected")
-    lm: LanguageModel
-
-    settings = traitlets.Dict().tag(sync=True)
-    watched = traitlets.Unicode().tag(sync=True)
-    result = traitlets.Dict().tag(sync=True)
-    lens = traitlets.Unicode().tag(sync=True)
-
     def __init__(
         self,
         lm: LanguageModel,
         features: FeaturesLike = (),
         *,
-        prompt: str = "Tell me about your weekend.",
+        prompt: str | Sequence[Message] = "Tell me about your weekend.",
         recipe: Recipe | Steer | Iterable[Steer] | None = None,
         chat: bool | None = None,
         watch: Direction | None = None,
+        asked: str = "",
+        random: int = 0,
         **settings: Unpack[SamplingSettings],
     ) -> None:
         refuse_no_model(lm, "sw.SteeringPanel", "dictionaries")
-        prompt, chat = _as_text(prompt, chat)
-        self.comparison: Comparison | None = None
-        self._run: PanelRun | None = None
-        self._lens = PanelLens(lm)
+        text, system, turns, chat = _as_conversation(prompt, chat)
         steers = Recipe.of(recipe)
         chat = lm.has_chat_template if chat is None else chat
-        super().__init__(lm, features, prompt=prompt, chat=chat, settings=Sampling.of(settings).to_json())
+        beside = {"asked": asked, "random": random}
+        checked_beside(beside)
+        own: dict[str, Any] = {"settings": Sampling.of(settings).to_json(), "beside": beside}
+        own |= {"presets": presets.names()}
+        super().__init__(lm, features, prompt=text, system=system, turns=turns, chat=chat, **own)
         if watch is not None:
             self._features.remember(watch)
             self.watched = watch.key
@@ -126,144 +101,207 @@ class SteeringPanel(RecipeWidget):
 
     # What a user reads and sets
 
-    def generate(self) -> Comparison:
-        """Run the panel from code: blocks, streams into the panel, and gives the comparison.
+    def save_preset(self, name: str) -> None:
+        """Keep how the panel steers and samples under a name, for panels of other notebooks too.
 
-        Ctrl-C stops it; what was generated by then stays in the panel.
-
-        Returns:
-            Baseline and steered text, as `lm.compare` gives them.
-
-        Raises:
-            ValueError: the panel's inputs do not make a run; the message says why.
-
-        Example:
-            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
-            >>> len(panel.generate().steered.token_ids)
-            4
-        """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        inputs = {name: getattr(self, name) for name in _INPUTS}
-        with self._protocol.following(request):
-            return self._generate(request, inputs)
-
-    def token_lens(self, step: int, row: str = "steered") -> LogitLens:
-        """Open the lens of a generated token below the texts.
+        Recipe, sampling settings, chat, system prompt and the rows beside are kept, the prompt is not. Presets lie in
+        the user's data folder (`$STEERWIDGETS_DATA`).
 
         Args:
-            step: which generated token, from 0.
-            row: `baseline` or `steered`.
-
-        Returns:
-            The lens, a widget that lives as long as the panel and is used for the next token again.
+            name: what it shall be called; one that has the name is replaced.
 
         Raises:
-            ValueError: nothing was generated, or there is no such row or step.
+            ValueError: the name is empty or too long.
+            OSError: it can't be written.
 
         Example:
-            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
-            >>> _ = panel.generate()
-            >>> panel.token_lens(2).layer_lens.layers
-            (0, 1, 2, 3)
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4))
+            >>> panel.save_preset("calm music")
+            >>> "calm music" in panel.presets
+            True
         """
-        shown = self._lens.show({"row": row, "step": step})
-        self.publish(lens=shown.model_id)
-        return shown
+        presets.write(self, name)
+        self.publish(presets=presets.names())
 
-    def release(self) -> None:
-        """Give back the run's keys and values: a token's lens reads the whole text again.
+    def remove_preset(self, name: str) -> None:
+        """Take a preset away.
+
+        Args:
+            name: its name.
+
+        Raises:
+            KeyError: there is none of that name.
 
         Example:
             >>> panel = sw.SteeringPanel(lm, cavs)
-            >>> panel.release()
+            >>> panel.save_preset("calm music")
+            >>> panel.remove_preset("calm music")
+            >>> "calm music" in panel.presets
+            False
         """
-        super().release()
-        if "_lens" in self.__dict__ and self.comparison is not None:
-            self.comparison = self._lens.comparison = self.comparison.without_cache()
+        presets.remove(name)
+        self.publish(presets=presets.names())
 
-    def close(self) -> None:
-        """Stop what is running, and take the panel and its lens off the page."""
-        if "_lens" in self.__dict__:
-            self._lens.close()
-        super().close()
+    def load(self, source: str | Path) -> Recipe:
+        """Take over a preset or a recipe: by the preset's name, from a file, or from its text.
+
+        Args:
+            source: a preset's name, a path, or JSON as `recipe.to_json()` or `save_preset` wrote it.
+
+        Returns:
+            The recipe, which the panel now has.
+
+        Raises:
+            ValueError: it is neither, or damaged, of another version, or of features that the panel does not have.
+            KeyError: there is no such preset.
+            OSError: the file can't be read.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.load(sw.Recipe.of(cavs["music"].add(4)).to_json())
+            'music'.add(4)
+        """
+        return self._take_over(_text_of(source))
+
+    def _take_over(self, text: str) -> Recipe:
+        found = presets.read(text, self)
+        recipe = found.recipe if isinstance(found, presets.Preset) else found
+        if isinstance(found, presets.Preset):
+            self.publish_together(settings=found.settings.to_json(), **found.traits)
+        self.recipe = recipe
+        return recipe
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """What is put to the model as messages: system prompt, earlier turns, prompt.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt="Name a city.")
+            >>> panel.system = "Be brief."
+            >>> [message["role"] for message in panel.conversation]
+            ['system', 'user']
+        """
+        first = [{"role": "system", "content": self.system}] if self.system.strip() else []
+        return [*first, *map(checked_turn, self.turns), {"role": "user", "content": self.prompt}]
+
+    def reply(self, row: str = "steered") -> list[dict[str, str]]:
+        """Take an answer that is shown into the conversation, so that the next prompt is a reply to it.
+
+        Args:
+            row: whose answer: `baseline`, `steered`, `prompted`, `random 1`.
+
+        Returns:
+            The conversation so far.
+
+        Raises:
+            ValueError: nothing was generated, there is no such row, or the run used no chat template.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt="Name a city.", max_new_tokens=4)
+            >>> _ = panel.generate()
+            >>> [message["role"] for message in panel.reply("baseline")]
+            ['user', 'assistant', 'user']
+        """
+        self._row_of(row)
+        if not self.result["chat"]:
+            raise ValueError(
+                "A conversation needs the chat template, and these texts were made without: switch chat on."
+            )
+        assert self._shown_run is not None
+        [text] = [each["text"] for each in self.result["rows"] if each["name"] == row]
+        steered = row not in ("baseline", "prompted")
+        recipe = self._shown_run.inputs.recipe
+        by = {"row": row, "recipe": recipe.fingerprint if steered and len(recipe) else ""}
+        answer = {"role": "assistant", "content": text, **by}
+        turns = [*self.result["turns"], {"role": "user", "content": self.result["prompt"]}, answer]
+        self.publish_together(turns=turns, prompt="")
+        return self.conversation
+
+    def edit(self, turn: int) -> str:
+        """Go back to an earlier message of the user: it is the prompt again, and what came after it is gone.
+
+        Args:
+            turn: which of `turns`, from 0.
+
+        Returns:
+            The message, which the prompt now holds.
+
+        Raises:
+            ValueError: there is no such turn, or it is not the user's.
+
+        Example:
+            >>> messages = [{"role": "user", "content": "Name a city."}, {"role": "assistant", "content": "Rome."}]
+            >>> panel = sw.SteeringPanel(lm, cavs, prompt=[*messages, {"role": "user", "content": "Another one?"}])
+            >>> panel.edit(0), panel.turns
+            ('Name a city.', [])
+        """
+        mine = [i for i, each in enumerate(self.turns) if checked_turn(each)["role"] == "user"]
+        if isinstance(turn, bool) or turn not in mine:
+            there = f"the user's are {', '.join(map(str, mine))}" if mine else "there is none yet"
+            raise ValueError(f"Only a message of the user's can be edited, and {shown(turn)} is none: {there}.")
+        text = str(self.turns[turn]["content"])
+        self.publish_together(prompt=text, turns=self.turns[:turn])
+        return text
 
     # Requests of the front-end
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
             **super()._handlers(),
-            "generate": Handler(self._serve_generate, slow=True),
-            "resync": Handler(self._serve_resync),
-            "lens": Handler(self._serve_lens, slow=True),
+            "preset": Handler(self._serve_preset, slow=True),
+            # What changes the prompt or the recipe is measured, and so the model may run.
+            "reply": Handler(self._serve_reply, slow=True),
+            "edit": Handler(self._serve_edit, slow=True),
+            "history": Handler(self._serve_history, slow=lambda args: args.get("do") == "take_back"),
         }
 
-    def _serve_generate(self, request: Request) -> dict[str, Any]:
-        self._generate(request, request.args)
-        if request.cancelled.is_set():
-            raise Cancelled
+    def _serve_preset(self, request: Request) -> dict[str, Any]:
+        do, name = request.args.get("do"), request.args.get("name")
+        if do == "save":
+            self.save_preset(presets.checked_name(name))
+        elif do == "remove":
+            self.remove_preset(presets.checked_name(name))
+        elif do == "load":
+            self.load(presets.text_of(presets.checked_name(name)))
+        elif do == "import" and isinstance(request.args.get("text"), str):
+            # What a page sends is text, never a path.
+            self._take_over(request.args["text"])
+        else:
+            raise ValueError(
+                f"A preset is saved, loaded or removed by name, or imported as text; {shown(do)} was asked for."
+            )
         return {}
 
-    def _serve_resync(self, request: Request) -> dict[str, Any]:
-        run = self._run
-        if run is None or run.request.id != request.args.get("run"):
-            raise ValueError("That run is over; its result is in the panel.")
-        return run.transcript.whole()
-
-    def _serve_lens(self, request: Request) -> dict[str, Any]:
-        with held_for(self.lm.lock, request):
-            shown = self._lens.show(request.args)
-        self.publish(lens=shown.model_id)
+    def _serve_reply(self, request: Request) -> dict[str, Any]:
+        self.reply(request.args.get("row", "steered"))
         return {}
 
-    def _generate(self, request: Request, values: Mapping[str, Any]) -> Comparison:
-        try:
-            given = {name: values.get(name, getattr(self, name)) for name in _INPUTS}
-            inputs = checked_inputs(given, self._features)
-            with held_for(self.lm.lock, request, self._say_waiting):
-                self._run = run = PanelRun(self.lm, request, inputs)
-                try:
-                    return self._finished(run)
-                except KeyboardInterrupt:
-                    self._keep_partial(run)
-                    raise
-                finally:
-                    self._run = None
-        except (Cancelled, KeyboardInterrupt):
-            self._publish_status("stopped")
-            raise
-        except BaseException as error:
-            self._publish_status("error", described(error)["message"])
-            raise
+    def _serve_edit(self, request: Request) -> dict[str, Any]:
+        self.edit(request.args.get("turn", -1))
+        return {}
 
-    def _finished(self, run: PanelRun) -> Comparison:
-        self.publish(status={"state": "running", "message": ""})
-        comparison = run.generate()
-        self.comparison = comparison
-        stopped = run.request.cancelled.is_set()
-        if not stopped:
-            run.request.progress(**run.transcript.progress("scoring"))
-            comparison.scores  # noqa: B018 - computed here, in the worker, and kept
-        self._show_run(comparison, run.result(comparison, scored=not stopped))
-        self.publish(status={"state": "stopped" if stopped else "done", "message": ""})
-        return comparison
-
-    def _keep_partial(self, run: PanelRun) -> None:
-        if run.transcript.steps:
-            self._show_run(run.partial_comparison(), run.partial_result())
-
-    def _show_run(self, comparison: Comparison, result: dict[str, Any]) -> None:
-        """Show a run's texts; the lens that is open is of the texts before, so it closes."""
-        self._lens.comparison = comparison
-        self.publish(lens="", result=result)
-
-    def _say_waiting(self) -> None:
-        self._publish_status("waiting", "Waiting for another run on this model.")
+    def _serve_history(self, request: Request) -> dict[str, Any]:
+        self.history.serve(request.args)
+        return {}
 
     # What is told of the inputs
 
+    def _asks(self, lm: LanguageModel) -> PromptLike:
+        turns = [checked_turn(turn) for turn in self.turns]
+        return conversation(lm, self.prompt, self.system.strip(), turns, chat=self.chat)
+
+    def _publish_recipe(self) -> None:
+        super()._publish_recipe()
+        now = self.recipe.fingerprint
+        self.publish(outdated=[i for i, turn in enumerate(self.turns) if turn.get("recipe", "") not in ("", now)])
+
     def _code(self, recipe: Recipe) -> str:
         settings = {"chat": self.chat} | dict(self.settings)
-        return python_snippet(self.lm.source_code, self._features.dictionaries, recipe, self.prompt, settings)
+        asked, draws = checked_beside(self.beside)
+        rows = [f"sw.Asked({asked!r})"] if asked else []
+        rows += [f"recipe.random_direction({seed})" for seed in range(1, draws + 1) if len(recipe)]
+        dictionaries = self._features.dictionaries
+        return python_snippet(self.lm.source_code, dictionaries, recipe, self._asks(self.lm), settings, rows)
 
     def _shown_keys(self) -> set[str]:
         return super()._shown_keys() | ({self.watched} - {""})
@@ -272,7 +310,40 @@ class SteeringPanel(RecipeWidget):
         # The lens is a widget of its own, which a page with this one alone does not hold.
         return super()._state() | {"lens": ""}
 
-    def _publish_status(self, state: str, message: str = "") -> None:
-        """Say how a request stands that has no run; another one's run keeps the status line."""
-        if self._run is None:
-            self.publish(status={"state": state, "message": message})
+
+def _text_of(source: Any) -> str:
+    """The text of a preset or a recipe, wherever it is."""
+    if isinstance(source, Path):
+        return presets.text_in(source)
+    if not isinstance(source, str):
+        raise wrong("panel.load", "a preset's name, a path or JSON", source, 'give one, as in panel.load("calm")')
+    if source.lstrip().startswith(("{", "[")):
+        return source
+    if source.endswith(".json") and source not in presets.names():
+        return presets.text_in(Path(source))
+    return presets.text_of(source)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _as_conversation(prompt: Any, chat: bool | None) -> tuple[str, str, list[dict[str, Any]], bool | None]:
+    """A prompt's system prompt, earlier turns and last text, and whether it goes through the chat template.
+
+    Raises:
+        TypeError: it is no text and no messages that end with one of the user's.
+    """
+    if isinstance(prompt, str):
+        return prompt, "", [], chat
+    messages = [prompt] if isinstance(prompt, Mapping) else list(prompt) if isinstance(prompt, Iterable) else []
+    texts: list[Any] = [each.get("content") if isinstance(each, Mapping) else None for each in messages]
+    roles: list[Any] = [each.get("role", "user") if isinstance(each, Mapping) else None for each in messages]
+    meant = "give a text, or messages of which the last one is the user's"
+    if not messages or not all(isinstance(text, str) for text in texts) or roles[-1] != "user":
+        raise wrong("A panel's prompt", "a text or messages", prompt, meant)
+    has_system = roles[0] == "system"
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)][has_system:-1]
+    if any(turn["role"] not in ("user", "assistant") for turn in turns):
+        raise wrong("A panel's prompt", "messages of system, user and assistant", prompt, meant)
+    return texts[-1], texts[0] if has_system else "", turns, True if chat is None else chat

@@ -13,6 +13,7 @@ from steerwidgets.dictionaries.activations import Rank, scales, summarised, unit
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.dictionaries.nearest import cosines
 from steerwidgets.lens.promoting import promotion, promotions, reading_of, token_id_of
+from steerwidgets.transformer.model_state import model_state
 from steerwidgets.transformer.plain_text import quoted
 from steerwidgets.transformer.residuals import Residuals, counted_tokens
 from steerwidgets.widgets.recipe_editor import describe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Direction
+    from steerwidgets.transformer.model_state import ModelState
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.recipe_editor.query import FindQuery
@@ -61,7 +63,7 @@ class ModelSearches:
 
     def __init__(self, lm: LanguageModel | None) -> None:
         self._lm = lm
-        self._read: tuple[Prompt, frozenset[Site], Residuals] | None = None
+        self._read: tuple[Prompt, ModelState, frozenset[Site], Residuals] | None = None
         self._guard = threading.Lock()
 
     def fires(self, query: FindQuery, sources: Sequence[Source], chosen: Sequence[int]) -> Matches:
@@ -148,13 +150,15 @@ class ModelSearches:
     def _residuals(self, encoded: Prompt, sources: Sequence[Source], chosen: Sequence[int]) -> Residuals:
         """The streams of a text; the last text's are kept, so that another ranking needs no model run."""
         sites = frozenset(site for which in chosen for site in _sites(sources[which]))
+        lm = self._model("prompt")
+        state = model_state(lm.model)
         with self._guard:
             kept = self._read
-        if kept is not None and kept[0] == encoded and sites <= kept[1]:
-            return kept[2]
-        residuals = self._model("prompt").residuals(encoded, sorted(sites))
+        if kept is not None and kept[:2] == (encoded, state) and sites <= kept[2]:
+            return kept[3]
+        residuals = lm.residuals(encoded, sorted(sites))
         with self._guard:
-            self._read = encoded, sites, residuals
+            self._read = encoded, state, sites, residuals
         return residuals
 
     def _fires_in(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from steerwidgets.transformer.model_state import model_state
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
 from steerwidgets.widgets.recipe_editor.by_model import Matches, ModelSearches
 from steerwidgets.widgets.recipe_editor.query import FindQuery, takes_long
@@ -138,7 +139,8 @@ class FeatureFinder:
         """All that a search finds, filtered and sorted; kept for its next pages."""
         key = _without_page(query)
         scores = self._scores() if query.sort == "output_score" else {}
-        state = (*(part for source in sources for part in source.state), tuple(scores.items()))
+        of_model = None if self._lm is None else model_state(self._lm.model)
+        state = (*(part for source in sources for part in source.state), tuple(scores.items()), of_model)
         kept = self._kept.get(key)
         if kept is None or not _same(kept[0], state):
             found = self._matching(query, sources)
@@ -166,6 +168,9 @@ class FeatureFinder:
     def _filtered(self, query: FindQuery, sources: Sequence[Source], hits: Hits) -> Hits:
         if query.labelled:
             flags = [source.labelled().astype(np.float32) for source in sources]
+            hits = hits.take(hits.gathered(flags) > 0)
+        if query.verdicts is not None:
+            flags = [source.judged(query.verdicts).astype(np.float32) for source in sources]
             hits = hits.take(hits.gathered(flags) > 0)
         if query.density is not None:
             low, high = query.density
@@ -223,6 +228,7 @@ class FeatureFinder:
             "value_text": "" if value is None else f"{value:.3g}",
             "at": None if hits.position is None or found.tokens is None else _place(found.tokens, hits.position[at]),
             "output_score": None if score is None else short(score),
+            "verdict": source.verdicts.get(index, ""),
         }
 
 

@@ -25,7 +25,7 @@ from steerwidgets.widgets.recipe_editor.inputs import recipe_of
 from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf, OpNames
 
 if TYPE_CHECKING:
-    from steerwidgets.transformer.prompts import Prompt
+    from steerwidgets.transformer.prompts import Prompt, PromptLike
     from steerwidgets.transformer.residuals import Residuals
 
 _SHARED_POSITIONS: Final = frozenset({"all", "prompt", "generated", "indices"})
@@ -107,8 +107,8 @@ class RecipeWidget(Widget):
     @recipe.setter
     def recipe(self, value: Recipe | Steer | Iterable[Steer] | None) -> None:
         recipe = Recipe.of(value)
-        for steer in recipe:
-            self._features.remember(steer.feature)
+        for feature in (feature for steer in recipe for feature in steer.features):
+            self._features.remember(feature)
         shared = {steer.positions for steer in recipe}
         one = next(iter(shared)) if len(shared) == 1 else Positions()
         is_mixed = len(shared) > 1 or one.where not in _SHARED_POSITIONS
@@ -128,8 +128,28 @@ class RecipeWidget(Widget):
             >>> panel.recipe
             'music'.add(40)
         """
-        self._features.remember(steer.feature)
+        for feature in steer.features:
+            self._features.remember(feature)
         self.publish(steers=[*self.steers, _steer_json(steer, self._features.op_names)])
+
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe of features that the widget knows, from text as `recipe.to_json()` writes it.
+
+        Args:
+            text: the text.
+
+        Returns:
+            The recipe; the widget shows it once it is set: `panel.recipe = panel.read_recipe(text)`.
+
+        Raises:
+            ValueError: the text is no recipe, or a dictionary that it names was not given to the widget.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> panel.read_recipe(sw.Recipe.of(cavs["music"].add(40)).to_json())
+            'music'.add(40)
+        """
+        return Recipe.from_json(text, self._features.dictionaries)
 
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:  # noqa: ARG002
         """Traits that change with a recipe that is set."""
@@ -146,7 +166,7 @@ class RecipeWidget(Widget):
         self._residuals = None
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {**super()._handlers(), **self._finder.handlers()}
+        return self._finder.handlers()
 
     def _said(self) -> list[str]:
         of = ", ".join(
@@ -190,7 +210,9 @@ class RecipeWidget(Widget):
 
     def _shown_keys(self) -> set[str]:
         """The features that have to be known without a search."""
-        return {str(steer["key"]) for steer in self.steers} | {key for key in (self.selected,) if key in self._features}
+        read = {key for steer in self.steers for key in _keys_read(steer.get("when")) if key in self._features}
+        steered = {str(steer["key"]) for steer in self.steers}
+        return steered | read | {key for key in (self.selected,) if key in self._features}
 
     def _publish_features(self) -> None:
         named = {key: self._features.json(self._features.find(key)) for key in self._shown_keys()}
@@ -217,7 +239,11 @@ class RecipeWidget(Widget):
             self.lm.lock.release()
 
     def _to_read(self, lm: LanguageModel) -> _ToRead:
-        return _ToRead(lm.encode(self.prompt, chat=self.chat), self.recipe, self._features.usual_site())
+        return _ToRead(lm.encode(self._asks(lm), chat=self.chat), self.recipe, self._features.usual_site())
+
+    def _asks(self, lm: LanguageModel) -> PromptLike:  # noqa: ARG002 - of those that stand in a conversation
+        """What is put to the model."""
+        return self.prompt
 
     def _read(self) -> None:
         """Read the prompt as it stands now; of several jobs in the queue only the first has anything to read."""
@@ -283,7 +309,19 @@ def _steer_json(steer: Steer, names: OpNames) -> dict[str, Any]:
         "enabled": True,
         "positions": steer.positions.to_json(),
         "control": None if steer.control is None else steer.control.to_json(),
+        "when": None if steer.condition is None else steer.condition.to_json(lambda feature: feature.key),
+        "fade": None if steer.fading is None else steer.fading.to_json(),
     }
+
+
+def _keys_read(when: Any) -> set[str]:
+    """The keys of the features that a condition reads, whatever the front-end wrote."""
+    if isinstance(when, list | tuple):
+        return {key for part in when for key in _keys_read(part)}
+    if not isinstance(when, Mapping):
+        return set()
+    own = {when["feature"]} if isinstance(when.get("feature"), str) else set()
+    return own | _keys_read(when.get("all")) | _keys_read(when.get("any"))
 
 
 def _note(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from support.models import D_MODEL
 from support.naive import streams
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.mfa.collect import Progress, collect
+from steerwidgets.dictionaries.mfa.collect import Progress
 from steerwidgets.dictionaries.mfa.fit import fit_points
 
 TEXTS = ["The user asks the assistant about the ocean.", "Name a city by the sea, please.", "def main(): return"] * 8
@@ -187,7 +187,7 @@ def test_clusters_of_a_pool():
 
 def test_collected_points_are_the_models_residuals(llama):
     long = "Would a wormhole let you travel through time?"
-    points = collect(llama, ["Name a city", long, [0, 45, 100, 3, 41]], sw.Site(2))
+    points = llama.points(["Name a city", long, [0, 45, 100, 3, 41]], layer=2)
     for i, text in enumerate(points.texts):
         mine = points.text == i
         positions = points.position[mine]
@@ -200,8 +200,8 @@ def test_collected_points_are_the_models_residuals(llama):
 
 
 def test_a_bos_before_every_text(llama):
-    plain = collect(llama, ["Name a city"], sw.Site(2))
-    with_bos = collect(llama, ["Name a city", "<|bos|>Name a city"], sw.Site(2), bos=True)
+    plain = llama.points(["Name a city"], layer=2)
+    with_bos = llama.points(["Name a city", "<|bos|>Name a city"], layer=2, bos=True)
     assert with_bos.texts[0] == (0, *plain.texts[0]) == with_bos.texts[1]
     assert with_bos.bos
     assert not plain.bos
@@ -211,14 +211,14 @@ def test_a_bos_before_every_text(llama):
 
 def test_attention_sinks_may_stay_in(llama):
     texts = ["Name a city", "The user asks"]
-    without, with_them = (collect(llama, texts, sw.Site(2), keep_sinks=keep) for keep in (False, True))
+    without, with_them = (llama.points(texts, layer=2, keep_sinks=keep) for keep in (False, True))
     assert (without.sinks, with_them.sinks) == (False, True)
     assert len(with_them) == len(without) + 2
     assert torch.equal(with_them.residuals[with_them.position > 0], without.residuals)
     for i, text in enumerate(with_them.texts):
         h = streams(llama.model, text, [(2, "resid_post")])[2, "resid_post"]
         torch.testing.assert_close(with_them.residuals[with_them.text == i], h, atol=1e-4, rtol=1e-4)
-    bos = collect(llama, texts, sw.Site(2), keep_sinks=True, bos=True)
+    bos = llama.points(texts, layer=2, keep_sinks=True, bos=True)
     assert 0 not in bos.position, "the BOS itself is special"
     fitted = sw.MFA.fit(llama, texts, layer=2, components=2, rank=1, epochs=1, keep_sinks=True)
     assert fitted.provenance["points"].startswith(f"{len(with_them)} tokens")
@@ -249,17 +249,17 @@ def test_reading_ends_where_it_is_enough(llama):
             taken.append(1)
             yield TEXTS[0]
 
-    points = collect(llama, endless(), sw.Site(0), max_tokens=20, max_length=6)
+    points = llama.points(endless(), layer=0, max_tokens=20, max_length=6)
     assert len(points) == 20
     assert len(taken) <= 32
     assert {len(text) for text in points.texts} == {6}
-    few = collect(llama, TEXTS, sw.Site(0), max_tokens=3)
+    few = llama.points(TEXTS, layer=0, max_tokens=3)
     assert len(few) == 3
 
 
 def test_a_file_instead_of_memory(llama, tmp_path):
-    inside = collect(llama, TEXTS[:3], sw.Site(1))
-    outside = collect(llama, TEXTS[:3], sw.Site(1), cache=tmp_path / "residuals.bin", max_tokens=500)
+    inside = llama.points(TEXTS[:3], layer=1)
+    outside = llama.points(TEXTS[:3], layer=1, cache=tmp_path / "residuals.bin", max_tokens=500)
     assert torch.equal(inside.residuals, outside.residuals)
     on_disk = np.fromfile(tmp_path / "residuals.bin", dtype="<f4").reshape(500, D_MODEL)
     assert np.array_equal(on_disk[: len(inside)], inside.residuals.numpy())
@@ -307,12 +307,12 @@ def test_mistakes_with_a_model(llama):
     with pytest.raises(ValueError, match="None of the 1 texts read has a token of its own words"):
         sw.MFA.fit(llama, [[0, 1, 2]], layer=1, components=2, rank=2)
     with pytest.raises(ValueError, match="None of the 0 texts"):
-        collect(llama, [], sw.Site(1))
+        llama.points([], layer=1)
     with pytest.raises(ValueError, match="above 0, but 0"):
-        collect(llama, TEXTS, sw.Site(1), max_tokens=0)
+        llama.points(TEXTS, layer=1, max_tokens=0)
     with pytest.raises(ValueError, match="block 9"):
         sw.MFA.fit(llama, TEXTS, layer=9, components=2, rank=2)
-    points = collect(llama, TEXTS, sw.Site(1))
+    points = llama.points(TEXTS, layer=1)
     with pytest.raises(ValueError, match="read at block 1 resid_post, but an MFA at block 2"):
         sw.MFA.fit(llama, points, layer=2, components=2, rank=2)
 
@@ -324,7 +324,7 @@ def test_a_tokenizer_without_bos(llama, tokenizer):
     without.bos_token = None
     lm = sw.LanguageModel(llama.model, without)
     with pytest.raises(ValueError, match="the tokenizer has none"):
-        collect(lm, TEXTS, sw.Site(1), bos=True)
+        lm.points(TEXTS, layer=1, bos=True)
 
 
 def test_rows_that_are_not_finite_are_dropped_and_counted(fresh):
@@ -332,7 +332,7 @@ def test_rows_that_are_not_finite_are_dropped_and_counted(fresh):
     ids = lm.encode("Name a city", chat=False).token_ids
     with torch.no_grad():
         lm.model.get_input_embeddings().weight[ids[-1]] = torch.nan
-    points = collect(lm, [ids, ids[:-1]], sw.Site(0))
+    points = lm.points([ids, ids[:-1]], layer=0)
     assert torch.isfinite(points.residuals).all()
     assert 1 <= points.not_finite <= len(ids)
     assert (points.text == 1).sum() == len(ids) - 2, "all but the sink"

@@ -51,15 +51,6 @@ def own_labels(monkeypatch, tmp_path):
     monkeypatch.setenv("STEERWIDGETS_DATA", str(tmp_path / "data"))
 
 
-@pytest.fixture
-def runs(lm):
-    """How often the model ran."""
-    count = []
-    handle = lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))
-    yield count
-    handle.remove()
-
-
 def lines(wire):
     return plain_lines(wire)
 
@@ -142,7 +133,8 @@ def test_every_kind_of_dictionary(make, lm, kind):
     home = kinds.make(kind, lm)
     card = make(1, home)
     assert card.content["kind"] == kind
-    assert card.content["signed"] == (kind not in {"SAE", "ReFT", "MFA"})
+    anything = torch.randn(200, home.d_model, generator=torch.Generator().manual_seed(0))
+    assert card.content["signed"] == bool((home[1].activation(anything) < 0).any())
     values = card.try_text("The sea and the city.").values[:, 0]
     shown = lines(card.tried["text"])[0]
     assert [token["value"] for token in shown["tokens"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-6)
@@ -372,6 +364,16 @@ def test_silence_of_a_feature_of_which_nothing_is_known(make):
 # Verdicts
 
 
+def test_what_is_made_of_a_label_is_kept_and_can_be_taken_back(make, dictionary):
+    card = make()
+    page = FrontEnd(card)
+    assert page.call("verdict", key=card.key, verdict="too wide")["type"] == "result"
+    assert dictionary.user_labels[3].verdict == card.verdict["verdict"] == "too wide"
+    assert card.rate(4).verdict == "too wide"
+    assert "A verdict is one of" in page.call("verdict", key=card.key, verdict="so-so")["error"]["message"]
+    assert card.rate(verdict="").verdict == ""
+
+
 def test_a_verdict_is_kept_and_exported(make, dictionary):
     card = make()
     page = FrontEnd(card)
@@ -379,13 +381,13 @@ def test_a_verdict_is_kept_and_exported(make, dictionary):
     assert page.call("verdict", key=card.key, label="the sea", note="also tides")["type"] == "result"
     entry = dictionary.user_labels[3]
     assert (entry.rating, entry.label, entry.note) == (4, "the sea", "also tides")
-    assert card.verdict == {"rating": 4, "label": "the sea", "note": "also tides", "said": 1}
+    assert card.verdict == {"rating": 4, "label": "the sea", "note": "also tides", "verdict": "", "said": 1}
     assert (card.content["label"], card.content["label_source"]) == ("the sea", "your label")
     exported = page.call("export_verdicts")["value"]
     assert json.loads(exported["text"])["entries"][0]["label"] == "the sea"
     assert page.call("verdict", key=card.key, rating=None, label="")["type"] == "result"
     assert card.content["label"] == "label 3"
-    assert make().verdict == {"rating": None, "label": "", "note": "also tides", "said": 1}
+    assert make().verdict == {"rating": None, "label": "", "note": "also tides", "verdict": "", "said": 1}
 
 
 @pytest.mark.parametrize("wrong", [{"rating": 6}, {"rating": "x"}, {"label": 3}])

@@ -35,15 +35,6 @@ def make(lm):
         lens.close()
 
 
-@pytest.fixture
-def runs(lm):
-    """How often the model ran."""
-    count = []
-    handle = lm.architecture.base.register_forward_pre_hook(lambda *_: count.append(1))
-    yield count
-    handle.remove()
-
-
 def grid(lens, name, run="baseline"):
     return unpack(getattr(lens, run)[name])
 

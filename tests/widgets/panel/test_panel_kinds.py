@@ -35,6 +35,7 @@ def kinds(lm, cavs, reft, mfa):
         "ReFT": reft,
         "MFA": mfa,
         "Neuron": sw.Neurons(lm, 1),
+        "Head": sw.Heads(lm, 1, mean_over=["The user asks the assistant.", "Name a city by the sea."]),
     }
 
 
@@ -51,6 +52,9 @@ def steers(kinds):
         kinds["MFA"].mixture.pull(0.1, z={1: {2: 3.0}, 4: {0: -2.0}}),
         kinds["Neuron"][5].set(1.5),
         kinds["Neuron"][6].scale(0.0),
+        kinds["Head"][0].scale(3.0),
+        kinds["Head"][1].ablate(),
+        kinds["Head"][2].mean(),
     ]
 
 
@@ -140,12 +144,12 @@ def test_two_mfas_of_different_rank(make_panel, lm, mfa):
 
 
 def test_ops_of_one_name_that_mean_something_else(panel, kinds):
-    """`ablate` of an SAE overwrites a latent, of a CAV it removes a projection: two names on the wire."""
+    """`ablate` overwrites a latent of an SAE, removes a CAV's projection, silences a head: three names on the wire."""
     names = {(steer["key"], steer["op"]) for steer in panel.steers}
     ablations = {op for key, op in names if op.rpartition(".")[2] == "ablate"}
-    assert len(ablations) == 2
+    assert len(ablations) == 3
     formulas = {panel.ops[op]["formula"] for op in ablations}
-    assert len(formulas) == 2
+    assert len(formulas) == 3
 
 
 def test_the_snippet_of_all_kinds_runs(make_panel, lm, kinds, tmp_path):
@@ -186,6 +190,48 @@ def test_the_snippet_of_a_topk_sae_beside_a_direction(make_panel, lm, tmp_path):
     make_sae("topk", k=4).save(tmp_path / "sae")
     sae = sw.SAE.load(tmp_path / "sae")
     recipe = sae[7].clamp(6.0) + (sae[1].direction - sae[2].direction).add(2.0)
+    panel = make_panel(sae, recipe=recipe)
+    panel.generate()
+    names = {"model": lm.model, "tokenizer": lm.tokenizer}
+    exec(panel.snippet, names)
+    assert names["recipe"] == recipe
+    assert panel.result["rows"][1]["text"] == names["out"].steered.text
+
+
+CONDITIONS = {
+    "one": lambda k: k["SAE"][7] > 0.2,
+    "both": lambda k: (k["CAV"][0] > -1) & (k["Neuron"][3] < 2),
+    "any": lambda k: (k["SAE"][7] > 0.2) | (k["CAV"][1] < 0.0) & (k["Head"][0] > 0.1),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_phases_and_fades_from_the_page(make_panel, lm, kinds, name):
+    """The page writes a feature's key where a recipe has the feature; what it wrote runs, and its code runs."""
+    recipe = sw.Recipe.of(kinds["ReFT"][4].add(6.0)).when(CONDITIONS[name](kinds)).fade(to=0.25, over=4)
+    recipe += kinds["ReFT"][1].add(3.0).at(sw.role("user") & sw.after(3))
+    recipe += kinds["ReFT"][2].add(3.0).at(sw.first(2, of="generated"))
+    shown = make_panel(list(kinds.values()), recipe=recipe)
+    panel = make_panel(list(kinds.values()))
+    page = FrontEnd(panel)
+    page.update(positions={"where": "mixed"}, steers=shown.steers)
+    assert panel.recipe == recipe == shown.recipe
+    assert {feature.key for steer in recipe for feature in steer.features} <= set(panel.steer_features)
+    assert sw.Recipe.from_json(panel.recipe_json, list(kinds.values())) == recipe
+    page.call("generate")
+    same_texts(panel, lm, recipe)
+    names = {"model": lm.model, "tokenizer": lm.tokenizer} | {f"{kind.lower()}s": each for kind, each in kinds.items()}
+    code = [line for line in panel.snippet.splitlines() if "as this panel was given it" not in line]
+    exec("\n".join(code), names)
+    assert repr(names["recipe"]) == repr(recipe)
+    assert panel.result["rows"][1]["text"] == names["out"].steered.text
+
+
+def test_the_snippet_of_a_condition_on_a_topk_sae(make_panel, lm, tmp_path):
+    """What nothing but the SAE can read is loaded again, whatever is steered by it."""
+    make_sae("topk", k=4).save(tmp_path / "sae")
+    sae = sw.SAE.load(tmp_path / "sae")
+    recipe = sw.Recipe.of((sae[1].direction - sae[2].direction).add(2.0).when(sae[7] > 0.1))
     panel = make_panel(sae, recipe=recipe)
     panel.generate()
     names = {"model": lm.model, "tokenizer": lm.tokenizer}

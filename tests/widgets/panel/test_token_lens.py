@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from support.hooks import passes
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
@@ -17,18 +18,6 @@ def whole_text(lm, run, row):
     text = getattr(run, row).token_ids
     recipe = run.recipe if row == "steered" else None
     return lm.logit_lens([*run.prompt.token_ids, *text], recipe, prompt_length=len(run.prompt))
-
-
-def passes(lm, work):
-    """How many positions each pass through the model has while some work is done."""
-    seen = []
-    hook = lm.architecture.base.register_forward_hook(
-        lambda _m, _a, kwargs, _o: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
-    try:
-        return work(), seen
-    finally:
-        hook.remove()
 
 
 @pytest.mark.parametrize("row", ["baseline", "steered"])

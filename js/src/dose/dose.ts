@@ -1,0 +1,261 @@
+// A dose–response's state: traits, what follows from them, and what a user can do. One per model.
+
+import { computed, signal } from "@preact/signals";
+import type { HostModel } from "../host/host";
+import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
+import { Store, same } from "../host/store";
+import {
+  type Answer,
+  type Axis,
+  type DoseTraits,
+  EMPTY_DOSE,
+  type Facts,
+  type Inputs,
+  isFacts,
+  isInputs,
+  isResult,
+  type Kind,
+  type Result,
+  type Row,
+} from "./types";
+
+/** What the kernel is doing for a page. */
+export interface Doing {
+  what: "run" | "judge" | "iso_kl";
+  phase: "starting" | "waiting" | "running" | "stopping";
+  slow: boolean;
+  done: number;
+  total: number;
+  step: number;
+  steps: number;
+  secondsLeft: number | null;
+}
+
+export class Dose {
+  readonly traits: Store<DoseTraits>["traits"];
+  readonly frozen: boolean;
+  readonly failure = signal("");
+  readonly doing = signal<Doing | null>(null);
+  /** What became of "Send to panel". */
+  readonly sent = signal("");
+  /** What stands in the boxes and is not run yet; null where it is what was asked for last. */
+  readonly edited = signal<Inputs | null>(null);
+  readonly #store: Store<DoseTraits>;
+  readonly #rpc: Rpc;
+  #running: AbortController | null = null;
+  #stray = "";
+
+  constructor(model: HostModel, until: AbortSignal) {
+    this.frozen = model.frozen ?? false;
+    this.#store = new Store(model, EMPTY_DOSE, until);
+    this.traits = this.#store.traits;
+    this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });
+  }
+
+  // --- what is shown
+
+  readonly facts = computed<Facts | null>(() => {
+    const facts = this.traits.facts.value;
+    return isFacts(facts) ? facts : null;
+  });
+
+  readonly result = computed<Result | null>(() => {
+    const result = this.traits.result.value;
+    return isResult(result) ? result : null;
+  });
+
+  readonly inputs = computed<Inputs | null>(() => {
+    const inputs = this.traits.inputs.value;
+    return this.edited.value ?? (isInputs(inputs) ? inputs : null);
+  });
+
+  /** The axis that can be drawn: without its dose, iso-KL is none. */
+  readonly axis = computed<Axis>(() => {
+    const axis = this.traits.axis.value;
+    return axis === "iso_kl" && this.traits.iso_kl.value === null ? "strength" : axis;
+  });
+
+  /** Where each row stands on the axis. */
+  readonly doses = computed<number[]>(() => {
+    const result = this.result.value;
+    return result ? result.rows.map((row) => this.doseOf(row, result)) : [];
+  });
+
+  doseOf(row: Row, { origin }: Result): number {
+    switch (this.axis.value) {
+      case "ratio":
+        return (row.ratio ?? 0) * Math.sign(row.strength - origin);
+      case "iso_kl":
+        return (row.strength - origin) / ((this.traits.iso_kl.value ?? 1) - origin);
+      default:
+        return row.strength;
+    }
+  }
+
+  /** The row that is looked at. */
+  readonly at = computed<number>(() => {
+    const rows = this.result.value?.rows ?? [];
+    const found = rows.findIndex((row) => row.strength === this.traits.selected.value);
+    return Math.max(found, 0);
+  });
+
+  readonly row = computed<Row | null>(() => this.result.value?.rows[this.at.value] ?? null);
+
+  /** The prompt and the seed whose answers are shown, of those that there are. */
+  readonly shown = computed(() => {
+    const result = this.result.value;
+    const prompts = result?.prompts.length ?? 0;
+    const seeds = result?.seeds ?? [];
+    return {
+      prompt: Math.min(this.traits.prompt.value, Math.max(prompts - 1, 0)),
+      seed: seeds.includes(this.traits.seed.value) ? this.traits.seed.value : (seeds[0] ?? 0),
+    };
+  });
+
+  answer(kind: Kind, strength: number | null = null): Answer | null {
+    const { prompt, seed } = this.shown.value;
+    const found = this.result.value?.answers.find(
+      (each) =>
+        each.kind === kind &&
+        each.strength === strength &&
+        each.prompt === prompt &&
+        each.seed === seed,
+    );
+    return found ?? null;
+  }
+
+  /** The boxes no longer say what these answers were made with. */
+  readonly stale = computed(
+    () => this.edited.value !== null && !same(this.edited.value, this.traits.inputs.value),
+  );
+
+  // --- what a user does
+
+  select(strength: number): void {
+    this.sent.value = "";
+    this.#store.write("selected", strength);
+  }
+
+  compare(strength: number | null): void {
+    this.#store.write("compared", strength);
+  }
+
+  show(name: "prompt" | "seed", value: number): void {
+    this.#store.write(name, value);
+  }
+
+  edit(changes: Partial<Inputs>): void {
+    const inputs = this.inputs.peek();
+    if (inputs) this.edited.value = { ...inputs, ...changes };
+  }
+
+  run(): void {
+    this.#ask("run", { inputs: this.inputs.peek() }, () => {
+      this.edited.value = null;
+    });
+  }
+
+  stop(): void {
+    const doing = this.doing.peek();
+    if (doing) this.doing.value = { ...doing, phase: "stopping" };
+    if (this.#running) this.#running.abort();
+    else if (this.#stray) this.#rpc.cancel(this.#stray);
+  }
+
+  /** The iso-KL dose is measured when it is first wanted. */
+  chooseAxis(axis: Axis): void {
+    if (axis === "iso_kl" && this.traits.iso_kl.peek() === null) this.#ask("iso_kl", {});
+    else this.#store.write("axis", axis);
+  }
+
+  chooseJudge(judge: number): void {
+    this.#ask("judge", { judge });
+  }
+
+  async send(): Promise<void> {
+    const strength = this.row.peek()?.strength;
+    this.failure.value = "";
+    try {
+      const { said } = await this.#rpc.request<{ said: string }>("send", { strength });
+      this.sent.value = said;
+    } catch (error) {
+      if (!(error instanceof Cancelled)) this.fail(error);
+    }
+  }
+
+  exportHtml(): Promise<{ html: string; filename: string }> {
+    return this.#rpc.request("export_html", {});
+  }
+
+  fail(error: unknown): void {
+    this.failure.value = error instanceof Error ? error.message : String(error);
+  }
+
+  async #ask(what: Doing["what"], args: object, onTaken?: () => void): Promise<void> {
+    if (this.doing.peek()) return;
+    const running = new AbortController();
+    this.#running = running;
+    this.failure.value = "";
+    this.sent.value = "";
+    this.doing.value = begun(what);
+    try {
+      await this.#rpc.request(what, args, {
+        signal: running.signal,
+        onSlow: (slow) => this.#tell({ slow }),
+        onMessage: (message) => {
+          onTaken?.();
+          this.#follow(message);
+        },
+      });
+      onTaken?.();
+    } catch (error) {
+      if (!(error instanceof Cancelled)) this.fail(error);
+    } finally {
+      this.#running = null;
+      this.doing.value = null;
+    }
+  }
+
+  /** A run that another view or code has started. */
+  #adopt(message: StreamMessage) {
+    if (this.doing.peek() || message.type !== "progress") return undefined;
+    this.#stray = message.id;
+    this.doing.value = begun("run");
+    return {
+      onMessage: (each: StreamMessage) => this.#follow(each),
+      onEnd: (error?: Error) => {
+        this.#stray = "";
+        this.doing.value = null;
+        if (error && !(error instanceof Cancelled)) this.fail(error);
+      },
+    };
+  }
+
+  #follow(message: StreamMessage): void {
+    if (message.state === "waiting") {
+      this.#tell({ phase: "waiting" });
+      return;
+    }
+    const number = (name: string) => (typeof message[name] === "number" ? message[name] : 0);
+    this.#tell({
+      phase: "running",
+      done: number("done"),
+      total: number("total"),
+      step: number("step"),
+      steps: number("steps"),
+      secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,
+    });
+  }
+
+  #tell(changes: Partial<Doing>): void {
+    const doing = this.doing.peek();
+    if (!doing) return;
+    const phase = doing.phase === "stopping" ? "stopping" : (changes.phase ?? doing.phase);
+    this.doing.value = { ...doing, ...changes, phase };
+  }
+}
+
+function begun(what: Doing["what"]): Doing {
+  const nothing = { done: 0, total: 0, step: 0, steps: 0, secondsLeft: null };
+  return { what, phase: "starting", slow: false, ...nothing };
+}

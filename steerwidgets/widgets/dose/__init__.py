@@ -1,0 +1,1 @@
+"""DoseResponse: what a strength does, judged beside its controls."""
