@@ -198,7 +198,7 @@ def where_it_acts(steer: Steer, layout: Layout) -> Tensor:
     mask = steer.positions.mask(layout.absolute, layout.prompt_length, layout.special, layout.roles)
     if steer.condition is None:
         return mask
-    for feature in steer.condition.features:
+    for feature in steer.reads:
         read = layout.readings.get(feature.key)
         if read is None or read.shape != mask.shape:
             raise ValueError(
@@ -224,8 +224,7 @@ class Readings:
     """
 
     def __init__(self, recipes: Sequence[Recipe | None]) -> None:
-        steers = [steer for recipe in recipes for steer in recipe or ()]
-        read = {each.key: each for steer in steers if steer.condition is not None for each in steer.condition.features}
+        read = {each.key: each for recipe in recipes for steer in recipe or () for each in steer.reads}
         self.features: dict[Site, list[Direction]] = {}
         for feature in read.values():
             self.features.setdefault(feature.site, []).append(feature)
@@ -442,7 +441,7 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: in
         rows = known.roles if row is None or len(known.roles) == 1 else known.roles[row : row + 1]
         for role in sorted(steer.positions.roles):
             _check_role(feature, role, rows)
-        for read in steer.condition.features if steer.condition is not None else ():
+        for read in steer.reads:
             if note := other_model_note(architecture, read):
                 raise ValueError(f"The condition {steer.condition!r:.120} reads a feature of another model. {note}")
             check_feature(architecture, read)

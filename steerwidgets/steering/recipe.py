@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Number
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, cast
 
 from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.fields import NEEDED, Fields, is_whole
@@ -604,7 +604,7 @@ class Steer:
         condition: Any = self.condition
         if condition is not None and not isinstance(condition, Condition):
             raise wrong("steer.when", "a condition", condition, "compare a feature with a number: feature > 3.0")
-        for feature in condition.features if condition is not None else ():
+        for feature in self.reads:
             if feature.site > self.feature.site:
                 raise ValueError(
                     f"{shown(self.feature.label)} is steered at {self.feature.site}, before the forward pass comes to "
@@ -732,7 +732,12 @@ class Steer:
     @property
     def features(self) -> tuple[Direction, ...]:
         """What it needs to know: the feature that it changes, and those that its condition reads."""
-        return (self.feature, *(self.condition.features if self.condition is not None else ()))
+        return (self.feature, *self.reads)
+
+    @property
+    def reads(self) -> tuple[Direction, ...]:
+        """The features that its condition reads."""
+        return cast("tuple[Direction, ...]", () if self.condition is None else self.condition.features)
 
     def needs_all_of(self, feature: Direction) -> bool:
         """Whether it needs more of one of its features than the direction.
@@ -748,8 +753,7 @@ class Steer:
             >>> [steer.needs_all_of(feature) for feature in steer.features]
             [False, True]
         """
-        read = self.condition.features if self.condition is not None else ()
-        is_read = any(feature.key == each.key for each in read)
+        is_read = any(feature.key == each.key for each in self.reads)
         is_steered = feature.key == self.feature.key
         return (is_steered and not self.is_of_direction) or (is_read and not feature.is_read_along_it)
 
