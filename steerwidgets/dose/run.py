@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import threading
@@ -367,12 +368,13 @@ def _listed(strengths: Any) -> list[float]:
 
 def _recipe(op: Op, strength: float) -> Recipe:
     try:
-        made = op(strength)
-    except TypeError as error:
+        inspect.signature(op).bind(strength)
+    except TypeError:
         name = getattr(op, "__name__", "this op")
-        if "argument" not in str(error):
-            raise
         raise TypeError(f"lm.dose tries several strengths, but {name} takes no single number; {_MEANT}.") from None
+    except ValueError:
+        pass  # a builtin that does not say what it takes
+    made: Any = op(strength)
     if not isinstance(made, Steer | Recipe):
         raise wrong("lm.dose", "an op that gives a steer or recipe", made, _MEANT)
     return Recipe.of(made)

@@ -182,7 +182,8 @@ class RunningPanel(RecipeWidget):
         """Sweep the strength of one steer, the others as they are: all rows in one batch with shared noise.
 
         The tab "Sweep" shows the rows, and the steer's slider where texts break: past there they are more surprising
-        to the unsteered model than any of its own over four seeds, or repeat themselves more.
+        to the unsteered model than its own over eight seeds (three standard deviations above their mean), or repeat
+        themselves more.
 
         Args:
             steer: which steer of the recipe, from 0.
