@@ -84,8 +84,19 @@ def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
 
 def _panel(lm: Any, features: Any, texts: Any) -> Any:
     steers = features[0].add(2) + features[1].add(1)
-    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8)
+    rows = {"asked": texts.note, "random": 1}
+    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8, **rows)
+    panel.system = texts.note
     panel.generate()
+    if panel.result["chat"]:
+        panel.reply()
+        panel.prompt = texts.prompt
+        panel.generate()
+    panel.history.name(0, texts.note)
+    panel.history.compare(0, -1)
+    panel.sweep(strengths=(0, 4, 400), tokens=6)
+    panel.recipe = features[0].add(3) + features[1].add(1)
+    panel.logit_difference()
     return panel
 
 
@@ -126,18 +137,28 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
     return chart
 
 
-def _check(lm: Any, _features: Any, texts: Any) -> Any:
-    """At the truth of a feature whose label is hostile."""
+def _asking(lm: Any, _features: Any, texts: Any) -> Any:
+    """A label check at an item of a labelled feature."""
     from support import checked
 
     features = checked.indexed(lm, texts=120)
     labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
     features.labels = sw.Labels(labels, source=texts.file, author="language model")
-    check = sw.LabelCheck(lm, features, features=[0, 1], reader=texts.file, folder=tempfile.mkdtemp())
-    while check.screen["kind"] == "item" or check.screen["practice"]:
-        check.go_on() if check.item is None else check.answer(
-            0 if check.item.is_choice else [1.0] * len(check.item.texts)
-        )
+    settings: Any = {"features": [0, 1], "reader": texts.file, "modes": ["which fire", "which label"]}
+    check = sw.LabelCheck(lm, features, folder=tempfile.mkdtemp(), **settings)
+    while check.screen["practice"]:
+        if check.item is None:
+            check.go_on()
+        else:
+            check.answer(None)
+    return check
+
+
+def _told(lm: Any, features: Any, texts: Any) -> Any:
+    """The same where the truth is shown, and a verdict given."""
+    check = _asking(lm, features, texts)
+    while (item := check.item) is not None:
+        check.answer(0 if item.is_choice else [1.0] * len(item.texts))
     check.judge("too wide", note=texts.note)
     return check
 
@@ -151,7 +172,8 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature card": _card,
     "logit lens": _lens,
     "dose and response": _dose,
-    "label check": _check,
+    "label check": _asking,
+    "label check, the truth": _told,
 }
 
 

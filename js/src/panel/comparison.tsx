@@ -51,9 +51,6 @@ export function Comparison({ panel, shown, palette }: Props) {
             shown={shown}
             palette={palette}
             active={place?.index ?? null}
-            onReply={
-              panel.frozen || !panel.repliable.value ? undefined : () => panel.reply(row.name)
-            }
             forks={index <= STEERED}
             pinned={pinned?.row === index ? pinned.index : null}
             {...pointing(index)}
@@ -81,6 +78,23 @@ export function Comparison({ panel, shown, palette }: Props) {
           onChosen={() => setPinned(null)}
         />
       )}
+      {panel.repliable.value && !panel.frozen && !shown.streaming && (
+        <p class="sw-replies sw-note">
+          Reply to
+          {shown.rows.map(({ name }) => (
+            <Button
+              key={name}
+              kind="quiet small"
+              asks
+              aria-label={`Reply to ${name}`}
+              title="Takes this answer into the conversation"
+              onClick={() => panel.reply(name)}
+            >
+              {name}
+            </Button>
+          ))}
+        </p>
+      )}
       {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
     </>
   );
@@ -90,8 +104,6 @@ interface ColumnProps {
   row: ShownRow;
   shown: Shown;
   palette: Palette;
-  /** Takes the answer into the conversation. */
-  onReply: (() => void) | undefined;
   /** One of the two whose texts part. */
   forks: boolean;
   active: number | null;
@@ -111,7 +123,7 @@ function endText({ ended, forked }: ShownRow): string {
   return chosen + (ENDED[ended] ?? ended);
 }
 
-function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProps) {
+function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
   const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
   const fork =
     forks && shown.divergence !== null && shown.divergence < row.tokens.length
@@ -138,13 +150,6 @@ function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProp
         {...pointing}
       />
       {shown.streaming && <span class="sw--caret" aria-hidden="true" />}
-      {onReply && !shown.streaming && row.tokens.length > 0 && (
-        <p class="sw--reply">
-          <Button kind="quiet small" asks aria-label={`Reply to ${name}`} onClick={onReply}>
-            Reply
-          </Button>
-        </p>
-      )}
     </section>
   );
 }

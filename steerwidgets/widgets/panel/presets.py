@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote
 
 from steerwidgets.files.atomic import made_folder, write_text
@@ -20,15 +20,26 @@ from steerwidgets.steering.recipe import Recipe
 from steerwidgets.widgets.panel.history import FORMAT as RUNS
 from steerwidgets.widgets.recipe_editor.inputs import checked_beside
 
-if TYPE_CHECKING:
-    from steerwidgets.widgets.panel.steering_panel import SteeringPanel
-
 FORMAT: Final = "steerwidgets.preset/1"
 _FAMILY: Final = FORMAT.partition("/")[0]
 _DAMAGED: Final = "In this preset"
 _AGAIN: Final = "save it again from a panel"
 _LONGEST: Final = 60
 """Characters of a preset's name."""
+
+
+class Keeping(Protocol):
+    """What a preset keeps of a panel, and how recipes are read there."""
+
+    recipe: Any
+    settings: Any
+    chat: Any
+    system: Any
+    beside: Any
+
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe from text."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def names() -> list[str]:
     return sorted((unquote(path.stem) for path in files), key=str.lower)
 
 
-def write(panel: SteeringPanel, name: str) -> None:
+def write(panel: Keeping, name: str) -> None:
     """Keep what a panel does under a name; one that had it is replaced.
 
     Raises:
@@ -112,7 +123,7 @@ def text_in(path: Path) -> str:
     return as_text(path.read_bytes(), path.name, todo=_AGAIN)
 
 
-def read(text: str, panel: SteeringPanel) -> Preset | Recipe:
+def read(text: str, panel: Keeping) -> Preset | Recipe:
     """A preset or a recipe from text, checked whole before anything is made of it.
 
     Raises:
@@ -138,7 +149,7 @@ def read(text: str, panel: SteeringPanel) -> Preset | Recipe:
     return _preset(Fields(value, _DAMAGED, todo=_AGAIN), panel)
 
 
-def _preset(said: Fields, panel: SteeringPanel) -> Preset:
+def _preset(said: Fields, panel: Keeping) -> Preset:
     recipe = panel.read_recipe(json.dumps(said.inner("recipe").table))
     beside = dict(said.inner("beside").table)
     checked_beside(beside)
