@@ -922,7 +922,8 @@ class LanguageModel(LoadedModel):
     ) -> list[Plan]:
         """Baseline, steered, and what stands beside them."""
         # Of the two given in the other order, the prompt's sentence names the order.
-        refuse_no_prompt(prompt)
+        if isinstance(prompt, Steer | Recipe | Direction):
+            refuse_no_prompt(prompt)
         pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
         return pair + plans(self, prompt, beside, chat=chat, template=template)
 
