@@ -40,7 +40,7 @@ from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
-from steerwidgets.transformer.mistakes import one_or_several, wrong
+from steerwidgets.transformer.mistakes import one_or_several, refuse_no_prompt, wrong
 from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts, template_settings
 from steerwidgets.transformer.residuals import counted_tokens
 
@@ -921,6 +921,9 @@ class LanguageModel(LoadedModel):
         template: Mapping[str, Any],
     ) -> list[Plan]:
         """Baseline, steered, and what stands beside them."""
+        # Of the two given in the other order, the prompt's sentence names the order.
+        if isinstance(prompt, Steer | Recipe | Direction):
+            refuse_no_prompt(prompt)
         pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
         return pair + plans(self, prompt, beside, chat=chat, template=template)
 
