@@ -13,6 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.pooling import cut, pooled
 from steerwidgets.dose.statistics import harmonic
 from steerwidgets.files.containers import read_safetensors
@@ -35,6 +36,7 @@ MARKS: Final = ("concept", "instruct", "fluency")
 """AxBench's (Wu et al. 2025): is it about the concept, does it follow the instruction, is it fluent."""
 
 _DEMO: Final = Path(__file__).parent.parent / "demo"
+_PROBES: Final = _DEMO / "concept_probes.safetensors"
 _TAKES: Final = "a number from 0 to 1 (on topic from 0.5), or the marks concept, instruct and fluency, each 0, 1 or 2"
 _SAYS_NOTHING: Final = re.compile(
     "an|and|about|are|as|at|by|for|from|in|into|is|it|its|of|on|or|other|that|the|their|these|this|to|with"
@@ -62,6 +64,7 @@ class Verdict:
         return None if self.marks is None else harmonic(self.marks)
 
 
+@tells_calls("sw.Words", "words")
 class Words:
     """A judge that looks for words: on topic where enough distinct ones of a list occur.
 
@@ -131,6 +134,7 @@ class Words:
         return f"Words({self.name})"
 
 
+@tells_calls("sw.Probe", "probe")
 class Probe:
     """A judge that reads the finished text once more, unsteered: a logistic regression on its mean residual.
 
@@ -247,13 +251,17 @@ def _word_lists() -> Mapping[str, list[str]]:
 
 @functools.cache
 def _demo_probes() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    tensors, metadata = read_safetensors(_DEMO / "concept_probes.safetensors", "concept probes")
+    if not _PROBES.exists():  # `make dictionaries` makes it
+        return {}, {"labels": []}
+    tensors, metadata = read_safetensors(_PROBES, "concept probes")
     return tensors, json.loads(metadata["probes"])
 
 
 def _are_of(lm: LoadedModel) -> bool:
     """Whether the shipped probes read this model."""
     tensors, header = _demo_probes()
+    if not tensors:
+        return False
     parts = lm.architecture
     fits = parts.layers > header["layer"] and parts.d_model == tensors["weight"].shape[1]
     return fits and not is_other_model(header["model"], lm.name)

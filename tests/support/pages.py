@@ -137,18 +137,28 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
     return chart
 
 
-def _check(lm: Any, _features: Any, texts: Any) -> Any:
-    """At the truth of a feature whose label is hostile."""
+def _asking(lm: Any, _features: Any, texts: Any) -> Any:
+    """A label check at an item of a labelled feature."""
     from support import checked
 
     features = checked.indexed(lm, texts=120)
     labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
     features.labels = sw.Labels(labels, source=texts.file, author="language model")
-    check = sw.LabelCheck(lm, features, features=[0, 1], reader=texts.file, folder=tempfile.mkdtemp())
-    while check.screen["kind"] == "item" or check.screen["practice"]:
-        check.go_on() if check.item is None else check.answer(
-            0 if check.item.is_choice else [1.0] * len(check.item.texts)
-        )
+    settings: Any = {"features": [0, 1], "reader": texts.file, "modes": ["which fire", "which label"]}
+    check = sw.LabelCheck(lm, features, folder=tempfile.mkdtemp(), **settings)
+    while check.screen["practice"]:
+        if check.item is None:
+            check.go_on()
+        else:
+            check.answer(None)
+    return check
+
+
+def _told(lm: Any, features: Any, texts: Any) -> Any:
+    """The same where the truth is shown, and a verdict given."""
+    check = _asking(lm, features, texts)
+    while (item := check.item) is not None:
+        check.answer(0 if item.is_choice else [1.0] * len(item.texts))
     check.judge("too wide", note=texts.note)
     return check
 
@@ -162,7 +172,8 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature card": _card,
     "logit lens": _lens,
     "dose and response": _dose,
-    "label check": _check,
+    "label check": _asking,
+    "label check, the truth": _told,
 }
 
 

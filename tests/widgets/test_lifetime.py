@@ -12,6 +12,7 @@ from pathlib import Path
 import ipywidgets
 import pytest
 import traitlets
+from support import checked
 
 import steerwidgets as sw
 from steerwidgets.widgets import lifetime
@@ -25,6 +26,7 @@ MAKE = {
     "heatmap": lambda lm, cavs: sw.TokenHeatmap(lm, cavs, TEXT, features=[0]),
     "picker": lambda lm, cavs: sw.FeaturePicker(lm, cavs, prompt=TEXT),
     "card": lambda lm, cavs: sw.FeatureCard(lm, cavs, 0),
+    "check": lambda _lm, _cavs: sw.LabelCheck(*checked.world(), features=[3, 4]),
 }
 
 

@@ -9,10 +9,10 @@ export const PHASES = [
   ["prompt", "the prompt"],
   ["last_prompt", "the prompt's last token"],
   ["generated", "generated tokens"],
-  ["first generated", "the first generated"],
-  ["after generated", "generated, after"],
-  ["first text", "the text's first"],
-  ["after text", "the text, after"],
+  ["first generated", "first generated tokens"],
+  ["after generated", "generated tokens after"],
+  ["first text", "first tokens of the text"],
+  ["after text", "tokens of the text after"],
   ["role user", "the user's words"],
   ["role assistant", "the assistant's words"],
   ["role system", "the system prompt's words"],
@@ -83,11 +83,13 @@ export function actingSaid(
 }
 
 function positionsSaid(positions: Positions): string {
+  const { where, of, count, indices, role, parts } = positions;
+  const tokens = of === "generated" ? "generated tokens" : "tokens of the text";
+  if (where === "first") return `first ${count} ${tokens}`;
+  if (where === "after") return `${tokens} after ${count}`;
   const phase = phaseOf(positions);
   const named = PHASES.find(([name]) => name === phase)?.[1];
-  const count = positions.where === "first" || positions.where === "after" ? positions.count : null;
-  if (named) return [named, count].filter((part) => part != null).join(" ");
-  const { where, indices, role, parts } = positions;
+  if (named) return named;
   if (where === "indices") return `tokens ${indices.join(", ")}`;
   if (where === "role") return `the ${role}'s words`;
   return (parts ?? []).map(positionsSaid).join(" that are also ");

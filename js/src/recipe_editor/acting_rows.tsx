@@ -26,7 +26,7 @@ export function ActingRows(props: Props) {
         {where(props)}
       </div>
       <div class="sw--row">
-        <span class="sw--name">only when</span>
+        <span class="sw--name">when</span>
         {condition(props)}
       </div>
       <div class="sw--row">

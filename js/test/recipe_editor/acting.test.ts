@@ -90,13 +90,13 @@ describe("what a row says", () => {
     const positions = { ...atPhase(ALL, "first generated"), count: 12 };
     const made = steer("a", { positions, when: above, fade: { to: 0.25, over: 16 } });
     expect(actingSaid(made, MIXED, labelOf)).toEqual([
-      "the first generated 12",
+      "first 12 generated tokens",
       "only when the sea > 2",
       "fades to 0.25 × over 16 generated tokens",
     ]);
     const both = { ...ALL, where: "both" as const, parts: [atPhase(ALL, "role user"), positions] };
     expect(actingSaid(steer("a", { positions: both }), MIXED, labelOf)).toEqual([
-      "the user's words that are also the first generated 12",
+      "the user's words that are also first 12 generated tokens",
     ]);
   });
 

@@ -40,7 +40,7 @@ FILE: Final = SHIPPED / "concept_probes.safetensors"
 CONCEPTS: Final = SHIPPED / "concepts"
 WORK: Final = Path("build/dictionaries/probe_answers.json")
 BLOCK: Final = 20
-TOKENS: Final = scaled(40, 8)
+TOKENS: Final = scaled(28, 8)
 SEEDS: Final = (11, 12)
 ASKED: Final = (
     "Tell me about {}.",
@@ -79,6 +79,10 @@ EVERYDAY_HELD_OUT: Final = (
     "Introduce yourself.",
     "What is your plan for the week?",
 )
+WRITTEN: Final = 16
+NEUTRAL: Final = 48
+"""Of the texts of the concept vectors, so many are read for the report."""
+
 _ROWS: Final = 32
 """Requests that are answered at once."""
 
@@ -100,8 +104,8 @@ def main() -> None:
     answers = _answers(lm, labels)
     site = Site(BLOCK)
     vectors = {name: _means(lm, texts, site) for name, texts in answers.items()}
-    written = {label: _means(lm, held["concepts"][label]["texts"], site) for label in labels}
-    neutral = _means(lm, held["neutral"], site)
+    written = {label: _means(lm, held["concepts"][label]["texts"][:WRITTEN], site) for label in labels}
+    neutral = _means(lm, held["neutral"][:NEUTRAL], site)
     weights, biases, report = [], [], {}
     for label in labels:
         weight, bias = _fit(label, labels, vectors)

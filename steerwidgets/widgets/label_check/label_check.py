@@ -382,14 +382,14 @@ class LabelCheck(Widget):
 
     def _prepare(self) -> None:
         """Make the next feature's items while the reader is at this one's."""
-        session = self._session
+        session, answering = self._session, self._answering
         later = session.steps[session.answers.position :]
         coming = next((step.index for step in later if not session.is_made(step.index)), None)
         if coming is None:
             return
 
-        def make() -> None:
-            with self._answering:
+        def make() -> None:  # it does not keep the widget
+            with answering:
                 session.items(coming)
 
         self._worker.submit(make)

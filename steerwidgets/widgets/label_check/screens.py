@@ -12,7 +12,8 @@ from steerwidgets.labels.own import Entry, UserLabels
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.label_checks.answers import Answered, Answers
+    from steerwidgets.label_checks.answered import Answered
+    from steerwidgets.label_checks.answers import Answers
     from steerwidgets.label_checks.check_texts import CheckText
     from steerwidgets.label_checks.items import Item
     from steerwidgets.label_checks.scores import Scores
