@@ -197,11 +197,11 @@ def test_the_truth_verdicts_and_where_they_show(open_check):
 def test_an_error_keeps_what_was_chosen(open_check):
     notebook, check = open_check()
     check.root.get_by_role("radio").nth(1).check()
-    notebook.execute("import pathlib; check._session.file.parent.parent.mkdir(parents=True, exist_ok=True)")
-    assert notebook.execute("check._session.file.parent.write_text('in the way')") == "ok"
+    notebook.execute("import pathlib; check.file.parent.parent.mkdir(parents=True, exist_ok=True)")
+    assert notebook.execute("check.file.parent.write_text('in the way')") == "ok"
     check.button("Next").click()
     expect(check.root.get_by_role("alert")).to_contain_text("could not be")
-    assert notebook.execute("check._session.file.parent.unlink()") == "ok"
+    assert notebook.execute("check.file.parent.unlink()") == "ok"
     assert state(notebook, "len(check.answers)") == 1
 
 
