@@ -157,8 +157,8 @@ class Scores:
         """False alarms where the nearest features fire, or where the label's words stand."""
         return sum((share for kind, share in self.false_alarms.items() if kind in _HARD), Share())
 
-    def rows(self) -> list[tuple[str, str]]:
-        """What is known, line by line, in words."""
+    def named(self) -> list[tuple[str, Any]]:
+        """What is known, line by line: an estimate, a share, or a number, each with its name."""
         alarms = [(f"false alarms, {_TEXTS[kind]}", share) for kind, share in self.false_alarms.items()]
         every: list[tuple[str, Any]] = [
             ("labels checked", len(self.features)),
@@ -173,7 +173,11 @@ class Scores:
             (f"which label ({'asked after it was shown' if self._was_shown else 'chance 1/5'})", self.which_label),
             ("same answer when asked again", self.same),
         ]
-        return [(name, _said(value)) for name, value in every if value is not None and value != Share()]
+        return [(name, value) for name, value in every if value is not None and value != Share()]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The same in words."""
+        return [(name, _said(value)) for name, value in self.named()]
 
     def worst_first(self) -> list[FeatureAnswers]:
         """The features that `which fire` was answered for, those whose label did worst first."""

@@ -135,7 +135,7 @@ function Exports({ check }: { check: Check }) {
           CSV
         </Button>
       </div>
-      <p class="sw-note sw-num" title={check.traits.facts.value.file}>
+      <p class="sw-note sw-num">
         {answered === 0
           ? "Every answer is kept on this machine as you give it."
           : `${answered} kept on this machine`}

@@ -89,7 +89,6 @@ export interface CheckTraits {
     reader?: string;
     modes?: Mode[];
     resumed?: number;
-    file?: string;
   };
   provenance: Record<string, string>;
 }

@@ -51,6 +51,7 @@ class LabelCheck(Widget):
     Attributes:
         answers: what was answered so far.
         scores: how it compares with where the features fire.
+        file: where the answers are kept.
         item: what is asked; None where the truth is shown, and at the end.
         queue: the features, in order.
         feature: the key of the feature whose truth is shown, or "": link it to a FeatureCard's `feature`.
@@ -111,7 +112,6 @@ class LabelCheck(Widget):
             "reader": answers.reader,
             "modes": list(self._session.modes),
             "resumed": len(answers),
-            "file": str(self._session.file),
         }
         super().__init__(**self._shown(), facts=facts, provenance=dict(answers.provenance))
         self._prepare()
@@ -139,6 +139,11 @@ class LabelCheck(Widget):
     def queue(self) -> tuple[int, ...]:
         """The features, in the order in which they are asked."""
         return tuple(self._session.queue)
+
+    @property
+    def file(self) -> Path | None:
+        """Where the answers are kept, one file for each queue, seed and reader."""
+        return self._session.file
 
     @property
     def item(self) -> Item | None:

@@ -217,7 +217,7 @@ def test_where_nothing_can_be_kept_the_reader_is_told_and_goes_on(check, page, t
     assert check.screen["step"] == 1  # the answer stays, in memory
     (tmp_path / "data" / "label_checks").unlink()
     page.call("answer", step=1, answers=None)
-    assert len(Answers.load(check._session.file)) == 2
+    assert len(Answers.load(check.file)) == 2
 
 
 def test_what_is_chosen_and_not_sent_survives_a_reload(check, page):
@@ -259,6 +259,7 @@ def test_a_saved_copy_shows_what_is_shown(check, tmp_path):
     state = json.loads(re.search(r'id="state">(.*?)</script>', html, re.DOTALL)[1])
     assert state["screen"] == json.loads(json.dumps(check.screen))
     assert not {name for name in state if name.startswith("_")}
+    assert str(check.file.parent) not in html  # where a user keeps things is nobody's business
 
 
 def test_it_says_what_it_is_where_it_cannot_be_seen(check):
