@@ -24,7 +24,7 @@ def test_what_a_recipe_does_to_the_next_token_follows_it(open_panel, picture):
     expect(rises).not_to_have_text(before)
     found = json.loads(
         notebook.printed(
-            "d = lm.logit_difference(panel.prompt, panel.recipe, 8)\n"
+            "d = lm.logit_difference(panel.prompt, panel.recipe, 8, least=1e-3)\n"
             "print(json.dumps([token.text for token, _ in d.promoted]))"
         )
     )
