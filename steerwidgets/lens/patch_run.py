@@ -108,11 +108,13 @@ class PatchRun:
         after: the metric of `other`.
 
     Raises:
-        ValueError: a setting is out of range, or both texts are answered alike.
+        ValueError: a setting is out of range.
         TypeError: there is no such setting.
     """
 
     def __init__(self, lm: LoadedModel, source: Prompt, target: Prompt, settings: PatchSettings) -> None:
+        import torch
+
         lm.refuse_steering()
         self._lm, self._asked = lm, _Asked(lm, settings)
         asked = self._asked
@@ -134,20 +136,37 @@ class PatchRun:
             self._own = next_token_logits(lm, self.text, [None])[0]
             self._others = next_token_logits(lm, self.other, [None])[0]
         self._reference = (self._own if asked.noise else self._others).log_softmax(-1)
-        self.answers = self._checked_answers()
-        self.before, self.after = float(self._measure(self._own)), float(self._measure(self._others))
-        if abs(self.after - self.before) < 1e-6:
-            raise ValueError(
-                f"Both texts have the same {asked.metric} ({self.before:.3g}), so no share of a difference can be "
-                "given; choose other answers as tokens=, or texts that the model answers differently."
-            )
-        import torch
-
+        self.answers: tuple[Token, Token] | None = None
+        self.before = self.after = float("nan")
         self._columns = self._heads() if asked.stream == "attn_z" else len(self.pairs)
         self._values = torch.full((len(self.layers), self._columns), torch.nan)
         self._todo = sorted(range(len(self.layers)), key=lambda i: self.layers[i])
         self._timed: list[tuple[int, float]] = []
         self._read: _Read | None = None
+
+    def compare(self) -> None:
+        """Find the answers, and how far apart the texts are in them; `run` does it by itself.
+
+        Raises:
+            ValueError: both texts are answered alike, or an answer is no token.
+        """
+        self.answers = self._checked_answers()
+        self.before, self.after = float(self._measure(self._own)), float(self._measure(self._others))
+        if abs(self.after - self.before) < 1e-6:
+            raise ValueError(
+                f"Both texts have the same {self._asked.metric} ({self.before:.3g}), so no share of a difference can "
+                "be given; choose other answers as tokens=, or texts that the model answers differently."
+            )
+
+    def likeliest(self, k: int) -> tuple[list[tuple[Token, float]], list[tuple[Token, float]]]:
+        """What the model says after the source and after the target: tokens with their probabilities."""
+        source, target = self._of_source_and_target
+        return self._likeliest(source, k), self._likeliest(target, k)
+
+    @property
+    def share(self) -> Tensor:
+        """The share of every patch so far; see `Patching`."""
+        return (self._values - self.before) / (self.after - self.before)
 
     @property
     def done(self) -> int:
@@ -163,6 +182,7 @@ class PatchRun:
         """Measure what is not measured yet; after every block, how many are."""
         with self._lm.lock:
             self._lm.refuse_steering()
+            self.compare()
             while self._todo and not (stop is not None and stop.is_set()):
                 row = self._todo[-1]
                 self._values[row] = self._row(row)
@@ -172,6 +192,7 @@ class PatchRun:
     def probe(self) -> None:
         """Time two of the deepest blocks, which are the quickest, so that `seconds_left` is known before the run."""
         with self._lm.lock:
+            self.compare()
             self._row(self._todo[-1])  # what is made once, is made here
             self._timed.clear()
             for row in dict.fromkeys((self._todo[-1], self._todo[-min(3, len(self._todo))])):
@@ -193,7 +214,7 @@ class PatchRun:
         """The grid as far as it is measured; the rest is NaN."""
         read, asked = self._of_texts(), self._asked
         return Patching(
-            share=(self._values - self.before) / (self.after - self.before),
+            share=self.share,
             values=self._values.clone(),
             text=self.text,
             other=self.other,
@@ -312,11 +333,19 @@ class PatchRun:
         log_p = self._reference
         return (log_p.exp() * (log_p - logits.log_softmax(-1))).sum(-1)
 
+    @property
+    def _of_source_and_target(self) -> tuple[Tensor, Tensor]:
+        return (self._own, self._others) if self._asked.noise else (self._others, self._own)
+
+    def _likeliest(self, logits: Tensor, k: int) -> list[tuple[Token, float]]:
+        top = logits.softmax(-1).topk(min(k, len(logits)))
+        return list(zip(self._lm.tokens(top.indices.tolist()), top.values.tolist(), strict=True))
+
     def _checked_answers(self) -> tuple[Token, Token] | None:
         asked = self._asked
         if asked.metric == "kl":
             return None
-        source, target = (self._own, self._others) if asked.noise else (self._others, self._own)
+        source, target = self._of_source_and_target
         if asked.tokens is None:
             ids = [int(source.argmax()), int(target.argmax())]
         else:
@@ -326,7 +355,11 @@ class PatchRun:
                     f"tokens= are two answers, the source's and the target's, as (' Rome', ' Paris'); {shown(given)} "
                     "was given."
                 )
-            ids = [token_id(self._lm, each) for each in given]
+            own = (source, target)
+            ids = [
+                int(logits.argmax()) if each is None else token_id(self._lm, each)
+                for each, logits in zip(given, own, strict=True)
+            ]
         if ids[0] == ids[1]:
             [token] = self._lm.tokens([ids[0]])
             raise ValueError(

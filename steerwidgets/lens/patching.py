@@ -33,8 +33,8 @@ class PatchSettings(TypedDict, total=False):
     """The settings of patching, each with its default.
 
     Attributes:
-        tokens: the answers whose logits are compared, the source's and the target's, as texts or ids; by default what
-            the model itself says after each text.
+        tokens: the answers whose logits are compared, the source's and the target's, as texts or ids; by default,
+            and where one is None, what the model itself says after each text.
         metric: `logit difference` (the default), or `kl`: KL(after the source ‖ after the patched text), in nats.
         stream: `resid_post` (the default), `resid_pre`, `attn_out`, `mlp_out`; or `attn_z`, head by head.
         layers: which blocks, counted from 0; by default all.
@@ -45,7 +45,7 @@ class PatchSettings(TypedDict, total=False):
         stop: set it to end early; what was not measured by then is NaN.
     """
 
-    tokens: tuple[str | int, str | int] | None
+    tokens: tuple[str | int | None, str | int | None] | None
     metric: Metric
     stream: PatchedStream
     layers: Sequence[int] | None

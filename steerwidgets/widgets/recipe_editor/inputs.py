@@ -18,8 +18,8 @@ from steerwidgets.transformer import prompts
 
 if TYPE_CHECKING:
     from steerwidgets.generation.conditions import Condition
-    from steerwidgets.steering.condition import Condition as TokenCondition
     from steerwidgets.model import LanguageModel
+    from steerwidgets.steering.condition import Condition as TokenCondition
     from steerwidgets.transformer.prompts import PromptLike
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
