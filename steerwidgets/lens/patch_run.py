@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
@@ -13,14 +14,14 @@ from steerwidgets.lens.logit_lens import indices, token_id
 from steerwidgets.lens.patching import METRICS, STREAMS, Metric, PatchedStream, Patching, PatchSettings, of_head, steers
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
+from steerwidgets.transformer.layout import in_this_thread
 from steerwidgets.transformer.plain_text import quoted
 from steerwidgets.transformer.prompts import Prompt, Token
 from steerwidgets.transformer.sites import Site
 from steerwidgets.transformer.unembed import Unembed
 
 if TYPE_CHECKING:
-    import threading
-
     from torch import Tensor
 
     from steerwidgets.transformer.continuation import Continuation
@@ -132,9 +133,11 @@ class PatchRun:
             )
         # What stands before the first token that differs is the same in both, block by block.
         self._first = _shared(self.text.token_ids, self.other.token_ids)
+        sites = [Site(layer, asked.stream) for layer in self.layers]
+        positions, partners = ([pair[i] for pair in self.pairs] for i in (0, 1))
         with lm.lock:
-            self._own = next_token_logits(lm, self.text, [None])[0]
-            self._others = next_token_logits(lm, self.other, [None])[0]
+            self._own, self._replaced = _read(lm, self.text, sites, positions)
+            self._others, self._replacing = _read(lm, self.other, sites, partners)
         self._reference = (self._own if asked.noise else self._others).log_softmax(-1)
         self.answers: tuple[Token, Token] | None = None
         self.before = self.after = float("nan")
@@ -142,7 +145,10 @@ class PatchRun:
         self._values = torch.full((len(self.layers), self._columns), torch.nan)
         self._todo = sorted(range(len(self.layers)), key=lambda i: self.layers[i])
         self._timed: list[tuple[int, float]] = []
-        self._read: _Read | None = None
+        self._unembed = Unembed(lm.architecture)
+        self._readers: tuple[Tensor, Tensor] | None = None
+        self._goes_on: Continuation | None = None
+        self._is_whole: bool | None = None
 
     def compare(self) -> None:
         """Find the answers, and how far apart the texts are in them; `run` does it by itself.
@@ -212,7 +218,7 @@ class PatchRun:
     @property
     def result(self) -> Patching:
         """The grid as far as it is measured; the rest is NaN."""
-        read, asked = self._of_texts(), self._asked
+        asked = self._asked
         return Patching(
             share=self.share,
             values=self._values.clone(),
@@ -228,44 +234,32 @@ class PatchRun:
             noise=asked.noise,
             before=self.before,
             after=self.after,
-            replaced=read.replaced,
-            replacing=read.replacing,
+            replaced=self._replaced,
+            replacing=self._replacing,
             lm=self._lm,
             measure=self._measure,
         )
 
-    def _of_texts(self) -> _Read:
-        import torch
-
-        if self._read is None:
-            sites = [Site(layer, self._asked.stream) for layer in self.layers]
-            positions, partners = ([pair[i] for pair in self.pairs] for i in (0, 1))
-            own, others = (self._lm.residuals(prompt, sites).values for prompt in (self.text, self.other))
-            self._read = _Read(
-                torch.stack([own[site][0, positions] for site in sites]),
-                torch.stack([others[site][0, partners] for site in sites]),
-                self._continuation(),
-            )
-        return self._read
-
     def _row(self, row: int) -> Tensor:
         """The metric of every patch of a block."""
-        read = self._of_texts()
+        if self._is_whole is None:
+            self._goes_on = self._continuation()
+            self._is_whole = self._goes_on is None
         begun = time.perf_counter()
         site = Site(self.layers[row], self._asked.stream)
-        runs = self._runs(read.replacing[row], read.replaced[row])
-        if read.goes_on is None:
-            logits = self._plain(site, runs, read.replaced[row])
+        runs = self._runs(self._replacing[row], self._replaced[row])
+        if self._goes_on is None:
+            found = self._measure(self._plain(site, runs, self._replaced[row]).float().cpu())
         else:
-            logits = self._unembed.logits(_branched(read.goes_on, site, runs))
-        values = self._of_runs(logits, runs)
+            found = self._measure_ends(_branched(self._goes_on, site, runs))
+        values = self._of_runs(found, runs)
         self._timed.append((self._passed(site.layer), time.perf_counter() - begun))
         return values
 
     def _passed(self, layer: int) -> int:
         """How many blocks the runs of a block go through."""
         count = self._lm.architecture.layers
-        if self._read is not None and self._read.goes_on is None:
+        if self._is_whole:
             return count
         return count - layer - (self._asked.stream == "resid_post")
 
@@ -281,12 +275,12 @@ class PatchRun:
             for head in range(self._columns)
         ]
 
-    def _of_runs(self, logits: Tensor, runs: Sequence[_Run]) -> Tensor:
+    def _of_runs(self, found: Tensor, runs: Sequence[_Run]) -> Tensor:
         import torch
 
         values = torch.full((self._columns,), self.before)
         if runs:
-            values[[run.column for run in runs]] = self._measure(logits.float().cpu())
+            values[[run.column for run in runs]] = found
         return values
 
     def _continuation(self) -> Continuation | None:
@@ -301,7 +295,6 @@ class PatchRun:
         except (AttributeError, TypeError, KeyError):
             # A model with states of its own in place of keys and values.
             return None
-        self._unembed = Unembed(parts)
         end = found.into[-1][-1]
         self._unembed.fit(end, self._own)
         made = self._unembed.logits(end).cpu()
@@ -332,6 +325,15 @@ class PatchRun:
             return logits[..., source] - logits[..., target]
         log_p = self._reference
         return (log_p.exp() * (log_p - logits.log_softmax(-1))).sum(-1)
+
+    def _measure_ends(self, ends: Tensor) -> Tensor:
+        """The metric of residuals after the last block [run, d_model]; of two answers only these are unembedded."""
+        if self.answers is None:
+            return self._measure(self._unembed.logits(ends).cpu())
+        if self._readers is None:
+            self._readers = self._unembed.readers([answer.id for answer in self.answers])
+        both = self._unembed.logits_of(ends, self._readers).cpu()
+        return both[:, 0] - both[:, 1]
 
     @property
     def _of_source_and_target(self) -> tuple[Tensor, Tensor]:
@@ -371,20 +373,30 @@ class PatchRun:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What of both texts all blocks share."""
-
-    replaced: Tensor
-    replacing: Tensor
-    goes_on: Continuation | None
-
-
-@dataclass(frozen=True)
 class _Run:
     """One patched run: the column of the grid that it fills, and what it puts at which positions."""
 
     column: int
     patches: dict[int, Tensor]
+
+
+def _read(lm: LoadedModel, prompt: Prompt, sites: Sequence[Site], positions: list[int]) -> tuple[Tensor, Tensor]:
+    """A text's next-token logits [vocabulary], and of its streams float32 [site, position, width], in one forward."""
+    import torch
+
+    found: dict[Site, Tensor] = {}
+    handles: list[Handle] = []
+    thread = threading.get_ident()
+
+    def kept(site: Site) -> Callable[[Tensor], Tensor | None]:
+        return in_this_thread(thread, lambda stream: found.update({site: stream[0, positions].float().cpu()}))
+
+    try:
+        handles.extend(read_stream(lm.architecture.hookpoint(site), kept(site)) for site in sites)
+        logits = next_token_logits(lm, prompt, [None])[0]
+    finally:
+        remove_all(handles)
+    return logits, torch.stack([found[site] for site in sites])
 
 
 def _branched(text: Continuation, site: Site, runs: Sequence[_Run]) -> Tensor:

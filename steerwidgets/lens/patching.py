@@ -27,6 +27,8 @@ Blocks = int | tuple[int, int]
 
 METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 STREAMS: Final[tuple[PatchedStream, ...]] = get_args(PatchedStream)
+_ROUNDING: Final = 1e-5
+"""Of a residual, what two ways to compute it may differ by."""
 
 
 class PatchSettings(TypedDict, total=False):
@@ -217,6 +219,8 @@ class Patching:
         Returns:
             The logits of the next token [1, vocabulary], and by how much each residual was changed.
         """
+        import torch
+
         lm, sites = self.lm, [Site(block, self.stream) for block in blocks]
         columns = range(len(self.positions)) if self.of_heads else [_place(column, self.positions, "position")]
         changes: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
@@ -229,7 +233,9 @@ class Patching:
                     moved = new[self.partners[i]].to(held.device) - held.float()
                     if self.of_heads:
                         moved = of_head(moved, self._head(column), self.share.shape[1])
-                    changes[site][at] = moved.cpu()
+                    # What differs by rounding alone is no steer: above the first of several blocks it may be all.
+                    is_rounding = bool(moved.norm() <= _ROUNDING * held.float().norm())
+                    changes[site][at] = torch.zeros_like(moved).cpu() if is_rounding else moved.cpu()
                     out[0, at] = (held.float() + moved).to(held.dtype)
                 return out
 

@@ -16,6 +16,7 @@ import steerwidgets as sw
 
 SOURCE = "The Colosseum is a famous old tower in the city of"
 TARGET = "The Eiffel Tower is a famous tower in the city of"
+ANSWERS = (" Rome", " Paris")
 
 
 def main() -> None:
@@ -36,11 +37,11 @@ def main() -> None:
             return lm.model(rows, use_cache=False).logits
 
     sides = {"forward": forward} | {
-        stream: lambda stream=stream: lm.patch(source, target, metric="kl", stream=stream)
+        stream: lambda stream=stream: lm.patch(source, target, tokens=ANSWERS, stream=stream)
         for stream in arguments.streams
     }
     taken = timed(sides, arguments.repeat)
-    grid = lm.patch(source, target, metric="kl")
+    grid = lm.patch(source, target, tokens=ANSWERS)
     print(f"{grid.share.shape[0]} blocks × {grid.share.shape[1]} positions; one forward {ms(taken['forward'])}")
     for stream in arguments.streams:
         print(f"  {stream} / forward: {ratio(taken[stream], taken['forward'])}  <= 40")
