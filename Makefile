@@ -102,8 +102,8 @@ model: $(VENV)/.stamp-all
 SHARE ?= 1
 MAKE_SCRIPTS := corpus.written corpus.corpus corpus.labelled sae.choose_layer sae.activations sae.make_sae \
   sae.report_sae features.make_features concepts.steering_cavs concepts.concept_texts concepts.make_heldout \
-  concepts.make_mfa concepts.make_reft concepts.wordnet_cavs concepts.concept_zeros features.make_more_features \
-  features.sampled_activations labelling.screen_features labelling.label_sheets:examples \
+  concepts.make_mfa concepts.make_reft concepts.make_probes concepts.wordnet_cavs concepts.concept_zeros \
+  features.make_more_features features.sampled_activations labelling.screen_features labelling.label_sheets:examples \
   labelling.label_sheets:tests labelling.sae_steering labelling.label_scores features.make_effects
 
 dictionaries: model $(VENV)/.stamp-dev

@@ -108,6 +108,16 @@ MISTAKES = {
         "the text 'The sea was calm.'",
         "lm.search(prompt, dictionary)",
     ),
+    "several rows of ids": (
+        lambda g: g.lm.encode(torch.ones(2, 3).long()),
+        "the tokens of 2 texts",
+        "give one of them",
+    ),
+    "a tokenizer of no library": (
+        lambda g: sw.LanguageModel(g.model, alien("my", "Tok", __call__=len, all_special_ids=[], decode=str)),
+        "a Tok was given",
+        "sw.LanguageModel(model, tokenizer)",
+    ),
     "None as prompt": (lambda g: g.lm.compare(None, g.steer), "NoneType None", "a string, a list of messages"),
     "feature as prompt": (lambda g: g.lm.logit_lens(g.feature), "the SAEFeature 'the sea'", "the prompt comes first"),
     # Recipes
@@ -295,12 +305,12 @@ MISTAKES = {
         "a SAE of sae_lens",
         "sw.SAE.from_sae_lens(sae)",
     ),
-    "panel with a conversation": (
+    "panel with an unanswered answer": (
         lambda g: sw.SteeringPanel(
-            g.lm, g.sae, prompt=[{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+            g.lm, g.sae, prompt=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         ),
         "a list of messages",
-        "lm.compare(messages, recipe)",
+        "the last one is the user's",
     ),
     "panel with a feature as recipe": (
         lambda g: sw.SteeringPanel(g.lm, g.sae, recipe=g.feature),
@@ -362,7 +372,7 @@ def test_a_mistake_gets_one_sentence_with_the_call_that_was_meant(name, given):
     assert len(sentence) < 420
 
 
-NOT_MADE = {"Attribution", "Comparison", "Dictionary", "Feature", "LayerLens"}
+NOT_MADE = {"Attribution", "Comparison", "ConditionTable", "Dictionary", "DoseResult", "Feature", "LayerLens"}
 """Classes of what calls give: nobody makes one."""
 MADE = [each for each in sw.__all__ if inspect.isclass(getattr(sw, each)) and each not in NOT_MADE]
 
@@ -408,6 +418,8 @@ CLEAR = {
         lambda g: sw.LanguageModel(g.model, types.SimpleNamespace(tokenizer=g.tok)).tokenizer,
         lambda g: g.tok,
     ),
+    "ids as a tensor": (lambda g: g.lm.encode(torch.tensor([5, 6])).token_ids, lambda _: (5, 6)),
+    "ids as a tensor of one row": (lambda g: g.lm.encode(torch.tensor([[5, 6]])).token_ids, lambda _: (5, 6)),
     "one label to read": (
         lambda g: g.lm.read(TEXT, g.sae, "the sea").features,
         lambda g: g.lm.read(TEXT, g.sae, [3]).features,
@@ -445,6 +457,16 @@ CLEAR = {
             + str(panel.chat)
         ),
         lambda _: TEXT + "True",
+    ),
+    "a conversation as a panel's prompt": (
+        lambda g: (
+            g.widget(
+                sw.SteeringPanel(
+                    g.lm, g.sae, prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}]
+                )
+            ).conversation
+        ),
+        lambda _: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
     ),
     "a heatmap swapped": (
         lambda g: g.widget(sw.TokenHeatmap(g.lm, TEXT, g.sae, [3])).prompt,

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
@@ -519,12 +519,27 @@ class Dictionary(ABC):
             >>> dict(cavs.own_labels())
             {}
         """
+        return self._own("labels")
+
+    def own_verdicts(self) -> Mapping[int, str]:
+        """The user's verdicts on labels, from label checks and cards; none where they can't be read, which is said.
+
+        Returns:
+            `true`, `too wide`, `too narrow`, `mixed`, `wrong` or `unclear`, by the feature's index.
+
+        Example:
+            >>> dict(cavs.own_verdicts())
+            {}
+        """
+        return self._own("verdicts")
+
+    def _own(self, what: Literal["labels", "verdicts"]) -> Mapping[int, str]:
         if "user_labels" not in self.__dict__ and not UserLabels.are_kept():
             return {}
         try:
-            return self.user_labels.labels
+            return self.user_labels.labels if what == "labels" else self.user_labels.verdicts
         except (OSError, ValueError) as error:
-            warnings.warn(f"Your own labels are left out. {error}", stacklevel=2)
+            warnings.warn(f"Your own {what} are left out. {error}", stacklevel=3)
             return {}
 
     def _index_of(self, label: str) -> int:

@@ -64,7 +64,6 @@ class Head(Feature):
     """
 
     signed: ClassVar[bool] = False
-    may_be_zero: ClassVar[bool] = True
     reads: ClassVar[str] = "‖z‖"
     reads_projection: ClassVar[bool] = False
 
@@ -72,7 +71,12 @@ class Head(Feature):
     mean_output: Tensor | None = field(default=None, kw_only=True)
 
     @property
-    def ops(self) -> Mapping[str, Op]:
+    def read_only(self) -> str:
+        """Empty: it is steered by its part of the site, and not along a vector."""
+        return ""
+
+    @property
+    def _ops(self) -> Mapping[str, Op]:
         """`ablate` and `scale`, and `mean` where a mean was taken."""
         return ops.HEAD_OPS if self.mean_output is None else ops.HEAD_OPS_WITH_MEAN
 

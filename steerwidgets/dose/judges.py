@@ -13,12 +13,14 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.dictionaries.pooling import cut, pooled
 from steerwidgets.dose.statistics import harmonic
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.shown import shown
 from steerwidgets.files.tensors import dense
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
+from steerwidgets.transformer.model_names import is_other_model
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
@@ -34,9 +36,12 @@ MARKS: Final = ("concept", "instruct", "fluency")
 """AxBench's (Wu et al. 2025): is it about the concept, does it follow the instruction, is it fluent."""
 
 _DEMO: Final = Path(__file__).parent.parent / "demo"
+_PROBES: Final = _DEMO / "concept_probes.safetensors"
 _TAKES: Final = "a number from 0 to 1 (on topic from 0.5), or the marks concept, instruct and fluency, each 0, 1 or 2"
-_PROMPT_WORDS: Final = 4
-"""Letters that a word of a label needs to say something."""
+_SAYS_NOTHING: Final = re.compile(
+    "an|and|about|are|as|at|by|for|from|in|into|is|it|its|of|on|or|other|that|the|their|these|this|to|with"
+)
+"""Words of a label that no answer is about."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Verdict:
         return None if self.marks is None else harmonic(self.marks)
 
 
+@tells_calls("sw.Words", "words")
 class Words:
     """A judge that looks for words: on topic where enough distinct ones of a list occur.
 
@@ -128,6 +134,7 @@ class Words:
         return f"Words({self.name})"
 
 
+@tells_calls("sw.Probe", "probe")
 class Probe:
     """A judge that reads the finished text once more, unsteered: a logistic regression on its mean residual.
 
@@ -190,6 +197,11 @@ class Probe:
         refuse_no_model(lm, "sw.Probe.demo", repr(concept))
         tensors, header = _demo_probes()
         labels = header["labels"]
+        if not _are_of(lm):
+            raise ValueError(
+                f"The shipped probes read {header['model']}, but the model is {lm.name}; give a probe of your own "
+                "(sw.Probe), or sw.Words."
+            )
         if concept not in labels:
             raise KeyError(f"There is no probe of {concept!r}; there are {', '.join(map(repr, labels))}.")
         row = labels.index(concept)
@@ -239,8 +251,20 @@ def _word_lists() -> Mapping[str, list[str]]:
 
 @functools.cache
 def _demo_probes() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    tensors, metadata = read_safetensors(_DEMO / "concept_probes.safetensors", "concept probes")
+    if not _PROBES.exists():  # `make dictionaries` makes it
+        return {}, {"labels": [], "model": "no model, since they were not made yet"}
+    tensors, metadata = read_safetensors(_PROBES, "concept probes")
     return tensors, json.loads(metadata["probes"])
+
+
+def _are_of(lm: LoadedModel) -> bool:
+    """Whether the shipped probes read this model."""
+    tensors, header = _demo_probes()
+    if not tensors:
+        return False
+    parts = lm.architecture
+    fits = parts.layers > header["layer"] and parts.d_model == tensors["weight"].shape[1]
+    return fits and not is_other_model(header["model"], lm.name)
 
 
 def own_judges(lm: LoadedModel, label: str) -> list[Words | Probe]:
@@ -252,11 +276,11 @@ def own_judges(lm: LoadedModel, label: str) -> list[Words | Probe]:
     """
     found: list[Words | Probe] = []
     _, header = _demo_probes()
-    if label in header["labels"] and lm.name == header["model"]:
+    if label in header["labels"] and _are_of(lm):
         found.append(Probe.demo(lm, label))
     if label in _word_lists():
         found.append(Words.demo(label))
-    words = [word for word in re.findall(r"\w+", label) if len(word) >= _PROMPT_WORDS]
+    words = [word for word in re.findall(r"\w\w+", label.casefold()) if not _SAYS_NOTHING.fullmatch(word)]
     if words:
         found.append(Words(words, least=1, name="words of the label"))
     return found

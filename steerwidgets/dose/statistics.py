@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
-import numpy as np
-
-_Z: Final = 1.959963984540054
-"""The 97.5th percentile of the normal distribution: all intervals are of 95 %."""
-
-_RESAMPLED: Final = 2000
+from steerwidgets.label_checks.statistics import bootstrap, wilson
 
 Interval = tuple[float, float]
 
@@ -36,8 +31,8 @@ class Count:
 
     @property
     def interval(self) -> Interval:
-        """Wilson's 95 % interval."""
-        return wilson(self.k, self.n)
+        """Wilson's 95 % interval; 0 to 1 of none."""
+        return wilson(self.k, self.n) if self.n else (0.0, 1.0)
 
     def __str__(self) -> str:
         return f"{self.k} of {self.n}"
@@ -58,22 +53,6 @@ class Mean:
     high: float = math.nan
 
 
-def wilson(k: int, n: int) -> Interval:
-    """The 95 % interval of a share (Wilson 1927), without continuity correction; 0 to 1 of none.
-
-    Args:
-        k: how many.
-        n: of how many.
-    """
-    if not n:
-        return 0.0, 1.0
-    share, spread = k / n, _Z**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    # At 0 and at n the formula gives just these, but for rounding.
-    return (0.0 if k == 0 else middle - half), (1.0 if k == n else middle + half)
-
-
 def mean_over_prompts(values: Mapping[int, Sequence[float]], seed: int = 0) -> Mean:
     """The mean of all answers, with the percentile interval of a bootstrap over prompts.
 
@@ -87,14 +66,17 @@ def mean_over_prompts(values: Mapping[int, Sequence[float]], seed: int = 0) -> M
     groups = [group for group in known if group]
     if not groups:
         return Mean(math.nan)
-    sums, counts = np.array([sum(group) for group in groups]), np.array([len(group) for group in groups])
-    value = float(sums.sum() / counts.sum())
+    sums = [(sum(group), len(group)) for group in groups]
+    value = sum(total for total, _ in sums) / sum(count for _, count in sums)
     if len(groups) < 2:
         return Mean(value)
-    drawn = np.random.default_rng(seed).integers(0, len(groups), (_RESAMPLED, len(groups)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Mean(value, float(low), float(high))
+    return Mean(value, *bootstrap(sums, _means, seed=seed))
+
+
+def _means(drawn: Any) -> Any:
+    """The means over the answers of drawn prompts, of their sums and counts [draw, prompt, 2]."""
+    totals = drawn.sum(axis=1)
+    return totals[:, 0] / totals[:, 1]
 
 
 def harmonic(marks: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.generation.rows import Plan
 from steerwidgets.steering.recipe import Recipe, Steer
 from steerwidgets.transformer import prompts
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import PromptLike
 
 
+@tells_calls("sw.Asked", "asked")
 @dataclass(frozen=True)
 class Asked:
     """The row that steering has to beat: unsteered, with an instruction in its system prompt.

@@ -110,6 +110,7 @@ def _refuse_other(first_name: str, first: Answers, name: str, other: Answers) ->
     for what, mine, theirs in (
         ("dictionary", first.dictionary, other.dictionary),
         ("seed", first.seed, other.seed),
+        ("the corpus", first.provenance.get("corpus"), other.provenance.get("corpus")),
     ):
         if mine != theirs:
             raise ValueError(

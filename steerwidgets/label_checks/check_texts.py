@@ -235,7 +235,7 @@ class CheckTexts:
         """Examples of features drawn at random, read once: text, residual, which tokens count."""
         drawn = random.Random(f"{self.seed} pool")
         texts: dict[Ids, None] = {}
-        for index in drawn.sample(range(self.dictionary.size), self.dictionary.size):
+        for index in self._some_features(drawn):
             evidence = self.dictionary.evidence(index)
             assert evidence is not None
             if own := _texts_of(evidence):
@@ -245,6 +245,9 @@ class CheckTexts:
         rows = sorted(texts, key=len)
         parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
         return [(row, *read) for part in parts for row, read in zip(part, self._residuals(part), strict=True)]
+
+    def _some_features(self, drawn: random.Random) -> list[int]:
+        return drawn.sample(range(self.dictionary.size), min(self.dictionary.size, _LOOKED_THROUGH))
 
     def _pool_read(self, index: int) -> list[Reading]:
         return [self._reading(row, h, counts, index) for row, h, counts in self._pool]
@@ -282,10 +285,9 @@ class CheckTexts:
     @functools.cached_property
     def _by_word(self) -> Mapping[str, list[Ids]]:
         """Texts by the words in them."""
-        order = random.Random(f"{self.seed} words").sample(range(self.dictionary.size), self.dictionary.size)
         found: dict[str, list[Ids]] = defaultdict(list)
         seen = 0
-        for index in order:
+        for index in self._some_features(random.Random(f"{self.seed} words")):
             evidence = self.dictionary.evidence(index)
             assert evidence is not None
             for text in _texts_of(evidence):

@@ -12,7 +12,7 @@ from steerwidgets.label_checks.statistics import Estimate, Share, auroc, bootstr
 from steerwidgets.transformer.plain_text import table
 
 if TYPE_CHECKING:
-    from steerwidgets.label_checks.answers import Answered
+    from steerwidgets.label_checks.answered import Answered
     from steerwidgets.label_checks.items import Mode, Question
 
 _STRONG: Final = 6
@@ -104,7 +104,7 @@ class Scores:
         precision: at the true density π of each feature, over all features: `Σ π·TPR / Σ (π·TPR + (1 − π)·FPR)`.
         odd_one_out: how many were found; chance 1 in 5.
         which_tokens: balanced accuracy of accepting marks, mean over features.
-        which_label: how many were found; chance 1 in 5.
+        which_label: how many were found; chance 1 in 5. Who was asked other modes first has seen the label by then.
         same: how many questions were answered alike when they came again.
     """
 
@@ -157,8 +157,8 @@ class Scores:
         """False alarms where the nearest features fire, or where the label's words stand."""
         return sum((share for kind, share in self.false_alarms.items() if kind in _HARD), Share())
 
-    def rows(self) -> list[tuple[str, str]]:
-        """What is known, line by line, in words."""
+    def named(self) -> list[tuple[str, Any]]:
+        """What is known, line by line: an estimate, a share, or a number, each with its name."""
         alarms = [(f"false alarms, {_TEXTS[kind]}", share) for kind, share in self.false_alarms.items()]
         every: list[tuple[str, Any]] = [
             ("labels checked", len(self.features)),
@@ -170,13 +170,42 @@ class Scores:
             ("precision at the true density", self.precision),
             ("odd one out (chance 1/5)", self.odd_one_out),
             ("which tokens, balanced accuracy", self.which_tokens),
-            ("which label (chance 1/5)", self.which_label),
+            (f"which label ({'asked after it was shown' if self._was_shown else 'chance 1/5'})", self.which_label),
             ("same answer when asked again", self.same),
         ]
-        return [(name, _said(value)) for name, value in every if value is not None and value != Share()]
+        return [(name, value) for name, value in every if value is not None and value != Share()]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The same in words."""
+        return [(name, _said(value)) for name, value in self.named()]
+
+    def worst_first(self) -> list[FeatureAnswers]:
+        """The features that `which fire` was answered for, those whose label did worst first."""
+        judged = [(each.balanced_accuracy(), each) for each in self.features]
+        known = [(accuracy, each) for accuracy, each in judged if accuracy is not None]
+        return [each for _, each in sorted(known, key=lambda pair: (pair[0], pair[1].index))]
+
+    @property
+    def _was_shown(self) -> bool:
+        """Whether somebody who was asked which label had seen it before."""
+        modes = [set(each.items) for each in self.features]
+        return any("which label" in each and each & {"which fire", "which tokens"} for each in modes)
 
     def __repr__(self) -> str:
-        return table(["", ""], [list(row) for row in self.rows()])
+        total = table(["", ""], [list(row) for row in self.rows()])
+        rows = [
+            [
+                each.index,
+                _said(each.detection),
+                _short(each.balanced_accuracy()),
+                _short(each.auroc()),
+                _short(each.precision),
+                each.label[:60],
+            ]
+            for each in self.worst_first()
+        ]
+        heads = ["feature", "right", "balanced", "AUROC", "precision", "label"]
+        return f"{total}\n\n{table(heads, rows)}" if rows else total
 
 
 _TEXTS: Final[Mapping[str, str]] = {
@@ -213,6 +242,10 @@ def _same(one: Answered, other: Answered) -> Share:
     said = [(before.get(question.key), other.said(at)) for at, question in enumerate(other.questions)]
     both = [(a, b) for a, b in said if a is not None and b is not None]
     return Share(sum(a == b for a, b in both), len(both))
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _said(value: Any) -> str:

@@ -284,7 +284,8 @@ class CheckSession:
         """A file's name: the same queue, seed and reader find it again."""
         given = sorted((labels or {}).items())
         answers = self.answers
-        said = json.dumps([answers.dictionary, answers.queue, answers.modes, answers.seed, given])
+        corpus = answers.provenance["corpus"]
+        said = json.dumps([answers.dictionary, corpus, answers.queue, answers.modes, answers.seed, given])
         reader = re.sub(r"[^\w-]+", "_", answers.reader)[:40]
         who = f"-{reader}-{hashlib.sha256(answers.reader.encode()).hexdigest()[:6]}" if reader else ""
         kind = self.dictionary.kind.lower()

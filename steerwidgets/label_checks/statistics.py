@@ -47,7 +47,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over features with its 95 % interval.
+    """A mean over features with its 95 % interval; of one feature both ends are the mean, and it is not shown.
 
     Attributes:
         value: the mean.
@@ -62,7 +62,8 @@ class Estimate:
     features: int
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
+        # One feature has no spread: its ends would look like certainty.
+        return f"{self.value:.2f}" + (f" ({self.low:.2f}–{self.high:.2f})" if self.features > 1 else "")
 
 
 def wilson(right: int, of: int) -> tuple[float, float]:

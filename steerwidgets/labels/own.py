@@ -101,7 +101,7 @@ class UserLabels:
         self._file = folder / _FILE
         self._lock = threading.RLock()
         self._read_at: object = None
-        self._labels: Mapping[int, str] = {}
+        self._kept: tuple[Mapping[int, str], Mapping[int, str]] = {}, {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -117,6 +117,10 @@ class UserLabels:
             self._run("PRAGMA synchronous = FULL")
             self._run(_SCHEMA)
             self._add_verdicts()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As where they are kept, since another process reads the same file."""
+        return _again, (self.fingerprint, self.size, self._file.parent)
 
     def _add_verdicts(self) -> None:
         """Give a file of an earlier version the column that it lacks; another kernel may be at it as well."""
@@ -139,12 +143,7 @@ class UserLabels:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
-        with self._sentences(), self._lock:
-            # data_version tells what other connections wrote, total_changes what this one did.
-            version = (self._run("PRAGMA data_version"), self._connection.total_changes)
-            if self._read_at != version:
-                self._read_at, self._labels = version, {each.index: each.label for each in self if each.label}
-            return self._labels
+        return self._said[0]
 
     @property
     def verdicts(self) -> Mapping[int, str]:
@@ -154,7 +153,19 @@ class UserLabels:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
-        return {each.index: each.verdict for each in self._entries("AND verdict <> ''")}
+        return self._said[1]
+
+    @property
+    def _said(self) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """Labels and verdicts; read again only where something was written since."""
+        with self._sentences(), self._lock:
+            # data_version tells what other connections wrote, total_changes what this one did.
+            version = (self._run("PRAGMA data_version"), self._connection.total_changes)
+            if self._read_at != version:
+                every = list(self)
+                labels = {each.index: each.label for each in every if each.label}
+                self._read_at, self._kept = version, (labels, {e.index: e.verdict for e in every if e.verdict})
+            return self._kept
 
     def close(self) -> None:
         """Let go of the file."""
@@ -352,6 +363,10 @@ def _why(error: sqlite3.OperationalError) -> str:
         if word in said:
             return why
     return "nothing can be written there; name another folder in $STEERWIDGETS_DATA"
+
+
+def _again(fingerprint: str, size: int | None, folder: Path) -> UserLabels:
+    return UserLabels(fingerprint, size=size, folder=folder)
 
 
 def _rating(rating: Any) -> int:

@@ -270,9 +270,13 @@ class Architecture:
             rows: their token ids.
 
         Raises:
-            ValueError: the model is in training mode, or an id has no place in its embedding.
+            ValueError: the model is in training mode or without weights, or an id has no place in its embedding.
         """
         self.refuse_training()
+        if self.input_device.type == "meta":
+            raise ValueError(
+                f"{self.name} has no numbers, for its weights are on the meta device; load it with its weights."
+            )
         for row in filter(len, rows):
             for token in (min(row), max(row)):
                 if not 0 <= token < self.embedded:

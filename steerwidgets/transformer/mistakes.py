@@ -22,6 +22,7 @@ _NEIGHBOURS: Final = {
     "peft": "peft",
     "torch": "torch",
 }
+_OF_TOKENIZERS: Final = ("all_special_ids", "convert_ids_to_tokens", "decode")
 _LONGEST: Final = 40
 
 
@@ -104,7 +105,7 @@ def is_text(given: object) -> bool:
 
 def is_tokenizer(given: object) -> bool:
     """Whether it is made like a tokenizer of transformers."""
-    return callable(given) and hasattr(given, "all_special_ids") and hasattr(given, "decode")
+    return callable(given) and all(hasattr(given, name) for name in _OF_TOKENIZERS)
 
 
 def is_pipeline(given: object) -> bool:

@@ -83,6 +83,8 @@ def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[
     given = dict(template or {})
     if given:
         refuse_unknown_settings(tokenizer, given)
+    if hasattr(prompt, "tolist") and hasattr(prompt, "shape"):
+        prompt = {"input_ids": prompt}
     if isinstance(prompt, Mapping):
         prompt = _ids_of(prompt)
     if isinstance(prompt, str):

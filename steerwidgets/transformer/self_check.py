@@ -121,14 +121,22 @@ def _unchecked(architecture: Parts) -> Findings:
 
 
 def _examine(architecture: Parts) -> Findings:
-    run = _Run(architecture)
     model: Any = architecture.model
-    try:
-        with run.attached(), _as_in_use(model):
-            output = model(**run.inputs)
-    except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
-        return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
-    return run.findings(getattr(output, "logits", None))
+    for moves in (True, False):
+        run = _Run(architecture, moves=moves)
+        try:
+            with run.attached(), _as_in_use(model):
+                output = model(**run.inputs)
+        except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
+            return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
+        if (layer := run.overflows) is None:
+            return run.findings(getattr(output, "logits", None))
+        # In float16 what is moved may be too large, and the model itself be fine.
+    return _refused(
+        architecture,
+        f"what block {layer} gives is NaN or infinite: its weights hold such numbers, or its dtype overflows, so load "
+        "it in float32 or bfloat16",
+    )
 
 
 def _refused(architecture: Parts, why: str) -> Findings:
@@ -165,10 +173,10 @@ def _as_in_use(model: nn.Module) -> Iterator[None]:
 class _Run:
     """Hooks of the pass, and what they saw."""
 
-    def __init__(self, architecture: Parts) -> None:
+    def __init__(self, architecture: Parts, *, moves: bool) -> None:
         self._parts = architecture
         self.inputs = _inputs(architecture)
-        self._blocks = [_Block(architecture, layer) for layer in range(architecture.layers)]
+        self._blocks = [_Block(architecture, layer, moves) for layer in range(architecture.layers)]
         self._given: list[Tensor] = []
         self._normed: list[tuple[Tensor, Tensor]] = []
         self._unembedded: list[Tensor] = []
@@ -222,6 +230,12 @@ class _Run:
             self._end(logits),
         )
 
+    @property
+    def overflows(self) -> int | None:
+        """The first block that gives NaN or infinite numbers; None where all are finite."""
+        given = ((layer, block.after) for layer, block in enumerate(self._blocks))
+        return next((layer for layer, after in given if after is not None and not bool(after.isfinite().all())), None)
+
     def _end(self, logits: Tensor | None) -> tuple[Tensor, Tensor] | None:
         after = self._blocks[-1].after
         if logits is None or after is None or logits.ndim != 3:
@@ -268,6 +282,7 @@ class _Block:
 
     parts: Parts
     layer: int
+    moves: bool
     calls: int = 0
     pre: Tensor | None = None
     after: Tensor | None = None
@@ -282,7 +297,7 @@ class _Block:
         yield read_stream(Hookpoint(block, is_input=True), self._begin)
         points = self._points()
         for stream, point in points.items():
-            moved = stream in ("attn_out", "mlp_out")
+            moved = self.moves and stream in ("attn_out", "mlp_out")
             yield on_stream(point, self._move(stream) if moved else self._look(stream))
         for child in block.children():
             yield child.register_forward_hook(self._keep_child)

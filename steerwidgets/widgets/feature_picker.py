@@ -22,7 +22,7 @@ _SEARCH: Final[Mapping[str, Any]] = {
     "key": "",
     "sort": "match",
     "descending": True,
-    "filters": {"density": None, "labelled": False, "dictionaries": None},
+    "filters": {"density": None, "labelled": False, "dictionaries": None, "verdicts": None},
 }
 
 
@@ -33,11 +33,14 @@ class SearchFilters(TypedDict, total=False):
         density: the lowest and the highest density; None, the default, for all.
         labelled: only features that have a label; by default all.
         dictionaries: fingerprints of those to look in; None, the default, for all.
+        verdicts: only features on whose label you gave one of these verdicts, as `["wrong", "mixed"]`; None, the
+            default, for all.
     """
 
     density: Sequence[float | None] | None
     labelled: bool
     dictionaries: Sequence[str] | None
+    verdicts: Sequence[str] | None
 
 
 class SearchSettings(TypedDict, total=False):

@@ -12,6 +12,7 @@ a long notebook scrolls, and come back.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import weakref
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+import traitlets
+
 from steerwidgets.widgets.bundles import LIVE
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from anywidget import AnyWidget
 
+_LINKS: Final = (traitlets.link, traitlets.directional_link)
 _LAST_SHOWN: Final = ("_", "__", "___")
 
 
@@ -135,6 +139,49 @@ def let_go(widget: Any) -> None:
         return
     _kept()[widget.model_id] = weakref.proxy(widget)
     hear_weakly(widget)
+    loosen_links(widget)
+
+
+def loosen_links(widget: Any) -> None:
+    """Let widgets that are joined with a widget not keep it: `traitlets.link` and `dlink`, `jslink` and `jsdlink`.
+
+    A slider that a panel is linked with is kept by ipywidgets for ever, and with it the link and the panel. The link
+    goes on for as long as somebody else has the panel.
+    """
+    for each in [*_kept().values()]:
+        with contextlib.suppress(ReferenceError):
+            if {"source", "target"} <= each.traits().keys() and widget in _ends_of(each):
+                let_go(each)  # ipywidgets makes a widget of a link in the page
+    for link in _links_with(widget):
+        for side in ("source", "target"):
+            end, name = getattr(link, side)
+            if end is widget:
+                setattr(link, side, (weakref.proxy(widget), name))
+        weakref.finalize(widget, _unlink, link).atexit = False
+
+
+def _links_with(widget: Any) -> list[Any]:
+    """The links of traitlets that a widget is an end of; those that it is the target of, other widgets know alone."""
+    found: dict[int, Any] = {}
+    for each in [widget, *_kept().values()]:
+        with contextlib.suppress(ReferenceError):
+            every = each._trait_notifiers.values()  # noqa: SLF001 - there is no public way
+            handlers = [handler for of_name in every for of_kind in of_name.values() for handler in of_kind]
+            links = [getattr(handler, "__self__", None) for handler in handlers]
+            found |= {id(link): link for link in links if isinstance(link, _LINKS) and widget in _ends_of(link)}
+    return list(found.values())
+
+
+def _ends_of(link: Any) -> list[Any]:
+    return [end[0] for end in (link.source, link.target) if isinstance(end, tuple) and end]
+
+
+def _unlink(link: Any) -> None:
+    """What `link.unlink` does, where one end is gone."""
+    for end, name in (link.source, link.target):
+        for update in ("_update", "_update_source", "_update_target"):
+            with contextlib.suppress(AttributeError, KeyError, ReferenceError, ValueError):
+                end.unobserve(getattr(link, update), names=name)
 
 
 def hear_weakly(widget: Any) -> None:

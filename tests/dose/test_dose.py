@@ -426,7 +426,7 @@ def test_bad_settings_are_one_sentence(llama, name):
 
 
 def test_nothing_says_how_to_judge(llama):
-    bare = sw.Direction(vector(1), sw.Site(1), "f9")
-    with pytest.raises(ValueError, match=r"^Nothing says what answers under f9 · add should be about, so nothing can"):
+    bare = sw.Direction(vector(1), sw.Site(1), "it")
+    with pytest.raises(ValueError, match=r"^Nothing says what answers under it · add should be about, so nothing can"):
         llama.dose(bare.add, [1], prompts=PROMPTS)
     assert llama.dose(SEA.add, [1], prompts=PROMPTS[:1], max_new_tokens=2, random=0).judge

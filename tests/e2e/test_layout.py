@@ -82,7 +82,7 @@ def test_keys_alone(open_panel):
     panel.expect_streaming()
     panel.expect_done()
     first = panel.tokens("Baseline").first
-    for _ in range(40):
+    for _ in range(60):
         if first.evaluate("token => token === document.activeElement"):
             break
         keys.press("Tab")

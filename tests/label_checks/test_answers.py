@@ -337,6 +337,19 @@ def test_scores_are_those_of_scikit_learn(seed, sae):
     assert scores.strong.of + scores.weak.of == sum(share.of for share in scores.recall.values())
 
 
+def test_scores_print_the_worst_labels_first():
+    check = session()
+    walk(check, guesses(3))
+    scores = check.answers.scores
+    worst = [each.balanced_accuracy() for each in scores.worst_first()]
+    assert worst == sorted(worst)
+    assert len(worst) == len(FEATURES)
+    printed = repr(scores).splitlines()
+    assert any(line.startswith("balanced accuracy") for line in printed)
+    assert printed[-len(FEATURES)].split()[0] == str(scores.worst_first()[0].index)
+    assert scores.worst_first()[0].label in printed[-len(FEATURES)]
+
+
 def test_scores_of_nothing_are_empty():
     assert session().answers.scores == Scores.of([], [])
     assert session().answers.scores.rows() == [("labels checked", "0")]

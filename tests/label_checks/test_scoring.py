@@ -193,6 +193,8 @@ def test_answers_of_other_items_are_refused(score):
         sw.labels.agreement([one, other])
     with pytest.raises(ValueError, match="of dictionary cav:0"):
         sw.labels.agreement([one, replace(one, dictionary="cav:0")])
+    with pytest.raises(ValueError, match="of the corpus of old, but"):
+        sw.labels.agreement([one, replace(one, provenance={"corpus": "of old"})])
 
 
 def test_one_reader_agrees_with_nobody(score, tmp_path):

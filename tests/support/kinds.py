@@ -37,7 +37,7 @@ def make(kind: str, lm: Any = None, labels: Any = None, **settings: Any) -> Any:
     if kind == "MFA":
         return sw.MFA(*make_state(SIZE, D_MODEL, 2), labels=labels, **settings)
     if kind == "Head":
-        return sw.Heads(lm, **({"layer": 1} | settings), labels=labels)
+        return sw.Heads(lm, layer=settings.pop("layer", 1), labels=labels, **settings)
     return sw.Neurons(lm, **({"layer": 1} | settings), labels=labels)
 
 

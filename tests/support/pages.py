@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,8 +84,19 @@ def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
 
 def _panel(lm: Any, features: Any, texts: Any) -> Any:
     steers = features[0].add(2) + features[1].add(1)
-    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8)
+    rows = {"asked": texts.note, "random": 1}
+    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8, **rows)
+    panel.system = texts.note
     panel.generate()
+    if panel.result["chat"]:
+        panel.reply()
+        panel.prompt = texts.prompt
+        panel.generate()
+    panel.history.name(0, texts.note)
+    panel.history.compare(0, -1)
+    panel.sweep(strengths=(0, 4, 400), tokens=6)
+    panel.recipe = features[0].add(3) + features[1].add(1)
+    panel.logit_difference()
     return panel
 
 
@@ -116,6 +128,41 @@ def _lens(lm: Any, features: Any, texts: Any) -> Any:
     return sw.LogitLens(lm, texts.prompt, features[0].add(20))
 
 
+def _dose(lm: Any, features: Any, texts: Any) -> Any:
+    judge = sw.Words([texts.labels[0], "e"], least=1, name=texts.note)
+    prompts = [texts.prompt, texts.corpus]
+    settings = {"random": 1, "baseline_seeds": 1, "max_new_tokens": 6, "asked": texts.note}
+    chart = sw.DoseResponse(lm, features[0].add, [0, 2, 20], prompts=prompts, judge=judge, hold_back=0, **settings)
+    chart.run()
+    return chart
+
+
+def _asking(lm: Any, _features: Any, texts: Any) -> Any:
+    """A label check at an item of a labelled feature."""
+    from support import checked
+
+    features = checked.indexed(lm, texts=120)
+    labels = [*texts.labels, *(f"label {i}" for i in range(len(texts.labels), sae.SIZE))]
+    features.labels = sw.Labels(labels, source=texts.file, author="language model")
+    settings: Any = {"features": [0, 1], "reader": texts.file, "modes": ["which fire", "which label"]}
+    check = sw.LabelCheck(lm, features, folder=tempfile.mkdtemp(), **settings)
+    while check.screen["practice"]:
+        if check.item is None:
+            check.go_on()
+        else:
+            check.answer(None)
+    return check
+
+
+def _told(lm: Any, features: Any, texts: Any) -> Any:
+    """The same where the truth is shown, and a verdict given."""
+    check = _asking(lm, features, texts)
+    while (item := check.item) is not None:
+        check.answer(0 if item.is_choice else [1.0] * len(item.texts))
+    check.judge("too wide", note=texts.note)
+    return check
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -124,6 +171,9 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature picker": _picker,
     "feature card": _card,
     "logit lens": _lens,
+    "dose and response": _dose,
+    "label check": _asking,
+    "label check, the truth": _told,
 }
 
 

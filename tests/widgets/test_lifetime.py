@@ -11,6 +11,8 @@ from pathlib import Path
 
 import ipywidgets
 import pytest
+import traitlets
+from support import checked
 
 import steerwidgets as sw
 from steerwidgets.widgets import lifetime
@@ -24,6 +26,7 @@ MAKE = {
     "heatmap": lambda lm, cavs: sw.TokenHeatmap(lm, cavs, TEXT, features=[0]),
     "picker": lambda lm, cavs: sw.FeaturePicker(lm, cavs, prompt=TEXT),
     "card": lambda lm, cavs: sw.FeatureCard(lm, cavs, 0),
+    "check": lambda _lm, _cavs: sw.LabelCheck(*checked.world(), features=[3, 4]),
 }
 
 
@@ -105,6 +108,27 @@ def test_neither_a_lens_nor_the_panel_that_it_follows_keeps_the_other(lm, cavs):
     assert ref() is None
     end()
     second.close()
+
+
+@pytest.mark.parametrize("join", [traitlets.link, traitlets.dlink, ipywidgets.jslink, ipywidgets.jsdlink])
+@pytest.mark.parametrize("is_target", [False, True])
+def test_what_a_widget_is_joined_with_does_not_keep_it(join, is_target, lm, cavs):
+    """ipywidgets keeps the text box for ever; while somebody has the panel, the link goes on."""
+    panel, box = MAKE["panel"](lm, cavs), ipywidgets.Text()
+    ends = [(panel, "prompt"), (box, "value")]
+    join(*(reversed(ends) if is_target else ends))
+    panel.let_go()
+    if join in (traitlets.link, traitlets.dlink):
+        widget, name = ends[is_target]
+        setattr(widget, name, "Still linked")
+        assert (panel.prompt, box.value) == ("Still linked", "Still linked")
+    ref = weakref.ref(panel)
+    del panel, ends
+    widget = None
+    collected()
+    assert ref() is None
+    box.value = "Nobody is linked any more"
+    box.close()
 
 
 def test_the_live_widgets_are_those_that_there_are(lm, cavs):

@@ -99,6 +99,7 @@ export class Card {
     label: "",
     note: "",
     rating: null,
+    verdict: "",
     said: 0,
     ...this.traits.verdict.value,
   }));
@@ -202,7 +203,9 @@ export class Card {
     });
   }
 
-  async judge(change: Partial<Pick<Verdict, "rating" | "label" | "note">>): Promise<void> {
+  async judge(
+    change: Partial<Pick<Verdict, "rating" | "label" | "note" | "verdict">>,
+  ): Promise<void> {
     this.kept.value = "";
     await this.#ask(async () => {
       const key = this.content.peek()?.key;

@@ -18,7 +18,11 @@ export function CardNumbers({ card, content }: { card: Card; content: Content })
         ["explains best", mostly(content), "tokens with a responsibility above one half"],
       ]
     : [
-        [content.signed ? "above 0 on" : "fires on", share, ""],
+        [
+          content.signed ? `${content.reads} above 0 on` : "fires on",
+          share,
+          content.zero_of ? `zero ${content.zero_of}` : "",
+        ],
         ["maximum", number(maximum), `largest ${content.reads} over the corpus`],
         ["99.5th percentile", number(p995), "of the tokens where it fires"],
         ["typical", number(typical), "median of the tokens where it fires"],

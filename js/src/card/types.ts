@@ -119,6 +119,8 @@ export interface Verdict {
   label: string;
   note: string;
   rating: number | null;
+  /** What they make of its label; "" where nothing was said. */
+  verdict: string;
   /** How many features of this dictionary the user has said something of. */
   said: number;
   unreadable?: string;

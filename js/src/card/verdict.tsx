@@ -2,7 +2,9 @@ import "./verdict.css";
 import { useLayoutEffect, useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { download } from "../ui/download";
+import { Select } from "../ui/select";
 import { useId } from "../ui/use_id";
+import { VERDICTS } from "../ui/verdicts";
 import type { Card } from "./card";
 
 const STARS = [1, 2, 3, 4, 5];
@@ -11,7 +13,7 @@ const STARS = [1, 2, 3, 4, 5];
 export function CardVerdict({ card }: { card: Card }) {
   const verdict = card.verdict.value;
   const key = card.content.value?.key ?? "";
-  const nothing = !verdict.rating && !verdict.label && !verdict.note;
+  const nothing = !verdict.rating && !verdict.label && !verdict.note && !verdict.verdict;
   if (card.frozen && nothing) return null;
   return (
     <section aria-label="Your verdict" class="sw-card-verdict">
@@ -27,6 +29,21 @@ export function CardVerdict({ card }: { card: Card }) {
           {card.kept.value}
         </span>
       </div>
+      {(!card.frozen || verdict.verdict) && (
+        <span class="sw-check" title="As in a label check">
+          the label is
+          {card.frozen ? (
+            <b>{verdict.verdict}</b>
+          ) : (
+            <Select
+              label="Verdict on the label"
+              value={verdict.verdict}
+              options={[["", "not judged"], ...VERDICTS.map((each) => [each, each] as const)]}
+              onChoose={(chosen) => card.judge({ verdict: chosen })}
+            />
+          )}
+        </span>
+      )}
       <Text
         key={`${key} label`}
         name="Your label"

@@ -75,12 +75,14 @@ function Judged({ check, screen, paint }: Props) {
             {at + 1}
           </span>
           <TextOf text={text} end={null} paint={paint} />
-          <Segmented
-            label={`Text ${at + 1}`}
-            value={String(steps.findIndex(({ value }) => value === answers[at]))}
-            options={steps.map(({ said }, i) => [String(i), said] as const)}
-            onChoose={(i) => check.choose(at, steps[Number(i)]?.value ?? null)}
-          />
+          {!check.frozen && (
+            <Segmented
+              label={`Text ${at + 1}`}
+              value={String(steps.findIndex(({ value }) => value === answers[at]))}
+              options={steps.map(({ said }, i) => [String(i), said] as const)}
+              onChoose={(i) => check.choose(at, steps[Number(i)]?.value ?? null)}
+            />
+          )}
         </li>
       ))}
     </ol>

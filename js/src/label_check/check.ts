@@ -1,10 +1,11 @@
 // A label check's state: the item that is asked, what is chosen, and what a reader can do. One per model.
 
 import { computed, signal } from "@preact/signals";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { plural } from "../ui/format";
+import { VERDICTS } from "../ui/verdicts";
 import {
   type Answer,
   type CheckTraits,
@@ -12,7 +13,6 @@ import {
   isChoice,
   type Screen,
   stepsOf,
-  VERDICTS,
 } from "./types";
 
 const WAIT = 60; // ms; many choices make one message
@@ -34,7 +34,7 @@ export class Check {
   #moves = false;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_CHECK, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until });

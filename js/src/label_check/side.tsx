@@ -4,8 +4,9 @@ import { Button } from "../ui/button";
 import { download } from "../ui/download";
 import { flags } from "../ui/flags";
 import { useId } from "../ui/use_id";
+import { VERDICTS } from "../ui/verdicts";
 import type { Check } from "./check";
-import { type Screen, type Told, VERDICTS } from "./types";
+import type { Screen, Told } from "./types";
 
 /** Beside the texts: what is known of this label, the verdict, and how the reader did so far. */
 export function CheckSide({ check, screen }: { check: Check; screen: Screen }) {
@@ -98,7 +99,7 @@ function Verdict({ check, told }: { check: Check; told: Told }) {
 function Note({ check, note }: { check: Check; note: string }) {
   const [text, setText] = useState(note);
   useLayoutEffect(() => setText(note), [note]);
-  const save = () => text !== note && check.judge({ note: text });
+  const save = (typed: string) => typed !== note && check.judge({ note: typed });
   return (
     <input
       class="sw-field"
@@ -108,8 +109,8 @@ function Note({ check, note }: { check: Check; note: string }) {
       value={text}
       readOnly={check.frozen}
       onInput={(event) => setText(event.currentTarget.value)}
-      onBlur={save}
-      onKeyDown={(event) => event.key === "Enter" && save()}
+      onBlur={(event) => save(event.currentTarget.value)}
+      onKeyDown={(event) => event.key === "Enter" && save(event.currentTarget.value)}
     />
   );
 }
@@ -134,7 +135,7 @@ function Exports({ check }: { check: Check }) {
           CSV
         </Button>
       </div>
-      <p class="sw-note sw-num" title={check.traits.facts.value.file}>
+      <p class="sw-note sw-num">
         {answered === 0
           ? "Every answer is kept on this machine as you give it."
           : `${answered} kept on this machine`}

@@ -89,7 +89,6 @@ export interface CheckTraits {
     reader?: string;
     modes?: Mode[];
     resumed?: number;
-    file?: string;
   };
   provenance: Record<string, string>;
 }
@@ -101,8 +100,6 @@ export const EMPTY_CHECK: CheckTraits = {
   facts: {},
   provenance: {},
 };
-
-export const VERDICTS = ["true", "too wide", "too narrow", "mixed", "wrong", "unclear"] as const;
 
 /** One of several texts or labels is chosen; otherwise each text is judged. */
 export function isChoice(mode: Mode): boolean {

@@ -51,9 +51,6 @@ export function Comparison({ panel, shown, palette }: Props) {
             shown={shown}
             palette={palette}
             active={place?.index ?? null}
-            onReply={
-              panel.frozen || !panel.repliable.value ? undefined : () => panel.reply(row.name)
-            }
             forks={index <= STEERED}
             pinned={pinned?.row === index ? pinned.index : null}
             {...pointing(index)}
@@ -81,6 +78,23 @@ export function Comparison({ panel, shown, palette }: Props) {
           onChosen={() => setPinned(null)}
         />
       )}
+      {panel.repliable.value && !panel.frozen && !shown.streaming && (
+        <p class="sw-replies sw-note">
+          Reply to
+          {shown.rows.map(({ name }) => (
+            <Button
+              key={name}
+              kind="quiet small"
+              asks
+              aria-label={`Reply to ${name}`}
+              title="Takes this answer into the conversation"
+              onClick={() => panel.reply(name)}
+            >
+              {name}
+            </Button>
+          ))}
+        </p>
+      )}
       {lens && <TokenLens key={lens} panel={panel} id={lens} opener={opener} />}
     </>
   );
@@ -90,8 +104,6 @@ interface ColumnProps {
   row: ShownRow;
   shown: Shown;
   palette: Palette;
-  /** Takes the answer into the conversation. */
-  onReply: (() => void) | undefined;
   /** One of the two whose texts part. */
   forks: boolean;
   active: number | null;
@@ -106,12 +118,14 @@ const ENDED: Record<string, string> = {
   stopped: "stopped",
 };
 
-function endText({ ended, forked }: ShownRow): string {
+/** How it ended; beside other rows also how far it is from the unsteered model, to be compared. */
+function endText({ ended, forked, kl }: ShownRow, several: boolean): string {
   const chosen = typeof forked === "number" ? `token ${forked + 1} chosen · ` : "";
-  return chosen + (ENDED[ended] ?? ended);
+  const far = several && typeof kl === "number" ? `KL ${formatNumber(kl, 2)} · ` : "";
+  return chosen + far + (ENDED[ended] ?? ended);
 }
 
-function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProps) {
+function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
   const name = row.name.charAt(0).toUpperCase() + row.name.slice(1);
   const fork =
     forks && shown.divergence !== null && shown.divergence < row.tokens.length
@@ -125,7 +139,7 @@ function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProp
     >
       <h3>
         {name}
-        {row.ended && <small>{endText(row)}</small>}
+        {row.ended && <small class="sw-num">{endText(row, shown.rows.length > 2)}</small>}
       </h3>
       <TokenText
         name={name}
@@ -138,13 +152,6 @@ function Column({ row, shown, palette, forks, onReply, ...pointing }: ColumnProp
         {...pointing}
       />
       {shown.streaming && <span class="sw--caret" aria-hidden="true" />}
-      {onReply && !shown.streaming && row.tokens.length > 0 && (
-        <p class="sw--reply">
-          <Button kind="quiet small" asks aria-label={`Reply to ${name}`} onClick={onReply}>
-            Reply
-          </Button>
-        </p>
-      )}
     </section>
   );
 }

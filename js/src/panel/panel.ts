@@ -60,9 +60,7 @@ export class Panel extends Bench {
         const { settings, watched, beside, ...asked } = this.inputs();
         return asked;
       }),
-      wanted: computed(
-        () => this.traits.tab.value === "logits" && !this.frozen && !this.live.value,
-      ),
+      idle: computed(() => !this.frozen && !this.live.value),
       until,
     });
     this.sweeping = createSweep(this.rpc, () => this.inputs(), until);
@@ -131,6 +129,16 @@ export class Panel extends Bench {
 
   forgetTurns(): void {
     this.#store.write("turns", []);
+  }
+
+  /** Something done with presets; the sentence of what went wrong, or empty. */
+  async preset(args: Record<string, string>): Promise<string> {
+    try {
+      await this.rpc.request("preset", args);
+      return "";
+    } catch (error) {
+      return error instanceof Cancelled ? "" : (error as Error).message;
+    }
   }
 
   setStrength(steer: Steer, value: number): void {

@@ -47,12 +47,41 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
           tokens={tokens}
           pressed={(index) => steered?.[index] ?? false}
           stale={prompt !== panel.traits.prompt.value}
+          said={(index) => stateOf(positions, tokens, steered, index)}
           onToggle={(index) => panel.setPositions(toggleToken(positions, tokens, index))}
+          onPaint={(index, on) => {
+            const now = panel.traits.positions.peek();
+            if (steeredTokens(now, tokens)?.[index] !== on)
+              panel.setPositions(toggleToken(now, tokens, index));
+          }}
         />
+      )}
+      {tokens.length > 0 && (
+        <p class="sw-key" aria-hidden="true">
+          <i class="sw--steered">steered</i>
+          <i class="sw--left">left out</i>
+          {!positions.special && <i class="sw--excluded">excluded</i>}
+          <i class="sw--template">template</i>
+          <i class="sw--sink">sink</i>
+        </p>
       )}
       <p class="sw-note sw-num">{summary(tokens, steered, positions.where)}</p>
     </section>
   );
+}
+
+/** What a token is to the steers, in a word. */
+function stateOf(
+  { special, where }: Positions,
+  tokens: TextToken[],
+  steered: boolean[] | null,
+  index: number,
+): string {
+  const token = tokens[index];
+  if (!steered || !token) return "";
+  if (steered[index]) return "steered";
+  const framed = !special && where !== "generated" && (token.special || token.template);
+  return framed ? "excluded" : "left out";
 }
 
 function summary(tokens: TextToken[], steered: boolean[] | null, where: Where): string {

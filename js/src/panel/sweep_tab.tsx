@@ -81,7 +81,7 @@ function Plan({ panel }: { panel: Panel }) {
           <span>to</span>
           {box("to", "Sweep to", {})}
           <span>in</span>
-          {box("count", "Strengths", { min: 2, max: 32 })}
+          {box("count", "Number of strengths", { min: 2, max: 32 })}
           <span>strengths,</span>
           {box("tokens", "Tokens of a sweep", { min: 1, max: 512 })}
           <span>tokens</span>
@@ -138,7 +138,7 @@ function Found({ panel, swept }: { panel: Panel; swept: Swept }) {
       <p class="sw-note sw-num">
         {swept.label}, {swept.op} ·{" "}
         {range
-          ? `the unsteered model's own texts: ${formatNumber(range[0], 2)} to ${formatNumber(range[1], 2)} nats over ${swept.seeds} seeds; a text breaks where it is more surprising to it, or repeats itself more · one prompt, no claim beyond it`
+          ? `the unsteered model's own texts: ${formatNumber(range[0], 2)} to ${formatNumber(range[1], 2)} nats (mean ± 3 sd over ${swept.seeds} seeds); a text breaks above that, or where it repeats itself more than they do · one prompt`
           : "stopped: nothing was measured"}
         {swept.prompt !== panel.traits.prompt.value && " · on another prompt"}
       </p>

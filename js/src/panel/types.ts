@@ -1,15 +1,16 @@
 // What the steering panel's traits hold.
 
 import type { TextToken, Token } from "../host/tokens";
-import { type BenchTraits, type Breaks, EMPTY_BENCH, type Steer } from "../recipe_editor/types";
+import {
+  type BenchTraits,
+  type Breaks,
+  EMPTY_BENCH,
+  type Positions,
+  type Steer,
+  type Where,
+} from "../recipe_editor/types";
 
-export type Where = "all" | "prompt" | "generated" | "indices" | "mixed";
-
-export interface Positions {
-  where: Where;
-  indices: number[];
-  special: boolean;
-}
+export type { Positions, Where };
 
 export interface Settings {
   temperature: number;
@@ -34,6 +35,8 @@ export interface Row {
   watched: (number | null)[];
   /** The token from which it was gone on with another one. */
   forked?: number | null;
+  /** The mean over its tokens of KL to the unsteered model, in nats. */
+  kl?: number | null;
 }
 
 export interface Watched {
@@ -167,13 +170,14 @@ export interface Status {
 export interface PanelTraits extends BenchTraits {
   chat: boolean;
   settings: Settings;
-  positions: Positions;
   watched: string;
   beside: Beside;
   system: string;
   turns: Turn[];
   /** The turns that another recipe wrote. */
   outdated: number[];
+  /** By name. */
+  presets: string[];
   prompt_tokens: PromptTokens;
   result: Result | Record<string, never>;
   /** Id of the model that shows a generated token's lens; empty where none is open. */
@@ -198,12 +202,12 @@ export const EMPTY_TRAITS: PanelTraits = {
     max_new_tokens: 64,
     seed: 0,
   },
-  positions: { where: "all", indices: [], special: true },
   watched: "",
   beside: { asked: "", random: 0 },
   system: "",
   turns: [],
   outdated: [],
+  presets: [],
   prompt_tokens: { tokens: [], prompt: "", chat: false },
   result: {},
   lens: "",

@@ -1,12 +1,13 @@
 // What the picker and the panel have in common: traits, a search, a recipe and its edits. One per model.
 
-import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
 import { type HostModel, isFrozen } from "../host/host";
 import { Rpc, type RpcOptions } from "../host/rpc";
 import type { TraitStore } from "../host/store";
+import { placed } from "./acting";
 import { createFinder, type Finder } from "./finder";
 import { newSteer, replace, withOp } from "./recipe";
-import type { BenchTraits, Breaks, Feature, Found, Search, Steer } from "./types";
+import type { BenchTraits, Breaks, Feature, Found, Positions, Search, Steer } from "./types";
 
 /** What makes one bench differ from another. */
 interface Kind {
@@ -82,6 +83,26 @@ export class Bench {
   /** Switches a steer on or off, or takes a random direction in its place. */
   change(id: string, change: Partial<Steer>): void {
     this.#set(replace(this.traits.steers.peek(), id, change));
+  }
+
+  /** Puts one steer at positions of its own; the others stay where they are. */
+  place(id: string, positions: Positions): void {
+    const made = placed(this.traits.steers.peek(), this.traits.positions.peek(), id, positions);
+    batch(() => {
+      this.#set(made.steers);
+      this.#store.write("positions", made.positions);
+    });
+  }
+
+  /** What a steer's condition can read: features of the recipe and the row last chosen, up to its own block. */
+  readableBy(steer: Steer): [key: string, label: string][] {
+    const { steers, selected } = this.traits;
+    const keys = new Set([...steers.value.map(({ key }) => key), selected.value].filter(Boolean));
+    const last = this.feature(steer.key)?.layer ?? Infinity;
+    return [...keys].flatMap((key) => {
+      const feature = this.feature(key);
+      return feature && feature.layer <= last ? [[key, feature.label] as [string, string]] : [];
+    });
   }
 
   setOp(steer: Steer, op: string): void {

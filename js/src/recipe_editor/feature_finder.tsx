@@ -105,7 +105,7 @@ function nothing({ finder, traits, frozen }: Bench, way: FindBy, make: string): 
   if (finder.lacks.value) return way.asks;
   if (finder.searching.value) return "Searching…";
   if (!traits.catalogue.value.total) return `No dictionary is attached. Pass some: ${make}.`;
-  if (filters.density || filters.labelled || filters.dictionaries) {
+  if (filters.density || filters.labelled || filters.dictionaries || filters.verdicts) {
     return "No feature passes the filters: widen them.";
   }
   if (mode === "label" && !traits.dictionaries.value.some(({ labelled }) => labelled)) {

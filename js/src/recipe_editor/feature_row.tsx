@@ -73,6 +73,11 @@ function cells({ feature, home, scored, note, bench, at }: Cells) {
       >
         {label}
       </button>
+      {feature.verdict && (
+        <span class="sw-badge" title="Your verdict on its label">
+          {feature.verdict}
+        </span>
+      )}
       {home !== null && (
         <span class="sw--home" title={home}>
           {home}

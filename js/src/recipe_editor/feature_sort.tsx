@@ -3,32 +3,41 @@ import { Button } from "../ui/button";
 import { formatDuration, plural } from "../ui/format";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
+import { VERDICTS } from "../ui/verdicts";
 import type { Bench } from "./bench";
 import type { Scores as Measured } from "./scores";
-import type { Filters, Sort } from "./types";
+import type { Filters, Search, Sort } from "./types";
 
 const SORTS: [Sort, string][] = [
-  ["match", "best match"],
-  ["density", "density"],
-  ["maximum", "maximum"],
-  ["index", "index"],
+  ["density", "how often they fire"],
+  ["maximum", "largest activation"],
+  ["index", "number"],
   ["output_score", "output score"],
 ];
 const TOP = 100; // percent: every token
+
+/** What the first rows are where nothing else is chosen: it depends on what was searched for. */
+function foundFirst({ mode, query }: Search): string {
+  if (mode === "label") return query.trim() ? "best match" : "labelled first";
+  return mode === "similar" ? "most alike" : "strongest";
+}
 
 /** The order of the rows, and which of them to leave out. */
 export function FeatureSort({ bench, scores }: { bench: Bench; scores: Measured }) {
   const [open, setOpen] = useState(false);
   const { finder, frozen } = bench;
   const { sort, descending, filters } = finder.search.value;
-  const { density, labelled, dictionaries } = filters;
-  const active = [density, labelled, dictionaries].filter(Boolean).length;
+  const { density, labelled, dictionaries, verdicts } = filters;
+  const active = [density, labelled, dictionaries, verdicts].filter(Boolean).length;
   return (
     <>
       <Select
         label="Sort features"
         value={sort}
-        options={frozen ? SORTS.filter(([name]) => name !== "output_score") : SORTS}
+        options={[
+          ["match", foundFirst(finder.search.value)],
+          ...SORTS.filter(([name]) => !frozen || name !== "output_score"),
+        ]}
         onChoose={(next) => finder.look({ sort: next, descending: next !== "index" })}
       />
       {sort !== "match" && (
@@ -53,7 +62,7 @@ export function FeatureSort({ bench, scores }: { bench: Bench; scores: Measured 
 
 function FilterBar({ bench: { finder, traits } }: { bench: Bench }) {
   const { filters } = finder.search.value;
-  const { density, labelled, dictionaries } = filters;
+  const { density, labelled, dictionaries, verdicts } = filters;
   const known = traits.dictionaries.value;
   const filter = (change: Partial<Filters>) => finder.look({ filters: { ...filters, ...change } });
   const [low, high] = (density ?? [0, 1]).map((share) => Number((share * 100).toPrecision(6))) as [
@@ -73,6 +82,15 @@ function FilterBar({ bench: { finder, traits } }: { bench: Bench }) {
         />
         has a label
       </label>
+      <span class="sw-check" title="What you made of a label, in a label check or on a card">
+        verdict
+        <Select
+          label="Verdict"
+          value={verdicts ? (verdicts[0] ?? "") : ""}
+          options={[["", "any or none"], ...VERDICTS.map((each) => [each, each] as const)]}
+          onChoose={(verdict) => filter({ verdicts: verdict ? [verdict] : null })}
+        />
+      </span>
       {known.some((each) => each.has_density) && (
         <span class="sw-check" title="Share of the corpus' tokens at which a feature fires">
           density

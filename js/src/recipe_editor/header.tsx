@@ -1,4 +1,5 @@
 import "../ui/header.css";
+import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { Pane } from "../ui/pane";
@@ -8,8 +9,14 @@ import { describeRecipe } from "./recipe";
 
 type Open = "recipe" | "code" | null;
 
+interface HeaderProps {
+  bench: Bench;
+  /** Below the recipe's text: what else can be done with recipes. */
+  keeping?: ComponentChildren;
+}
+
 /** What model this is, whether it is being steered, and what can be taken away from here. */
-export function Header({ bench }: { bench: Bench }) {
+export function Header({ bench, keeping }: HeaderProps) {
   const [open, setOpen] = useState<Open>(null);
   const opener = useRef<HTMLButtonElement | null>(null);
   const { model_info, steers, recipe_json, snippet } = bench.traits;
@@ -53,7 +60,9 @@ export function Header({ bench }: { bench: Bench }) {
         </div>
       </div>
       {open === "recipe" && (
-        <TextPane title="Recipe" copy="Copy recipe" text={recipe_json.value} onClose={close} />
+        <TextPane title="Recipe" copy="Copy recipe" text={recipe_json.value} onClose={close}>
+          {keeping}
+        </TextPane>
       )}
       {open === "code" && (
         <TextPane title="Python" copy="Copy code" text={snippet.value} onClose={close} />
@@ -68,10 +77,11 @@ interface PaneProps {
   copy: string;
   text: string;
   onClose(): void;
+  children?: ComponentChildren;
 }
 
 /** Text to read and copy. */
-function TextPane({ title, copy, text, onClose }: PaneProps) {
+function TextPane({ title, copy, text, onClose, children }: PaneProps) {
   const code = useRef<HTMLPreElement>(null);
   const [copied, setCopied] = useState(false);
   useLayoutEffect(() => setCopied(false), [text]);
@@ -90,6 +100,7 @@ function TextPane({ title, copy, text, onClose }: PaneProps) {
       <pre ref={code} tabIndex={0}>
         {text}
       </pre>
+      {children}
     </Pane>
   );
 }

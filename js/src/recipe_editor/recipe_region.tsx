@@ -4,7 +4,7 @@ import { StrengthRow } from "./strength_row";
 const COLOURS = 6;
 
 export function Recipe({ bench }: { bench: Bench }) {
-  const { steers, ops, readouts } = bench.traits;
+  const { steers, ops, readouts, positions } = bench.traits;
   return (
     <section class="sw-section" aria-label="Recipe">
       <h3>In this recipe</h3>
@@ -20,12 +20,16 @@ export function Recipe({ bench }: { bench: Bench }) {
             ops={ops.value}
             readout={readouts.value[steer.id]}
             breaks={bench.breaksOf(steer)}
+            positions={positions.value}
+            readable={bench.readableBy(steer)}
+            labelOf={(key) => bench.feature(key)?.label ?? key}
             onSweep={bench.sweep && (() => bench.sweep?.(steer))}
             colour={`var(--f${(index % COLOURS) + 1})`}
             onOp={(op) => bench.setOp(steer, op)}
             onParameter={(name, value) => bench.setParameter(steer, name, value)}
             onHold={(held) => bench.holdRecipe(held)}
             onChange={(change) => bench.change(steer.id, change)}
+            onPositions={(own) => bench.place(steer.id, own)}
             onRemove={() => bench.remove(steer.id)}
           />
         ))}

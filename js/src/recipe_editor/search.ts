@@ -26,9 +26,10 @@ export function findLocally(features: Found[], search: Search): Found[] {
   });
 }
 
-function passes({ dictionary, density, label_source }: Found, filters: Filters): boolean {
-  const { density: range, labelled, dictionaries } = filters;
+function passes({ dictionary, density, label_source, verdict }: Found, filters: Filters): boolean {
+  const { density: range, labelled, dictionaries, verdicts } = filters;
   if (labelled && !label_source) return false;
+  if (verdicts && !verdicts.includes(verdict ?? "")) return false;
   if (dictionaries && !dictionaries.includes(dictionary ?? "")) return false;
   return !range || (density != null && density >= range[0] && density <= range[1]);
 }

@@ -1,12 +1,15 @@
 import "./strength_row.css";
+import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { formatNumber } from "../ui/format";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
 import { Slider } from "../ui/slider";
 import { Switch } from "../ui/switch";
+import { actingSaid, positionsOf } from "./acting";
+import { ActingRows } from "./acting_rows";
 import { meanings, sliderParameter, sliderRange } from "./strength";
-import type { Breaks, Feature, Op, OpParameter, Readout, Steer } from "./types";
+import type { Breaks, Feature, Op, OpParameter, Positions, Readout, Steer } from "./types";
 
 interface Props {
   steer: Steer;
@@ -14,18 +17,25 @@ interface Props {
   ops: Record<string, Op>;
   readout: Readout | undefined;
   breaks: Breaks | undefined;
+  /** Where all steers act, or "mixed". */
+  positions: Positions;
+  /** What its condition can read: keys and labels. */
+  readable: readonly (readonly [key: string, label: string])[];
   colour: string;
   onSweep: (() => void) | undefined;
   onOp(op: string): void;
   onParameter(name: string, value: number | null): void;
   onHold(held: boolean): void;
   onChange(change: Partial<Steer>): void;
+  onPositions(positions: Positions): void;
   onRemove(): void;
+  labelOf(key: string): string;
 }
 
 /** One steer: what, how, how much, and what that strength means. */
 export function StrengthRow(props: Props) {
-  const { steer, feature, ops, readout, colour, onChange, onParameter } = props;
+  const { steer, feature, ops, readout, colour, onChange, onParameter, labelOf } = props;
+  const [open, setOpen] = useState(false);
   const { enabled, control } = steer;
   const label = feature?.label ?? steer.key;
   const op = ops[steer.op];
@@ -100,6 +110,11 @@ export function StrengthRow(props: Props) {
           ))}
           {breaksSaid(props.breaks)}
           {op && <span class="sw--fact sw--formula">{op.formula}</span>}
+          {actingSaid(steer, props.positions, labelOf).map((said) => (
+            <span key={said} class="sw--fact sw--acting">
+              {said}
+            </span>
+          ))}
           {readout?.note && <span class="sw--fact">{readout.note}</span>}
         </p>
         {main && props.onSweep && (
@@ -115,6 +130,15 @@ export function StrengthRow(props: Props) {
         )}
         <Button
           kind="quiet small control"
+          aria-label={`Where and when ${label} acts`}
+          aria-expanded={open}
+          title="Which tokens, under which condition, and whether it fades"
+          onClick={() => setOpen(!open)}
+        >
+          when
+        </Button>
+        <Button
+          kind="quiet small control"
           aria-label={`${label} random direction`}
           aria-pressed={!!control}
           title={`Control: the same change in a random direction of the same norm, seed ${control?.seed ?? 0}`}
@@ -123,6 +147,17 @@ export function StrengthRow(props: Props) {
           random
         </Button>
       </div>
+      {open && (
+        <ActingRows
+          label={label}
+          steer={steer}
+          positions={positionsOf(steer, props.positions)}
+          readable={props.readable}
+          labelOf={labelOf}
+          onChange={onChange}
+          onPositions={props.onPositions}
+        />
+      )}
     </li>
   );
 }

@@ -57,6 +57,8 @@ export interface Found extends Feature {
   at?: { position: number; token: Token } | null;
   /** How much steering with it raises its own top logits (arXiv 2505.20063), once that was measured. */
   output_score?: number | null;
+  /** What the user makes of its label; "" where nothing was said. */
+  verdict?: string;
 }
 
 export interface DictionaryInfo {
@@ -81,6 +83,8 @@ export interface Filters {
   labelled: boolean;
   /** Fingerprints; null for all. */
   dictionaries: string[] | null;
+  /** The user's verdicts on labels; null for all. */
+  verdicts?: string[] | null;
 }
 
 /** What is looked for: the args of the request "find" but for the page. */
@@ -110,7 +114,7 @@ export const SEARCH: Search = {
   key: "",
   sort: "match",
   descending: true,
-  filters: { density: null, labelled: false, dictionaries: null },
+  filters: { density: null, labelled: false, dictionaries: null, verdicts: null },
 };
 
 export interface Catalogue {
@@ -141,6 +145,45 @@ export interface Op {
   identity: Params | null;
 }
 
+/** Which tokens a steer acts on; "mixed" where the steers of a recipe differ and each has its own. */
+export type Where =
+  | "all"
+  | "prompt"
+  | "generated"
+  | "last_prompt"
+  | "first"
+  | "after"
+  | "role"
+  | "indices"
+  | "both"
+  | "mixed";
+
+export interface Positions {
+  where: Where;
+  indices: number[];
+  special: boolean;
+  /** Of `first` and `after`: how many, and of what. */
+  count?: number | null;
+  of?: "text" | "generated";
+  /** Whose words. */
+  role?: string;
+  /** What `both` have in common. */
+  parts?: Positions[];
+}
+
+/** A feature's reading above or below a number, or several such. */
+export type When =
+  | { feature: string; is: ">" | "<"; than: number }
+  | { all: When[] }
+  | { any: When[] };
+
+export interface Fade {
+  /** The share of the change that is left at the end. */
+  to: number;
+  /** Over how many generated tokens. */
+  over: number;
+}
+
 export interface Steer {
   id: string;
   key: string;
@@ -149,6 +192,10 @@ export interface Steer {
   enabled: boolean;
   /** Steers with a random direction of the same norm instead. */
   control?: { seed: number } | null;
+  /** Its own positions; they count where those of the recipe are "mixed". */
+  positions?: Positions;
+  when?: When | null;
+  fade?: Fade | null;
 }
 
 /** Where texts were seen to break under a steer, below and above no change, and on which prompt. */
@@ -169,6 +216,8 @@ export interface BenchTraits {
   /** The text on which strength is measured. */
   prompt: string;
   steers: Steer[];
+  /** Where all steers act; "mixed" where each has positions of its own. */
+  positions: Positions;
   steer_features: Record<string, Feature>;
   ops: Record<string, Op>;
   readouts: Record<string, Readout>;
@@ -187,6 +236,7 @@ export interface BenchTraits {
 export const EMPTY_BENCH: BenchTraits = {
   prompt: "",
   steers: [],
+  positions: { where: "all", indices: [], special: true },
   steer_features: {},
   ops: {},
   readouts: {},

@@ -18,9 +18,10 @@ interface Known {
   corpus: string | null;
 }
 
-/** A scale's zero in words, where it has one of its own. */
+/** A scale's zero in words, where it has one of its own, or would need one and nobody knows it. */
 export function zeroSaid(zero: number | null | undefined, of: string | undefined): string {
-  return typeof zero === "number" ? `zero at ${formatNumber(zero)}: ${of || "set for it"}` : "";
+  if (typeof zero === "number") return `zero at ${formatNumber(zero)}: ${of || "set for it"}`;
+  return of ? `zero ${of}` : "";
 }
 
 /** What a corpus has shown of a feature, by the names that a user chooses from; the first known one is the best. */

@@ -1,5 +1,6 @@
 import "./steering_panel.css";
 import { Comparison } from "../panel/comparison";
+import { Keeping } from "../panel/keeping";
 import { Panel } from "../panel/panel";
 import { PositionsRegion } from "../panel/positions";
 import { Prompt } from "../panel/prompt";
@@ -22,7 +23,7 @@ function View({ state: panel, theme }: Mounted<Panel>) {
   const error = panel.error.value;
   return (
     <div class="sw-frame">
-      <Header bench={panel} />
+      <Header bench={panel} keeping={!panel.frozen && <Keeping panel={panel} />} />
       {/* before what is steered, so that Generate stands in sight where the columns become one */}
       <div class="sw-ask">
         <Prompt panel={panel} />

@@ -14,6 +14,7 @@ function state() {
   const sea = feature({ key: "k", label: HOSTILE, max_activation: 10 });
   return {
     prompt: "Hi",
+    tab: "history", // the first one asks the kernel by itself
     ops: OPS,
     catalogue: { features: [sea, feature({ key: "m", label: "music" })], total: 2, complete: true },
     steers: [{ id: "s1", key: "k", op: "add", params: { alpha: 5 }, enabled: true }],

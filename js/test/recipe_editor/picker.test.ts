@@ -104,6 +104,13 @@ describe("a small catalogue", () => {
       sort.dispatchEvent(new Event("change", { bubbles: true }));
       await painted();
     };
+    expect([...sort.options].map((option) => option.text)).toEqual([
+      "labelled first",
+      "how often they fire",
+      "largest activation",
+      "number",
+      "output score",
+    ]);
     await choose("maximum");
     expect(labels()).toEqual(["music", "the sea", "the seaside", "sailing"]);
     named("Largest first").click();
@@ -127,7 +134,30 @@ describe("a small catalogue", () => {
       density: [0.015, 1],
       labelled: true,
       dictionaries: ["sae"],
+      verdicts: null,
     });
+  });
+
+  it("shows what the user made of labels, and filters by it here", async () => {
+    const [first, ...others] = SMALL as [Found, ...Found[]];
+    const features = [{ ...first, verdict: "too wide" }, ...others];
+    mount({ catalogue: { features, total: features.length, complete: true } });
+    await painted();
+    expect(el.querySelector("[title='Your verdict on its label']")?.textContent).toBe("too wide");
+    button("Filters")?.click();
+    await painted();
+    const choose = async (verdict: string) => {
+      const select = named<HTMLSelectElement>("Verdict");
+      select.value = verdict;
+      select.dispatchEvent(new Event("change", { bubbles: true }));
+      await painted();
+    };
+    await choose("too wide");
+    expect(labels()).toEqual([first.label]);
+    await choose("wrong");
+    expect(el.textContent).toContain("No feature passes the filters");
+    await choose("");
+    expect(labels()).toHaveLength(features.length);
   });
 
   it("says what to do where there is nothing", async () => {

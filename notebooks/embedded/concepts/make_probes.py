@@ -40,8 +40,8 @@ FILE: Final = SHIPPED / "concept_probes.safetensors"
 CONCEPTS: Final = SHIPPED / "concepts"
 WORK: Final = Path("build/dictionaries/probe_answers.json")
 BLOCK: Final = 20
-TOKENS: Final = scaled(64, 8)
-SEEDS: Final = (11, 12, 13)
+TOKENS: Final = scaled(28, 8)
+SEEDS: Final = (11, 12)
 ASKED: Final = (
     "Tell me about {}.",
     "Write a short paragraph about {}.",
@@ -79,10 +79,18 @@ EVERYDAY_HELD_OUT: Final = (
     "Introduce yourself.",
     "What is your plan for the week?",
 )
-_ROWS: Final = 24
+WRITTEN: Final = 16
+NEUTRAL: Final = 48
+"""Of the texts of the concept vectors, so many are read for the report."""
+
+_ROWS: Final = 32
+"""Requests that are answered at once."""
+
 _STRENGTH: Final = 0.003
 """scikit-learn's C: the smaller, the shorter the weights. Chosen once, before any dose was measured."""
 _FALSE_ALARMS: Final = 0.05
+_FEWEST: Final = 4
+"""An answer of fewer words is left out."""
 
 
 def main() -> None:
@@ -96,8 +104,8 @@ def main() -> None:
     answers = _answers(lm, labels)
     site = Site(BLOCK)
     vectors = {name: _means(lm, texts, site) for name, texts in answers.items()}
-    written = {label: _means(lm, held["concepts"][label]["texts"], site) for label in labels}
-    neutral = _means(lm, held["neutral"], site)
+    written = {label: _means(lm, held["concepts"][label]["texts"][:WRITTEN], site) for label in labels}
+    neutral = _means(lm, held["neutral"][:NEUTRAL], site)
     weights, biases, report = [], [], {}
     for label in labels:
         weight, bias = _fit(label, labels, vectors)
@@ -122,25 +130,27 @@ def main() -> None:
 
 def _answers(lm: LanguageModel, labels: Sequence[str]) -> dict[str, list[str]]:
     """The answers by group: a concept or everyday, trained on or held out. What was written is not written again."""
-    groups = {f"{label}|{part}": [each.format(label) for each in asked] for label in labels for part, asked in _PARTS}
-    groups |= {"|train": list(EVERYDAY), "|test": list(EVERYDAY_HELD_OUT)}
-    done: dict[str, list[str]] = json.loads(WORK.read_text(encoding="utf-8")) if WORK.exists() else {}
-    for name, requests in groups.items():
-        if name in done:
-            continue
-        plans = [Plan(lm.encode(request), Recipe()) for request in requests]
-        rows = [
-            row
-            for seed in SEEDS
-            for first in range(0, len(plans), _ROWS)
-            for row in generate_rows(lm, plans[first : first + _ROWS], Sampling(max_new_tokens=TOKENS, seed=seed))
-        ]
-        done[name] = [row.text for row in rows if len(row.token_ids) > 4]
-        WORK.parent.mkdir(parents=True, exist_ok=True)
-        WORK.write_text(json.dumps(done, ensure_ascii=False, indent=1), encoding="utf-8")
-        sys.stdout.write(f"{name}: {len(done[name])} answers\n")
-        sys.stdout.flush()
-    return {name: done[name] for name in groups}
+    asked = [(f"{label}|{part}", each.format(label)) for label in labels for part, every in _PARTS for each in every]
+    asked += [("|train", each) for each in EVERYDAY] + [("|test", each) for each in EVERYDAY_HELD_OUT]
+    done: dict[str, str] = json.loads(WORK.read_text(encoding="utf-8")) if WORK.exists() else {}
+    WORK.parent.mkdir(parents=True, exist_ok=True)
+    for seed in SEEDS:
+        missing = [request for _, request in asked if f"{seed} {request}" not in done]
+        for first in range(0, len(missing), _ROWS):
+            some = missing[first : first + _ROWS]
+            plans = [Plan(lm.encode(request), Recipe()) for request in some]
+            rows = generate_rows(lm, plans, Sampling(max_new_tokens=TOKENS, seed=seed))
+            done |= {f"{seed} {request}": row.text for request, row in zip(some, rows, strict=True)}
+            WORK.write_text(json.dumps(done, ensure_ascii=False, indent=1), encoding="utf-8")
+            sys.stdout.write(f"{len(done)} answers\n")
+            sys.stdout.flush()
+    groups: dict[str, list[str]] = {}
+    for seed in SEEDS:
+        for group, request in asked:
+            text = done[f"{seed} {request}"]
+            if len(text.split()) > _FEWEST:
+                groups.setdefault(group, []).append(text)
+    return groups
 
 
 _PARTS: Final = (("train", ASKED), ("test", HELD_OUT))

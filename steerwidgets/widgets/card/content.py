@@ -249,12 +249,16 @@ def feature_link(dictionary: Dictionary, feature: Feature) -> dict[str, str] | N
     return {"url": address, "name": "Neuronpedia" if parts.netloc.endswith("neuronpedia.org") else parts.netloc}
 
 
+_NOTHING_SAID: Final[dict[str, Any]] = {"label": "", "note": "", "rating": None, "verdict": "", "said": 0}
+
+
 def verdict_of(home: Dictionary, index: int) -> dict[str, Any]:
     """What the user said of a feature; nothing where nothing was."""
     if "user_labels" not in home.__dict__ and not UserLabels.are_kept():
-        return {"label": "", "note": "", "rating": None, "said": 0}
+        return _NOTHING_SAID
     try:
         entry = home.user_labels[index]
-        return {"label": entry.label, "note": entry.note, "rating": entry.rating, "said": len(home.user_labels)}
+        said = {"label": entry.label, "note": entry.note, "rating": entry.rating, "verdict": entry.verdict}
+        return said | {"said": len(home.user_labels)}
     except (OSError, ValueError) as error:
-        return {"label": "", "note": "", "rating": None, "said": 0, "unreadable": str(error)}
+        return _NOTHING_SAID | {"unreadable": str(error)}

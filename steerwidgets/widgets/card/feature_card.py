@@ -284,28 +284,36 @@ class FeatureCard(Widget):
             self.publish(silent=silence_json(self._lm, dictionary, found))
         return found
 
-    def rate(self, rating: Any = None, *, label: str | None = None, note: str | None = None) -> Entry:
-        """Keep your verdict on this machine: 1 to 5 stars ("none" takes them away), a label, a note.
+    def rate(
+        self,
+        rating: Any = None,
+        *,
+        label: str | None = None,
+        note: str | None = None,
+        verdict: str | None = None,
+    ) -> Entry:
+        """Keep your verdict on this machine: 1 to 5 stars ("none" takes them away), a label, a note, what its label is.
 
-        What is not given stays; "" takes a label or a note away. `card.dictionary.user_labels` has them all.
+        What is not given stays; "" takes a label, a note or a verdict away. `card.dictionary.user_labels` has them all.
 
         Args:
             rating: 1 to 5, or "none".
             label: what you call the feature.
             note: what else there is to say.
+            verdict: what you make of its label: "true", "too wide", "too narrow", "mixed", "wrong" or "unclear".
 
         Returns:
-            What is kept now: `.rating`, `.label`, `.note`.
+            What is kept now: `.rating`, `.label`, `.note`, `.verdict`.
 
         Raises:
             OSError: they cannot be kept.
-            ValueError: the rating is not 1 to 5.
+            ValueError: the rating is not 1 to 5, or there is no such verdict.
 
         Example:
             >>> sw.FeatureCard(lm, reft, "law").rate(4, note="and contracts").rating
             4
         """
-        entry = self._dictionary.user_labels.set(self.index, rating=rating, label=label, note=note)
+        entry = self._dictionary.user_labels.set(self.index, rating=rating, label=label, note=note, verdict=verdict)
         named = labels_json(self._dictionary, self.index)
         self.publish(verdict=verdict_of(self._dictionary, entry.index), content={**self.content, **named})
         return entry
@@ -416,7 +424,7 @@ class FeatureCard(Widget):
         return {}
 
     def _serve_verdict(self, request: Request) -> dict[str, Any]:
-        given = {name: request.args[name] for name in ("rating", "label", "note") if name in request.args}
+        given = {name: request.args[name] for name in ("rating", "label", "note", "verdict") if name in request.args}
         if request.args.get("key") != self.key:
             raise ValueError("Another feature is shown by now, so the verdict was not kept; give it again.")
         if "rating" in given and given["rating"] is None:

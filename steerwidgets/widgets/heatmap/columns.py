@@ -22,6 +22,9 @@ SCALES: Final = ("auto", "p99.5", "maximum", "text")
 """Where a colour scale can end, besides at a number."""
 
 
+_NO_ZERO: Final = "not known: no texts without it were read"
+
+
 def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[np.float32]) -> dict[str, Any]:
     """A feature with what is known of its activations.
 
@@ -36,6 +39,7 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
         "layer": feature.site.layer,
         "stream": feature.site.stream,
         "signed": column["signed"] or feature.signed,
+        **zero_of_scale(feature),
     }
     if not isinstance(feature, Feature):
         return column
@@ -45,7 +49,6 @@ def feature_column(feature: Direction, dictionary: Dictionary, values: NDArray[n
         "maximum": _positive(feature.max_activation),
         "corpus": feature.max_activation_of,
         "label_source": feature.label_source,
-        **zero_of_scale(feature),
     }
     if column["zero"] is not None:
         finite = values[np.isfinite(values)]
@@ -81,11 +84,13 @@ def array_column(key: str, label: str, values: NDArray[np.float32]) -> dict[str,
 def zero_of_scale(feature: Direction) -> dict[str, Any]:
     """Where a feature's colour scale begins, and what that value is; None where it begins at 0.
 
-    Below that value nothing is coloured: a scale that begins at what texts without the feature give has one end.
+    Below that value nothing is coloured: a scale that begins at what texts without the feature give has one end. A
+    projection has no zero by itself, so where no such texts were read that is said.
     """
     zero = feature.zero_activation if isinstance(feature, Feature) and feature.signed else None
-    known = isinstance(feature, Feature) and zero is not None and math.isfinite(zero)
-    return {"zero": zero, "zero_of": feature.zero_of} if known else {"zero": None, "zero_of": ""}
+    if isinstance(feature, Feature) and zero is not None and math.isfinite(zero):
+        return {"zero": zero, "zero_of": feature.zero_of}
+    return {"zero": None, "zero_of": _NO_ZERO if feature.signed and feature.reads_projection else ""}
 
 
 def end_of_scale(column: Mapping[str, Any], domain: str | float) -> tuple[float, str]:

@@ -51,6 +51,7 @@ class LabelCheck(Widget):
     Attributes:
         answers: what was answered so far.
         scores: how it compares with where the features fire.
+        file: where the answers are kept.
         item: what is asked; None where the truth is shown, and at the end.
         queue: the features, in order.
         feature: the key of the feature whose truth is shown, or "": link it to a FeatureCard's `feature`.
@@ -111,7 +112,6 @@ class LabelCheck(Widget):
             "reader": answers.reader,
             "modes": list(self._session.modes),
             "resumed": len(answers),
-            "file": str(self._session.file),
         }
         super().__init__(**self._shown(), facts=facts, provenance=dict(answers.provenance))
         self._prepare()
@@ -139,6 +139,11 @@ class LabelCheck(Widget):
     def queue(self) -> tuple[int, ...]:
         """The features, in the order in which they are asked."""
         return tuple(self._session.queue)
+
+    @property
+    def file(self) -> Path | None:
+        """Where the answers are kept, one file for each queue, seed and reader."""
+        return self._session.file
 
     @property
     def item(self) -> Item | None:
@@ -365,7 +370,7 @@ class LabelCheck(Widget):
 
     def _side(self, screen: Mapping[str, Any]) -> dict[str, Any]:
         own = revealed(self._session)
-        rows = score_rows(own.scores) if len(own) else []
+        rows = score_rows(own.scores) if own.scores.features else []
         label: list[list[str]] = []
         if "index" in screen:
             detection = detection_of_all(screen["index"], [own, *self._others])
@@ -382,14 +387,14 @@ class LabelCheck(Widget):
 
     def _prepare(self) -> None:
         """Make the next feature's items while the reader is at this one's."""
-        session = self._session
+        session, answering = self._session, self._answering
         later = session.steps[session.answers.position :]
         coming = next((step.index for step in later if not session.is_made(step.index)), None)
         if coming is None:
             return
 
-        def make() -> None:
-            with self._answering:
+        def make() -> None:  # it does not keep the widget
+            with answering:
                 session.items(coming)
 
         self._worker.submit(make)

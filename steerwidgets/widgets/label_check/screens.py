@@ -12,7 +12,8 @@ from steerwidgets.labels.own import Entry, UserLabels
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
-    from steerwidgets.label_checks.answers import Answered, Answers
+    from steerwidgets.label_checks.answered import Answered
+    from steerwidgets.label_checks.answers import Answers
     from steerwidgets.label_checks.check_texts import CheckText
     from steerwidgets.label_checks.items import Item
     from steerwidgets.label_checks.scores import Scores
@@ -43,8 +44,15 @@ def revealed(session: CheckSession) -> Answers:
 
 
 def score_rows(scores: Scores) -> list[list[str]]:
-    """Scores in words, for the side of the page."""
-    return [list(row) for row in scores.rows()]
+    """Scores in words, for the side of the page: counts with their intervals."""
+    return [[name, _short(value)] for name, value in scores.named()]
+
+
+def _short(value: object) -> str:
+    if not isinstance(value, Share) or value.interval is None:
+        return str(value)
+    low, high = value.interval
+    return f"{value} ({low:.2f}–{high:.2f})"
 
 
 def detection_of_all(index: int, several: Sequence[Answers]) -> Share:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import Any, Final, Protocol, overload
 
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.shown import shown
@@ -15,9 +15,6 @@ from steerwidgets.generation.comparison import first_difference, shared_tokens
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.plain_text import as_json, table
 from steerwidgets.widgets.arrays import exact
-
-if TYPE_CHECKING:
-    from steerwidgets.widgets.panel.steering_panel import SteeringPanel
 
 KEPT: Final = 20
 """So many runs are kept; where one more comes, the oldest goes that is not pinned."""
@@ -91,6 +88,27 @@ class RunDifference:
     divergence: int | None
 
 
+class Remembering(Protocol):
+    """What a history needs of its panel: the traits that hold it, and the recipe."""
+
+    runs: Any
+    compared: Any
+    provenance: Any
+    recipe: Any
+
+    def read_recipe(self, text: str) -> Recipe:
+        """A recipe from text."""
+        ...
+
+    def publish(self, **traits: Any) -> None:
+        """Set traits."""
+        ...
+
+    def publish_together(self, **traits: Any) -> None:
+        """Set traits in one message."""
+        ...
+
+
 RunLike = int | str | PastRun
 """A run by its place in the history, by its name, or itself."""
 
@@ -106,7 +124,7 @@ class History(Sequence[PastRun]):
         ('first try', ['baseline', 'steered'])
     """
 
-    def __init__(self, panel: SteeringPanel) -> None:
+    def __init__(self, panel: Remembering) -> None:
         self._panel = panel
         self._recipes: dict[str, Recipe] = {}
         self._count = 0
@@ -387,6 +405,7 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
         "text": row["text"],
         "ended": row["ended"],
         "forked": row["forked"],
+        "kl": row["kl"],
         "ids": [token["id"] for token in tokens],
         "texts": [token["text"] for token in tokens],
         "fragments": [index for index, token in enumerate(tokens) if token["fragment"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ MOST: Final = 32
 TOKENS: Final = 48
 """Texts die late: shorter ones would say too little of where they break."""
 
-SEEDS: Final = 4
+SEEDS: Final = 8
 """Baseline texts, each with noise of its own, whose range says what is usual for the prompt."""
 
 _WARM: Final = 0.7
@@ -67,7 +68,7 @@ class Sweep:
 
     Attributes:
         rows: the strengths in order, each with its text.
-        surprise: the baseline's own range over seeds, in nats.
+        surprise: the baseline's own range over eight seeds, in nats: mean and three standard deviations either way.
         distinct_2: the same of the share of pairs that are no repetition.
         breaks: for either side of where the steer changes nothing the first strength past which texts are not usual,
             for good; None where the tested range ends before that.
@@ -90,6 +91,17 @@ def distinct_2(ids: Sequence[int]) -> float:
     """The share of pairs of neighbouring tokens that did not stand in the text before (Li et al. 2016)."""
     pairs = list(itertools.pairwise(ids))
     return len(set(pairs)) / len(pairs) if pairs else 1.0
+
+
+def own_range(values: Sequence[float]) -> tuple[float, float]:
+    """What is usual: the mean of some texts, and three standard deviations to either side.
+
+    Of one prompt and a few seeds the smallest and largest would leave out every tenth text of the model's own.
+    """
+    if len(values) < 2:
+        return (math.nan, math.nan)
+    mean, width = statistics.fmean(values), 3 * statistics.stdev(values)
+    return (mean - width, mean + width)
 
 
 def breaks(rows: Sequence[SweepRow], neutral: float) -> tuple[float | None, float | None]:
@@ -199,16 +211,15 @@ class PanelSweep:
         texts = [row.token_ids for row in rows]
         measured = surprises(self._lm, self._plans[0].prompt, texts)
         own = [distinct_2(ids) for ids in texts]
-        usual = [value for value in measured[-SEEDS:] if not math.isnan(value)]
-        surprise = (min(usual, default=math.nan), max(usual, default=math.nan))
-        distinct = (min(own[-SEEDS:]), max(own[-SEEDS:]))
+        surprise = own_range([value for value in measured[-SEEDS:] if not math.isnan(value)])
+        distinct = own_range(own[-SEEDS:])
         made = tuple(
             SweepRow(
                 strength,
                 row.text,
                 value,
                 repeats,
-                bool(row.token_ids) and not value > surprise[1] and repeats >= distinct[0],
+                bool(row.token_ids) and not value > surprise[1] and not repeats < distinct[0],
             )
             for strength, row, value, repeats in zip(self._plan.strengths, rows, measured, own, strict=False)
         )

@@ -169,6 +169,9 @@ class FeatureFinder:
         if query.labelled:
             flags = [source.labelled().astype(np.float32) for source in sources]
             hits = hits.take(hits.gathered(flags) > 0)
+        if query.verdicts is not None:
+            flags = [source.judged(query.verdicts).astype(np.float32) for source in sources]
+            hits = hits.take(hits.gathered(flags) > 0)
         if query.density is not None:
             low, high = query.density
             density = hits.gathered([source.known("density") for source in sources])
@@ -225,6 +228,7 @@ class FeatureFinder:
             "value_text": "" if value is None else f"{value:.3g}",
             "at": None if hits.position is None or found.tokens is None else _place(found.tokens, hits.position[at]),
             "output_score": None if score is None else short(score),
+            "verdict": source.verdicts.get(index, ""),
         }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from steerwidgets.labels.own import VERDICTS
+
 Mode = Literal["label", "prompt", "token", "similar"]
 Ranking = Literal["maximum", "mean", "span"]
 Sort = Literal["match", "density", "maximum", "index", "output_score"]
@@ -36,6 +38,7 @@ class FindQuery:
         density: the lowest and the highest density, either one open; None for all, the unknown ones too.
         labelled: only features that have a label.
         dictionaries: fingerprints of those to look in; None for all.
+        verdicts: only features with one of these verdicts of the user's; None for all.
         offset: how many rows to leave out first.
         limit: how many rows to give.
         compact: whether what all rows of a dictionary share is given once.
@@ -53,6 +56,7 @@ class FindQuery:
     density: tuple[float, float] | None = None
     labelled: bool = False
     dictionaries: tuple[str, ...] | None = None
+    verdicts: tuple[str, ...] | None = None
     offset: int = 0
     limit: int = 50
     compact: bool = False
@@ -66,7 +70,7 @@ class FindQuery:
         """
         filters = _given(args, "filters", {})
         if not isinstance(filters, Mapping):
-            raise _wrong("filters", filters, "an object of density, labelled and dictionaries")
+            raise _wrong("filters", filters, "an object of density, labelled, dictionaries and verdicts")
         sort = _word(args, "sort", get_args(Sort), "match")
         return cls(
             mode=_word(args, "mode", get_args(Mode), "label"),
@@ -80,7 +84,8 @@ class FindQuery:
             descending=_flag(args, "descending", default=sort != "index"),
             density=_density(_given(filters, "density", None)),
             labelled=_flag(filters, "labelled", default=False),
-            dictionaries=_names(_given(filters, "dictionaries", None)),
+            dictionaries=_names(_given(filters, "dictionaries", None), "dictionaries", "a list of fingerprints"),
+            verdicts=_verdicts(_given(filters, "verdicts", None)),
             offset=_count(args, "offset", 0),
             limit=min(_count(args, "limit", 50), _MOST),
             compact=_flag(args, "compact", default=False),
@@ -94,7 +99,7 @@ class FindQuery:
     @property
     def is_filtered(self) -> bool:
         """Whether features are left out by what they are."""
-        return self.density is not None or self.labelled
+        return self.density is not None or self.labelled or self.verdicts is not None
 
 
 def takes_long(args: Mapping[str, Any]) -> bool:
@@ -160,12 +165,20 @@ def _density(value: Any) -> tuple[float, float] | None:
     return (0.0 if low is None else float(low)), (math.inf if high is None else float(high))
 
 
-def _names(value: Any) -> tuple[str, ...] | None:
+def _names(value: Any, name: str, expected: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise _wrong("dictionaries", value, "a list of fingerprints")
+        raise _wrong(name, value, expected)
     return tuple(value)
+
+
+def _verdicts(value: Any) -> tuple[str, ...] | None:
+    expected = f"a list of some of {', '.join(VERDICTS)}"
+    found = _names(value, "verdicts", expected)
+    if found is not None and not set(found) <= set(VERDICTS):
+        raise _wrong("verdicts", value, expected)
+    return found
 
 
 def _is_whole(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,12 +153,24 @@ class DictionarySource:
     @property
     def state(self) -> tuple[object, ...]:
         """What its arrays are made from: as long as these are the same objects, so are the arrays."""
-        return self.dictionary.statistics, self.dictionary.labels, self.dictionary.label_scores, self.own_labels
+        made_of = self.dictionary.statistics, self.dictionary.labels, self.dictionary.label_scores
+        return *made_of, self.own_labels, tuple(self.verdicts.items())
 
     @property
     def own_labels(self) -> tuple[int, ...]:
         """The features that the user labelled."""
         return tuple(self.dictionary.own_labels())
+
+    @property
+    def verdicts(self) -> Mapping[int, str]:
+        """The user's verdicts, by feature."""
+        return self.dictionary.own_verdicts()
+
+    def judged(self, verdicts: Collection[str]) -> NDArray[np.bool_]:
+        """Which features have one of some verdicts."""
+        found = np.zeros(len(self), np.bool_)
+        found[[index for index, verdict in self.verdicts.items() if verdict in verdicts]] = True
+        return found
 
     def known(self, name: str) -> NDArray[np.float32] | None:
         """A number of every feature over the corpus, NaN where it is not known; None where none is."""
@@ -261,6 +273,15 @@ class LooseSource:
     def state(self) -> tuple[object, ...]:
         """The directions."""
         return self._directions
+
+    @property
+    def verdicts(self) -> Mapping[int, str]:
+        """None: a verdict is about a dictionary's feature."""
+        return {}
+
+    def judged(self, verdicts: Collection[str]) -> NDArray[np.bool_]:  # noqa: ARG002
+        """None of them."""
+        return np.zeros(len(self), np.bool_)
 
     def known(self, name: str) -> None:  # noqa: ARG002
         """Nothing."""

@@ -364,6 +364,16 @@ def test_silence_of_a_feature_of_which_nothing_is_known(make):
 # Verdicts
 
 
+def test_what_is_made_of_a_label_is_kept_and_can_be_taken_back(make, dictionary):
+    card = make()
+    page = FrontEnd(card)
+    assert page.call("verdict", key=card.key, verdict="too wide")["type"] == "result"
+    assert dictionary.user_labels[3].verdict == card.verdict["verdict"] == "too wide"
+    assert card.rate(4).verdict == "too wide"
+    assert "A verdict is one of" in page.call("verdict", key=card.key, verdict="so-so")["error"]["message"]
+    assert card.rate(verdict="").verdict == ""
+
+
 def test_a_verdict_is_kept_and_exported(make, dictionary):
     card = make()
     page = FrontEnd(card)
@@ -371,13 +381,13 @@ def test_a_verdict_is_kept_and_exported(make, dictionary):
     assert page.call("verdict", key=card.key, label="the sea", note="also tides")["type"] == "result"
     entry = dictionary.user_labels[3]
     assert (entry.rating, entry.label, entry.note) == (4, "the sea", "also tides")
-    assert card.verdict == {"rating": 4, "label": "the sea", "note": "also tides", "said": 1}
+    assert card.verdict == {"rating": 4, "label": "the sea", "note": "also tides", "verdict": "", "said": 1}
     assert (card.content["label"], card.content["label_source"]) == ("the sea", "your label")
     exported = page.call("export_verdicts")["value"]
     assert json.loads(exported["text"])["entries"][0]["label"] == "the sea"
     assert page.call("verdict", key=card.key, rating=None, label="")["type"] == "result"
     assert card.content["label"] == "label 3"
-    assert make().verdict == {"rating": None, "label": "", "note": "also tides", "said": 1}
+    assert make().verdict == {"rating": None, "label": "", "note": "also tides", "verdict": "", "said": 1}
 
 
 @pytest.mark.parametrize("wrong", [{"rating": 6}, {"rating": "x"}, {"label": 3}])

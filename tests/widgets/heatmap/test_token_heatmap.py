@@ -456,3 +456,16 @@ def test_a_neurons_scale_has_two_ends_since_its_value_goes_below_zero(lm):
         assert feature_column(neurons[0], neurons, positive)["signed"]
     finally:
         heatmap.close()
+
+
+def test_a_projection_whose_zero_nobody_knows_says_so(lm, make):
+    """A concept vector of a file, and a direction by arithmetic; a neuron's 0 is one, for it writes nothing."""
+    cavs = sw.CAV(torch.eye(2, 32), ["sea", "sky"], layer=1)
+    unknown = "not known: no texts without it were read"
+    for dictionary, feature, said in (
+        (cavs, 0, unknown),
+        (cavs, cavs[0].direction - cavs[1].direction, unknown),
+        (sw.Neurons(lm, layer=1), 3, ""),
+    ):
+        [column] = make(dictionary=dictionary, features=[feature]).reading["features"]
+        assert (column["zero"], column["zero_of"]) == (None, said)

@@ -190,7 +190,7 @@ def test_generate_shows_what_compare_gives(panel, lm, cavs):
         "domain": 9.0,
         "domain_source": "maximum over ten tokens",
         "zero": None,
-        "zero_of": "",
+        "zero_of": "not known: no texts without it were read",
     }
     assert panel.status["state"] == "done"
     assert panel.comparison is shown

@@ -189,6 +189,23 @@ def test_filters(finder, first, second):
     assert indices(of_words) == sorted((3, 5), key=lambda i: -float(density[i]))
 
 
+def test_the_users_verdicts_are_shown_and_filter(lm, first, second, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEERWIDGETS_DATA", str(tmp_path))
+    finder = FeatureFinder(FeatureShelf([first, second]), lm)
+    assert {row["verdict"] for row in finder.find({})["features"]} == {""}
+    first.user_labels.set(5, verdict="wrong")
+    first.user_labels.set(7, verdict="mixed")
+    second.user_labels.set(2, verdict="wrong")
+    rows = {(row["dictionary"], row["index"]): row["verdict"] for row in finder.find({"limit": 1000})["features"]}
+    assert rows[first.fingerprint, 5] == rows[second.fingerprint, 2] == "wrong"
+    found = finder.find({"filters": {"verdicts": ["wrong"]}})
+    assert (indices(found, first), indices(found, second), found["total"]) == ([5], [2], 2)
+    assert indices(finder.find({"filters": {"verdicts": ["mixed", "wrong"]}}), first) == [5, 7]
+    first.user_labels.set(5, verdict="true")
+    assert indices(finder.find({"filters": {"verdicts": ["wrong"]}}), first) == []
+    assert finder.find({"filters": {"verdicts": []}})["total"] == 0
+
+
 def test_what_becomes_known_later_is_seen(finder, second):
     search = {"sort": "maximum", "filters": {"dictionaries": [second.fingerprint]}, "limit": 3}
     assert indices(finder.find(search)) == [0, 1, 2]
@@ -402,6 +419,8 @@ def test_a_million_features_are_sorted_and_filtered_without_being_made():
         {"filters": {"labelled": 1}},
         {"filters": {"dictionaries": "sae"}},
         {"filters": {"dictionaries": [5]}},
+        {"filters": {"verdicts": "wrong"}},
+        {"filters": {"verdicts": ["so-so"]}},
         {"filters": {"dictionaries": ["sae:0000000000000000"]}},
         {"offset": -1},
         {"offset": "first"},

@@ -1,0 +1,56 @@
+"""The probes of the embedded concepts: made of other texts than the concept vectors, and right on texts of others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.both import vector
+
+import steerwidgets as sw
+from steerwidgets.dose.judges import _DEMO, _PROBES, _demo_probes, own_judges
+
+pytestmark = pytest.mark.skipif(not _PROBES.exists(), reason="made by `make dictionaries`")
+TEXTS = json.loads((_DEMO / "concepts" / "texts.json").read_text(encoding="utf-8"))
+REPORT = _demo_probes()[1].get("report", {})
+STEERED = list(sw.CAV.demo().labels[:9])
+
+
+def test_there_is_one_for_every_concept_that_steers_at_another_block():
+    tensors, header = _demo_probes()
+    assert set(STEERED) <= set(header["labels"]) == set(TEXTS["concepts"])
+    assert header["layer"] != sw.CAV.demo().site.layer
+    assert tensors["weight"].shape == (len(header["labels"]), 576)
+    assert (_DEMO / "concept_probes.safetensors").stat().st_size < 60_000
+
+
+def test_its_report_is_of_texts_that_it_has_not_seen():
+    for label, said in REPORT.items():
+        assert said["auroc_held_out"] > 0.9, label
+        assert said["auroc_written"] > 0.9, label
+        assert said["everyday_held_out"][0] <= 2, label
+
+
+@pytest.mark.parametrize("concept", ["the sea and sailing", "music", "law and courts"])
+def test_it_tells_the_written_texts_apart(embedded, concept):
+    """Texts that no probe was made of, by another author: those of the concept against neutral ones."""
+    probe = sw.Probe.demo(embedded, concept)
+    assert probe.name == "probe of block 20"
+    on = probe.scores("", TEXTS["concepts"][concept]["texts"][:16])
+    off = probe.scores("", TEXTS["neutral"][:32])
+    above = sum(a > b for a in on for b in off) / (len(on) * len(off))
+    assert above > 0.95
+    assert sum(score >= 0.5 for score in off) <= 3
+
+
+def test_it_comes_first_for_its_concept(embedded):
+    names = [judge.name for judge in own_judges(embedded, "music")]
+    assert names == ["probe of block 20", "word list of music", "words of the label"]
+    with pytest.raises(KeyError, match="There is no probe of 'sailing'; there are 'the sea and sailing'"):
+        sw.Probe.demo(embedded, "sailing")
+
+
+def test_a_direction_of_its_label_is_judged_by_it(embedded):
+    chart = sw.DoseResponse(embedded, sw.Direction(vector(1, width=576), sw.Site(15), "music").add, [1])
+    assert chart.facts["judges"][0] == "probe of block 20"
+    chart.close()
