@@ -124,8 +124,8 @@ class Patching:
             ValueError: there is no such cell, or both texts hold the same there.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
-            >>> len(grid.recipe(1, 1)), len(grid.recipe((1, 3), 1))
+            >>> grid = lm.patch([5, 9, 4], [5, 7, 4], metric="kl")
+            >>> len(grid.recipe(1, 2)), len(grid.recipe((1, 3), 2))
             (1, 3)
         """
         blocks = self._blocks(layer)
@@ -153,7 +153,7 @@ class Patching:
             ValueError: there is no such cell, or both texts hold the same there.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
+            >>> grid = lm.patch([5, 9], [5, 7], metric="kl")
             >>> cell = grid.cell((0, 3), 1)  # the model never sees the other word
             >>> cell.layers, len(cell.next), len(cell.random)
             ((0, 3), 5, 5)
@@ -263,7 +263,7 @@ class Patching:
             Block, position (or head), share; the largest first.
 
         Example:
-            >>> grid = lm.patch("The user asks", "The model asks", metric="kl")
+            >>> grid = lm.patch([5, 9], [5, 7], metric="kl")
             >>> len(grid.largest(3))
             3
         """

@@ -84,9 +84,9 @@ class PatchGrid(Widget):
         ValueError: a setting is out of range. What is amiss with the texts stands in the widget, beside their boxes.
 
     Example:
-        >>> grid = sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl")
+        >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
         >>> grid.run().share.shape  # the grid itself is the last expression of a cell
-        torch.Size([4, 3])
+        torch.Size([4, 2])
     """
 
     _esm = STATIC / "patch_grid.js"
@@ -163,7 +163,7 @@ class PatchGrid(Widget):
             ValueError: what stands in the boxes makes no grid; the message says why.
 
         Example:
-            >>> grid = sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl")
+            >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
             >>> grid.run().layers
             (0, 1, 2, 3)
         """
@@ -185,7 +185,7 @@ class PatchGrid(Widget):
             ValueError: nothing is measured yet, there is no such cell, or both texts hold the same there.
 
         Example:
-            >>> grid = sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl")
+            >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
             >>> _ = grid.run()
             >>> grid.look((0, 3), 1).layers
             (0, 3)
@@ -208,7 +208,7 @@ class PatchGrid(Widget):
 
         Example:
             >>> panel = sw.SteeringPanel(lm, cavs)
-            >>> grid = sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl")
+            >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
             >>> _ = grid.run()
             >>> grid.steer_in(panel)
             >>> _ = grid.steer(1, 1)
@@ -232,10 +232,10 @@ class PatchGrid(Widget):
             ValueError: nothing is measured yet, there is no such cell, or both texts hold the same there.
 
         Example:
-            >>> grid = sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl")
+            >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
             >>> _ = grid.run()
-            >>> grid.steer(1, 1)
-            "patch of ' model'".add(1).at([1])
+            >>> len(grid.steer(1, 1)), grid.steer_requested["layers"]
+            (1, [1, 1])
         """
         recipe = self._measured().recipe(layer, column)
         if self._panel is not None:
@@ -249,7 +249,7 @@ class PatchGrid(Widget):
         """Forget the grids of other inputs.
 
         Example:
-            >>> sw.PatchGrid(lm, "The user asks", "The model asks", metric="kl").release()
+            >>> sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl").release()
         """
         self._kept.clear()
 
