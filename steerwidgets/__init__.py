@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
+    from steerwidgets.widgets.patch_grid.patch_grid import PatchGrid
 
 _HOMES = {
     "Asked": "generation.conditions",
@@ -68,6 +69,7 @@ _HOMES = {
     "LogitLens": "widgets.lens.logit_lens",
     "Neurons": "dictionaries.neurons",
     "OtherModelWarning": "transformer.model_names",
+    "PatchGrid": "widgets.patch_grid.patch_grid",
     "Positions": "steering.positions",
     "ReFT": "dictionaries.reft.reft",
     "Recipe": "steering.recipe",
@@ -113,6 +115,7 @@ __all__ = [
     "LogitLens",
     "Neurons",
     "OtherModelWarning",
+    "PatchGrid",
     "Positions",
     "Probe",
     "ReFT",

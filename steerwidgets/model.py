@@ -24,7 +24,8 @@ from steerwidgets.lens.attribution import Attribution, attribution
 from steerwidgets.lens.effect import NEUTRAL, Effect, effect
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.logit_lens import logit_lens
-from steerwidgets.lens.patching import Patching, patch
+from steerwidgets.lens.patch_run import patch
+from steerwidgets.lens.patching import Patching
 from steerwidgets.lens.promoting import Promoting, promoting
 from steerwidgets.lens.top_logits import LogitDifference, TopLogits, logit_difference, top_logits
 from steerwidgets.steering.hooks import Steering, check_fits, warn_of_other_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -119,6 +120,28 @@ class Unembed:
         """How a token's logit before a soft cap is read from the norm's output: float32 [d_model] and a bias."""
         row = row_of(self.module, token_id, self._width)
         return row * self.scale, float(self.bias[token_id]) * self.scale
+
+    def readers(self, token_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """How some tokens' logits are read, for `logits_of`: float32 [token, d_model], and biases [token]."""
+        import torch
+
+        bias = self.bias.cpu()
+        rows = torch.stack([row_of(self.module, token_id, self._width) for token_id in token_ids])
+        return (rows * self.scale).to(self.device), (bias[list(token_ids)] * self.scale).to(self.device)
+
+    def logits_of(self, residual: Tensor, readers: tuple[Tensor, Tensor]) -> Tensor:
+        """The logits of some tokens alone, which takes no product with the whole unembed.
+
+        Args:
+            residual: [..., d_model], in the model's dtype.
+            readers: what `readers` gave.
+
+        Returns:
+            float32 [..., token].
+        """
+        rows, bias = readers
+        raw = self.normed(residual).float() @ rows.T + bias
+        return raw if self.soft_cap is None else (raw / self.soft_cap).tanh() * self.soft_cap
 
     @property
     def bias(self) -> Tensor:

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 CELLS = {
     ".sw-panel": PANEL.replace("\npanel", "\npanel.generate();\npanel"),
     ".sw-lens": 'lens = sw.LogitLens(lm, "The ship sailed at dawn.", cavs[0].add(4))\nlens',
+    ".sw-patch": 'grid = sw.PatchGrid(lm, "The ship sailed.", "The ship sank.", metric="kl")\ngrid.run();\ngrid',
     ".sw-heat": 'heatmap = sw.TokenHeatmap(lm, cavs, "The ship sailed at dawn.", features=[0])\nheatmap',
     ".sw-picker": "picker = sw.FeaturePicker(lm, cavs)\npicker",
     ".sw-card": "card = sw.FeatureCard(lm, cavs, 0)\ncard",

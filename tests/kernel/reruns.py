@@ -40,6 +40,7 @@ CELLS: Final = {
     "LogitLens": "lens = sw.LogitLens(lm, text, cavs[0].add(4))",
     "TokenHeatmap": "heatmap = sw.TokenHeatmap(lm, cavs, text, features=[0])",
     "FeaturePicker": "picker = sw.FeaturePicker(lm, cavs, prompt=text)",
+    "PatchGrid": "grid = sw.PatchGrid(lm, text, 'The ship sank at dawn.', metric='kl')\ngrid.run();",
     "FeatureCard": "card = sw.FeatureCard(lm, cavs, 0)",
 }
 

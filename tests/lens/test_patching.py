@@ -7,7 +7,7 @@ import torch
 from support.naive import stream_module
 
 import steerwidgets as sw
-from steerwidgets.lens.patching import aligned
+from steerwidgets.lens.patch_run import PatchRun, aligned
 
 SOURCE = [5, 9, 30, 12, 7, 40, 41]
 TARGET = [5, 9, 31, 13, 7, 40, 42]
@@ -158,6 +158,100 @@ def test_a_cells_recipe_makes_the_same_change(lm, stream):
     assert lm.compare(list(TARGET), grid.recipe(2, 3), max_new_tokens=2).steered.text is not None
 
 
+def range_by_hand(model, text, other, blocks, stream, positions, columns=slice(None)):
+    """The logits after a text whose stream is set at every one of some blocks, by hooks that all hang at once."""
+    handles = []
+    try:
+        for layer in blocks:
+            new = stream_of(model, other, layer, stream)
+            module, is_input = stream_module(model, layer, stream)
+
+            def edit(h, new=new):
+                h = h.clone()
+                for each in positions:
+                    h[0, each, columns] = new[each, columns]
+                return h
+
+            def before(_module, args, kwargs, edit=edit):
+                if args:
+                    return (edit(args[0]), *args[1:]), kwargs
+                return args, kwargs | {"hidden_states": edit(kwargs["hidden_states"])}
+
+            def after(_module, _args, output, edit=edit):
+                new = edit(tokens_of(output))
+                return (new, *output[1:]) if isinstance(output, tuple) else new
+
+            if is_input:
+                handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(after))
+        with torch.no_grad():
+            return model(torch.tensor([text]), use_cache=False).logits[0, -1].float()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt2", "neox_parallel"])
+@pytest.mark.parametrize("stream", ["resid_post", "resid_pre", "attn_out", "mlp_out", "attn_z"])
+def test_a_range_of_blocks_is_set_at_every_one_of_them(lm, model, stream):
+    grid = lm.patch(SOURCE, TARGET, tokens=(17, 33), stream=stream, layers=[3])
+    positions, columns = [3], slice(None)
+    if stream == "attn_z":
+        width = lm.architecture.width(sw.Site(1, "attn_z")) // model.config.num_attention_heads
+        positions, columns = range(len(TARGET)), slice(3 * width, 4 * width)
+    logits = range_by_hand(model, TARGET, SOURCE, (1, 2), stream, positions, columns)
+    cell = grid.cell((1, 2), 3, random=0)
+    assert cell.share == pytest.approx(share_by_hand(model, logits, 17, 33, TARGET, SOURCE), abs=1e-3)
+    assert [token.id for token, _ in cell.next] == logits.topk(5).indices.tolist()
+    assert [p for _, p in cell.next] == pytest.approx(logits.softmax(-1).topk(5).values.tolist(), abs=1e-4)
+    difference = lm.logit_difference(list(TARGET), cell.recipe)
+    assert float(difference.raw[17] - difference.raw[33]) == pytest.approx(cell.value - grid.before, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_cell_looked_at_is_the_grids(lm):
+    grid = lm.patch(SOURCE, TARGET, tokens=(17, 33))
+    cell = grid.cell(2, 3)
+    assert cell.value == pytest.approx(float(grid.values[2, 3]), abs=1e-3)
+    assert cell.layers == (2, 2)
+    assert len(cell.random) == 5
+    steer = next(iter(grid.recipe(2, 3)))
+    for seed, share in enumerate(cell.random):
+        difference = lm.logit_difference(list(TARGET), sw.Recipe.of(steer.random_direction(seed)))
+        moved = float(difference.raw[17] - difference.raw[33])
+        assert share == pytest.approx(moved / (grid.after - grid.before), abs=1e-3)
+
+
+def test_all_blocks_of_the_last_token_say_what_the_source_says(llama):
+    grid = llama.patch(SOURCE, TARGET)
+    assert grid.cell((0, 3), 6, random=0).share == pytest.approx(1, abs=1e-4)
+    assert "next" in repr(grid.cell(3, 6))
+
+
+@pytest.mark.parametrize("blocks", [(2, 1), (-1, 2), (0, 4)])
+def test_a_range_that_there_is_not(llama, blocks):
+    with pytest.raises(ValueError, match="A range of blocks is \\(first, last\\) with 0 ≤ first ≤ last ≤ 3"):
+        llama.patch(SOURCE, TARGET).cell(blocks, 3)
+
+
+def test_a_grid_goes_on_where_it_was_stopped(llama):
+    whole = llama.patch(SOURCE, TARGET)
+    run = PatchRun(llama, llama.encode(SOURCE), llama.encode(TARGET), {})
+    assert run.seconds_left is None
+    run.probe()
+    before = run.seconds_left
+    assert before > 0
+    assert run.cells == 28
+    steps = run.run()
+    assert [next(steps), next(steps)] == [1, 2]
+    steps.close()
+    assert run.result.share.isnan().all(1).tolist() == [True, True, False, False]
+    assert list(run.run()) == [3, 4]
+    torch.testing.assert_close(run.result.share, whole.share)
+    assert run.seconds_left == 0
+
+
 def test_where_the_model_does_not_go_on_from_the_middle_whole_rows_give_the_same(llama, monkeypatch):
     from steerwidgets.transformer.continuation import Continuation
 
@@ -201,8 +295,8 @@ def test_stop_keeps_what_is_done(llama):
 
     grid = llama.patch(SOURCE, TARGET, on_progress=progress, stop=stop)
     assert seen == [(1, 4), (2, 4)]
-    assert grid.share.isnan().all(1).tolist() == [False, False, True, True]
-    assert all(cell[0] < 2 for cell in grid.largest(20))
+    assert grid.share.isnan().all(1).tolist() == [True, True, False, False]  # the deepest blocks come first
+    assert all(cell[0] >= 2 for cell in grid.largest(20))
 
 
 def test_what_it_prints(llama):

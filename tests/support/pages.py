@@ -137,6 +137,13 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
     return chart
 
 
+def _patching(lm: Any, _features: Any, texts: Any) -> Any:
+    grid = sw.PatchGrid(lm, texts.prompt, texts.prompt + texts.note[:3], metric="kl")
+    patching = grid.run()
+    grid.look((1, 2), len(patching.tokens) - 1)
+    return grid
+
+
 def _asking(lm: Any, _features: Any, texts: Any) -> Any:
     """A label check at an item of a labelled feature."""
     from support import checked
@@ -172,6 +179,7 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "feature card": _card,
     "logit lens": _lens,
     "dose and response": _dose,
+    "patching": _patching,
     "label check": _asking,
     "label check, the truth": _told,
 }

@@ -26,6 +26,7 @@ MAKE = {
     "heatmap": lambda lm, cavs: sw.TokenHeatmap(lm, cavs, TEXT, features=[0]),
     "picker": lambda lm, cavs: sw.FeaturePicker(lm, cavs, prompt=TEXT),
     "card": lambda lm, cavs: sw.FeatureCard(lm, cavs, 0),
+    "patching": lambda lm, _cavs: sw.PatchGrid(lm, TEXT, "The ship sank.", metric="kl"),
     "check": lambda _lm, _cavs: sw.LabelCheck(*checked.world(), features=[3, 4]),
 }
 

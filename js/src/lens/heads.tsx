@@ -30,7 +30,7 @@ class Heads extends Memo<HeadsProps> {
     return (
       // biome-ignore lint/a11y/useFocusableInteractive: column names are not to be reached
       // biome-ignore lint/a11y/useSemanticElements: most of the grid does not exist at any time
-      <div class="sw-lens-heads" role="row" aria-rowindex={1} style={{ height: `${height}px` }}>
+      <div class="sw-cells-heads" role="row" aria-rowindex={1} style={{ height: `${height}px` }}>
         {/* biome-ignore lint/a11y/useFocusableInteractive: likewise */}
         {/* biome-ignore lint/a11y/useSemanticElements: likewise */}
         <div

@@ -1,21 +1,14 @@
 // What a cell of the lens looks like, and what it is called.
 
 import type { Token } from "../host/tokens";
+import type { CellLook } from "../ui/cell_row";
 import { type Palette, paint } from "../ui/colour";
 import { flags } from "../ui/flags";
 import type { Lens } from "./lens";
 import { type Chosen, type LensScale, type Measure, measureOf, type Values } from "./measure";
 import { rowAtOrAbove } from "./rows";
 import type { LensRun } from "./run";
-import { shownText } from "./text";
-
-export interface CellLook {
-  token: Token | undefined;
-  background: string | undefined;
-  ink: string | undefined;
-  classes: string;
-  name: string;
-}
+import { cellText, shownText } from "./text";
 
 /** All that cells are painted from, as it stood when this was made. */
 interface Seen {
@@ -68,7 +61,7 @@ export class LensPainter {
       fragment: token?.fragment,
     };
     return {
-      token,
+      ...cellText(token),
       background: colour?.background,
       ink: colour?.ink || undefined,
       classes: flags(marks),

@@ -1,3 +1,4 @@
+import "./sums.css";
 import type { Lens } from "./lens";
 
 interface Props {
@@ -52,7 +53,7 @@ export function LensSums({ lens, left, width, height, rows, first, last }: Props
         >
           {/* biome-ignore lint/a11y/useFocusableInteractive: likewise */}
           {/* biome-ignore lint/a11y/useSemanticElements: likewise */}
-          <div class="sw-lens-head" role="rowheader" title={said} style={{ width: `${left}px` }}>
+          <div class="sw-cells-side" role="rowheader" title={said} style={{ width: `${left}px` }}>
             {title}
           </div>
           {columns.map((column) => (

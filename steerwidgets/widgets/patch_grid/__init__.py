@@ -1,0 +1,1 @@
+"""PatchGrid: which block and token carry the answer."""
