@@ -98,6 +98,16 @@ class DoseRun:
         seeds: as `DoseSettings` explains it, and all that follow.
         settings: how to sample, without `seed`.
 
+    Attributes:
+        prompts: those that are judged, as they were given.
+        held_back: those that are not.
+        sampling: how it samples; each batch has its own seed.
+        judge: who judges.
+        asked: the instruction of the prompted row, or None.
+        random: how many random directions take turns.
+        baseline_seeds: over how many seeds the baseline's own range goes.
+        batches: what is generated together.
+
     Raises:
         ValueError: something is out of range.
         TypeError: something is of another kind.
@@ -131,22 +141,22 @@ class DoseRun:
         self._recipes = _recipes(op, strengths)
         self._op = op
         self._about = _about(op, self._recipes)
-        judged, self._held_back = _split(checked_prompts(prompts, "lm.dose"), hold_back)
+        self.prompts, self.held_back = _split(checked_prompts(prompts, "lm.dose"), hold_back)
         self._chat, self._template = chat, dict(template or {})
-        encoded = [self._encoded(each) for each in judged]
-        self._calibration = [self._encoded(each) for each in self._held_back]
+        encoded = [self._encoded(each) for each in self.prompts]
+        self._calibration = [self._encoded(each) for each in self.held_back]
         for recipe in self._recipes.values():
             check_fits(lm.architecture, recipe, lm.known([encoded[0]]))
         self._seeds = checked_seeds(seeds, "lm.dose")
         self.random = _whole(random, "random", 0)
         self.baseline_seeds = _whole(baseline_seeds, "baseline_seeds", 1)
         self.judge = self._chosen(judge)
-        self.asked = self._instruction(asked, judged)
+        self.asked = self._instruction(asked, self.prompts)
         self._asked_plans = [
             None if self.asked is None else plan(lm, each, self.asked, chat=chat, template=self._template)
-            for each in judged
+            for each in self.prompts
         ]
-        self._trials = Trials(lm, encoded, [text_of(lm, each) for each in judged], self.sampling, self.judge)
+        self._trials = Trials(lm, encoded, [text_of(lm, each) for each in self.prompts], self.sampling, self.judge)
         self._stopped = False
         self.batches = list(self._planned())
 
@@ -170,7 +180,7 @@ class DoseRun:
             tuple(self._recipes),
             about.origin,
             tuple(trials.texts),
-            tuple(text_of(self._lm, each) for each in self._held_back),
+            tuple(text_of(self._lm, each) for each in self.held_back),
             self._seeds,
             judge_name(self.judge),
             self.asked.instruction if self.asked is not None else "",

@@ -13,6 +13,7 @@ from steerwidgets.steering.hooks import Steering, Watch, check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.few_rows import few_rows, usual_rows
 from steerwidgets.transformer.layout import Layout
 from steerwidgets.transformer.residuals import left_padded
 
@@ -129,7 +130,7 @@ class _Run:
         watched = self._take_watched()
         new: tuple[int | None, ...] = tuple(self._take(row, token) for row, token in enumerate(newest))
         if self._on_step is not None:
-            with self.steering.paused():
+            with self.steering.paused(), usual_rows():
                 self._on_step(Step(self._steps, new, watched))
         self._steps += 1
         if self._stop is not None and self._stop.is_set():
@@ -243,7 +244,7 @@ def generate_rows(
     seeds = [plan.seed for plan in plans]
     sampler = CoupledSampler(sampling, lengths, ids.shape[1], begun=begun, seeds=seeds)
     past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
-    with lm.lock, torch.no_grad(), run.steering:
+    with lm.lock, torch.no_grad(), few_rows(lm.architecture, len(plans)), run.steering:
         lm.model.generate(
             ids.to(device),
             attention_mask=mask.to(device),

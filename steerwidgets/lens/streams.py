@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.steering.hooks import Steering, Watch
 from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
 from steerwidgets.transformer.layout import Known, Layout, in_this_thread
+from steerwidgets.transformer.residuals import warn_not_finite
 from steerwidgets.transformer.sites import Site
 from steerwidgets.transformer.unembed import Unembed
 
@@ -130,6 +131,7 @@ class StreamReader:
         injected = tuple(Injected(site, self._before[site], self._after[site]) for site in self._changed)
         if self._ends is None:
             raise RuntimeError("No forward pass of the model went through its last block.")
+        warn_not_finite(self._lm.architecture, "its last block", self._ends)
         return Streams(values, injected, self._ends, self._logits)
 
     def _keeper(self, index: int) -> Callable[[Tensor], None]:

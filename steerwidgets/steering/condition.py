@@ -6,7 +6,7 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 from steerwidgets.files.fields import Fields, is_finite
 from steerwidgets.files.shown import shown
@@ -15,12 +15,31 @@ from steerwidgets.transformer.mistakes import what
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from steerwidgets.steering.recipe import Direction
+    from steerwidgets.transformer.sites import Site
 
 Side = Literal[">", "<"]
 
 _DEEPEST: Final = 32
 """Nobody nests so many; a damaged file might."""
+
+
+class Readable(Protocol):
+    """A feature, as far as a condition needs to know it."""
+
+    @property
+    def key(self) -> str:
+        """A name that is the same for the same feature in every session."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What a reader calls it."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where it is read."""
+        ...
 
 
 class Condition(ABC):
@@ -42,7 +61,7 @@ class Condition(ABC):
 
     @property
     @abstractmethod
-    def features(self) -> tuple[Direction, ...]:
+    def features(self) -> tuple[Readable, ...]:
         """The features that are read, each once."""
 
     @property
@@ -81,7 +100,7 @@ class Condition(ABC):
         """
 
     @abstractmethod
-    def to_json(self, write: Callable[[Direction], Any]) -> dict[str, Any]:
+    def to_json(self, write: Callable[[Any], Any]) -> dict[str, Any]:
         """The condition as a JSON value.
 
         Args:
@@ -96,7 +115,7 @@ class Condition(ABC):
         """
 
     @abstractmethod
-    def code(self, name: Callable[[Direction], str], number: Callable[[float], str] = repr) -> str:
+    def code(self, name: Callable[[Any], str], number: Callable[[float], str] = repr) -> str:
         """Python that makes it again.
 
         Args:
@@ -133,7 +152,7 @@ class Condition(ABC):
         return hash(self.identity_key)
 
 
-def compared(feature: Direction, side: Side, threshold: float) -> Condition:
+def compared(feature: Readable, side: Side, threshold: float) -> Condition:
     """The condition that a feature's reading is above or below a number.
 
     Args:
@@ -152,7 +171,7 @@ def compared(feature: Direction, side: Side, threshold: float) -> Condition:
 class _Compared(Condition):
     """A feature's reading above or below a number."""
 
-    feature: Direction
+    feature: Readable
     side: Side
     threshold: float
 
@@ -169,7 +188,7 @@ class _Compared(Condition):
         object.__setattr__(self, "threshold", float(number) + 0.0)
 
     @property
-    def features(self) -> tuple[Direction, ...]:
+    def features(self) -> tuple[Readable, ...]:
         return (self.feature,)
 
     @property
@@ -188,10 +207,10 @@ class _Compared(Condition):
         low, high = (self, other) if self.side == ">" else (other, self)
         return low.threshold >= high.threshold
 
-    def to_json(self, write: Callable[[Direction], Any]) -> dict[str, Any]:
+    def to_json(self, write: Callable[[Any], Any]) -> dict[str, Any]:
         return {"feature": write(self.feature), "is": self.side, "than": self.threshold}
 
-    def code(self, name: Callable[[Direction], str], number: Callable[[float], str] = repr) -> str:
+    def code(self, name: Callable[[Any], str], number: Callable[[float], str] = repr) -> str:
         return f"{name(self.feature)} {self.side} {number(self.threshold)}"
 
 
@@ -203,7 +222,7 @@ class _Joined(Condition):
     parts: tuple[Condition, ...]
 
     @property
-    def features(self) -> tuple[Direction, ...]:
+    def features(self) -> tuple[Readable, ...]:
         return tuple({feature.key: feature for part in self.parts for feature in part.features}.values())
 
     @property
@@ -220,10 +239,10 @@ class _Joined(Condition):
     def excludes(self, other: Condition) -> bool:
         return (any if self.how == "all" else all)(part.excludes(other) for part in self.parts)
 
-    def to_json(self, write: Callable[[Direction], Any]) -> dict[str, Any]:
+    def to_json(self, write: Callable[[Any], Any]) -> dict[str, Any]:
         return {self.how: [part.to_json(write) for part in self.parts]}
 
-    def code(self, name: Callable[[Direction], str], number: Callable[[float], str] = repr) -> str:
+    def code(self, name: Callable[[Any], str], number: Callable[[float], str] = repr) -> str:
         return {"all": " & ", "any": " | "}[self.how].join(f"({part.code(name, number)})" for part in self.parts)
 
 
@@ -241,7 +260,7 @@ def _joined(how: Literal["all", "any"], first: Condition, second: Any) -> Condit
     return each_once[0] if len(each_once) == 1 else _Joined(how, each_once)
 
 
-def condition_from_json(said: Fields, read: Callable[[Fields], Direction], depth: int = 0) -> Condition:
+def condition_from_json(said: Fields, read: Callable[[Fields], Readable], depth: int = 0) -> Condition:
     """The inverse of `Condition.to_json`.
 
     Args:

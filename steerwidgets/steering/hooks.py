@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -34,14 +34,24 @@ Watch = Callable[["Tensor", Layout], None]
 
 
 class SiteChange:
-    """The change that a recipe makes at one site; every steer computes it from the same `h`."""
+    """The change that a recipe makes at one site; every steer computes it from the same `h`.
 
-    def __init__(self, steers: Sequence[Steer]) -> None:
-        self._controls = [_Control(steer) for steer in steers if steer.control is not None]
-        steers = [steer for steer in steers if steer.control is None]
-        self._sums = [steer for steer in steers if not steer.spec.fixes_projection]
+    Rows whose recipes differ by their numbers alone are worked out in one go, so that a sweep of twelve strengths costs
+    the operations of one.
+
+    Args:
+        steers: those of the recipe at the site, for all rows.
+        others: where every row has its own, those of the second row and so on, alike in number and `Steer.form`.
+    """
+
+    def __init__(self, steers: Sequence[Steer], *others: Sequence[Steer]) -> None:
+        each = [_Acting(of_rows) for of_rows in zip(steers, *others, strict=True)]
+        self._controls = [_Control(acting.of_rows) for acting in each if acting.steer.control is not None]
+        each = [acting for acting in each if acting.steer.control is None]
+        self._sums = [acting for acting in each if not acting.steer.spec.fixes_projection]
         # A projection op that changes nothing must not hold its projection still while another one moves.
-        self._fixing = [steer for steer in steers if steer.spec.fixes_projection and not steer.is_identity]
+        fixing = [acting for acting in each if acting.steer.spec.fixes_projection]
+        self._fixing = [acting for acting in fixing if not acting.steer.is_identity]
         self._solvers: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._sink_threshold: Tensor | None = None
         self._early_norms: Tensor | None = None
@@ -52,13 +62,13 @@ class SiteChange:
 
         h = h.float()
         change = torch.zeros_like(h)
-        for steer in self._sums:
-            mask = where_it_acts(steer, layout)
-            if steer.spec.skips_sinks:
+        for acting in self._sums:
+            mask = acting.mask(layout)
+            if acting.steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
-            added = steer.feature.change(steer.op, steer.parameters, h)
-            if steer.fading is not None:
-                added = added * _share(steer, layout)[..., None]
+            added = acting.change(h)
+            if acting.steer.fading is not None:
+                added = added * _share(acting.steer, layout)[..., None]
             # Chosen, not multiplied: a change that overflows is nothing where it does not act.
             change = change + torch.where(mask[..., None], added, 0.0)
         for control in self._controls:
@@ -70,12 +80,12 @@ class SiteChange:
 
         unit, solver = self._solver_on(h.device)
         projections = h @ unit.T
-        targets = [s.feature.target(s.op, s.parameters, projections[..., i]) for i, s in enumerate(self._fixing)]
+        targets = [acting.target(projections[..., i]) for i, acting in enumerate(self._fixing)]
         residue = torch.stack(targets, dim=-1) - projections
-        if any(steer.fading is not None for steer in self._fixing):
-            residue = residue * torch.stack([_share(steer, layout) for steer in self._fixing], dim=-1)
-        masks = [where_it_acts(steer, layout) for steer in self._fixing]
-        if len({(steer.positions, steer.condition) for steer in self._fixing}) == 1:
+        if any(acting.steer.fading is not None for acting in self._fixing):
+            residue = residue * torch.stack([_share(acting.steer, layout) for acting in self._fixing], dim=-1)
+        masks = [acting.mask(layout) for acting in self._fixing]
+        if len({(acting.steer.positions, acting.steer.condition) for acting in self._fixing}) == 1:
             return masks[0][..., None] * (residue @ solver @ unit)
         return ops.solve_projections(residue, unit, torch.stack(masks, dim=-1))
 
@@ -86,16 +96,23 @@ class SiteChange:
         return sinks.attention_sinks(norms, layout.absolute, by_row(norms, layout))
 
     def _threshold_of_prompt(self, norms: Tensor, layout: Layout) -> Tensor:
-        if self._sink_threshold is None or bool((layout.absolute == 0).any()):
+        import torch
+
+        known, begins = self._sink_threshold, (layout.absolute == 0).any(dim=-1, keepdim=True)
+        if known is None or bool(begins.any()):
             is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
-            self._sink_threshold = sinks.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
-        return self._sink_threshold
+            fresh = sinks.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
+            # A row that goes on keeps what its own beginning told.
+            known = fresh if known is None or len(known) != len(fresh) else torch.where(begins, fresh, known)
+            self._sink_threshold = known
+        return known
 
     def _threshold_so_far(self, norms: Tensor, layout: Layout) -> Tensor:
         import torch
 
-        if self._early_norms is None or bool((layout.absolute == 0).any()):
+        if self._early_norms is None or len(self._early_norms) != len(norms):
             self._early_norms = norms.new_full((len(norms), _EARLY), torch.nan)
+        self._early_norms[(layout.absolute == 0).any(dim=-1)] = torch.nan
         early = (layout.absolute >= 1) & (layout.absolute <= _EARLY)
         row, column = early.nonzero(as_tuple=True)
         self._early_norms[row, layout.absolute[row, column] - 1] = norms[row, column]
@@ -107,20 +124,61 @@ class SiteChange:
         import torch
 
         if device not in self._solvers:
-            unit = torch.stack([steer.feature.vector / steer.feature.vector.norm() for steer in self._fixing])
+            vectors = [acting.steer.feature.vector for acting in self._fixing]
+            unit = torch.stack([vector / vector.norm() for vector in vectors])
             self._solvers[device] = (unit.to(device), ops.projection_solver(unit).to(device))
         return self._solvers[device]
+
+
+class _Acting:
+    """One steer, or one on each row of a batch: of one form, each with its own numbers."""
+
+    def __init__(self, of_rows: Sequence[Steer]) -> None:
+        self.of_rows = of_rows
+        self.steer = of_rows[0]
+        self._numbers: dict[torch.device, ops.Numbers] = {}
+
+    def mask(self, layout: Layout) -> Tensor:
+        """Where it acts: bool [batch, position]."""
+        return where_it_acts(self.steer, layout)
+
+    def change(self, h: Tensor) -> Tensor:
+        """What its op adds: float32 that broadcasts to `h`, [batch, position, d_model]."""
+        return self.steer.feature.change(self.steer.op, self._numbers_on(h.device), h)
+
+    def target(self, projection: Tensor) -> Tensor:
+        """The value that its op gives the projection: float32 [batch, position]."""
+        return self.steer.feature.target(self.steer.op, self._numbers_on(projection.device), projection)
+
+    def _numbers_on(self, device: torch.device) -> ops.Numbers:
+        if len(self.of_rows) == 1:
+            return self.steer.parameters
+        if device not in self._numbers:
+            self._numbers[device] = {name: self._column(name, device) for name in self.steer.parameters}
+        return self._numbers[device]
+
+    def _column(self, name: str, device: torch.device) -> ops.Number | None:
+        """Each row's number, float32 [row, 1]; what their form holds is the same for all."""
+        import torch
+
+        number = self.steer.parameters[name]
+        if number is None or name in self.steer.spec.single:
+            return number
+        return torch.tensor([[steer.parameters[name]] for steer in self.of_rows], device=device)
 
 
 class _Control:
     """The change of one steer along a random direction; worked out alone, since it sets nothing that others share."""
 
-    def __init__(self, steer: Steer) -> None:
-        assert steer.control is not None
-        self._control = steer.control
-        self._feature = steer.feature
-        self._own = SiteChange([steer.own_direction()])
-        self._unit = steer.control.unit(steer.feature.vector)
+    def __init__(self, of_rows: Sequence[Steer]) -> None:
+        import torch
+
+        self._own = SiteChange(*([steer.own_direction()] for steer in of_rows))
+        self._feature = of_rows[0].feature
+        controls = [steer.control for steer in of_rows if steer.control is not None]
+        self._control = controls[0]
+        units = [control.unit(self._feature.vector) for control in controls]
+        self._unit = units[0] if len(units) == 1 else torch.stack(units)[:, None]
 
     def __call__(self, h: Tensor, layout: Layout) -> Tensor:
         change = self._own(h, layout)
@@ -140,7 +198,7 @@ def where_it_acts(steer: Steer, layout: Layout) -> Tensor:
     mask = steer.positions.mask(layout.absolute, layout.prompt_length, layout.special, layout.roles)
     if steer.condition is None:
         return mask
-    for feature in steer.condition.features:
+    for feature in steer.reads:
         read = layout.readings.get(feature.key)
         if read is None or read.shape != mask.shape:
             raise ValueError(
@@ -166,8 +224,7 @@ class Readings:
     """
 
     def __init__(self, recipes: Sequence[Recipe | None]) -> None:
-        steers = [steer for recipe in recipes for steer in recipe or ()]
-        read = {each.key: each for steer in steers if steer.condition is not None for each in steer.condition.features}
+        read = {each.key: each for recipe in recipes for steer in recipe or () for each in steer.reads}
         self.features: dict[Site, list[Direction]] = {}
         for feature in read.values():
             self.features.setdefault(feature.site, []).append(feature)
@@ -222,7 +279,7 @@ class Steering:
         self._watch = dict(watch or {})
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
         several = [recipes] if isinstance(recipes, Recipe) else recipes
-        self._changes = _changes_by_site(several)
+        self._changes = _changes_of_all(recipes) if isinstance(recipes, Recipe) else _changes_of_rows(recipes)
         self._readings = Readings(several)
         # Whose words a token is of is worked out only where somebody asks.
         if not any(steer.positions.roles for recipe in several for steer in recipe or ()):
@@ -294,28 +351,66 @@ class Steering:
 
         return edit
 
-    def _changed(self, stream: Tensor, layout: Layout, changes: Sequence[tuple[int, SiteChange]]) -> Tensor:
-        if self._rows is None:
-            return (stream.float() + changes[0][1](stream, layout)).to(stream.dtype)
-        if stream.shape[0] != self._rows:
+    def _changed(self, stream: Tensor, layout: Layout, changes: Sequence[_RowsChange]) -> Tensor:
+        if self._rows is not None and stream.shape[0] != self._rows:
             raise ValueError(
                 f"{self._rows} recipes were given, one for each row, but the batch has {stream.shape[0]} rows."
             )
-        steered = stream.clone()
-        for row, change in changes:
-            one = slice(row, row + 1)
-            h = stream[one]
-            steered[one] = (h.float() + change(h, layout.rows(one))).to(stream.dtype)
+        steered = stream
+        for each in changes:
+            steered = each.among(steered, (stream.float() + each.change(stream, layout)).to(stream.dtype))
         return steered
 
 
-def _changes_by_site(recipes: Sequence[Recipe | None]) -> dict[Site, list[tuple[int, SiteChange]]]:
-    changes: dict[Site, list[tuple[int, SiteChange]]] = {}
+class _RowsChange:
+    """The change of the rows whose recipes are alike at a site.
+
+    It is computed for the whole batch and taken for its rows: what kernels make of a row depends on how many there are
+    in the last bit, and must not depend on what recipes the others have.
+
+    Args:
+        change: with the numbers of every row of the batch, those of other rows being anybody's.
+        rows: which rows of the batch are its own; None for all.
+    """
+
+    def __init__(self, change: SiteChange, rows: Sequence[bool] | None = None) -> None:
+        self.change = change
+        self._rows = rows
+        self._chosen: dict[torch.device, Tensor] = {}
+
+    def among(self, others: Tensor, changed: Tensor) -> Tensor:
+        """Its own rows as it changed them, and the others': [batch, position, d_model]."""
+        import torch
+
+        if self._rows is None:
+            return changed
+        if changed.device not in self._chosen:
+            self._chosen[changed.device] = torch.tensor(self._rows, device=changed.device)[:, None, None]
+        return torch.where(self._chosen[changed.device], changed, others)
+
+
+def _changes_of_all(recipe: Recipe) -> dict[Site, list[_RowsChange]]:
+    return {site: [_RowsChange(SiteChange(_at(recipe, site)))] for site in recipe.sites}
+
+
+def _changes_of_rows(recipes: Sequence[Recipe | None]) -> dict[Site, list[_RowsChange]]:
+    alike: dict[Site, dict[Hashable, dict[int, list[Steer]]]] = {}
     for row, recipe in enumerate(recipes):
         for site in recipe.sites if recipe is not None else ():
-            steers = [steer for steer in recipe or () if steer.feature.site == site]
-            changes.setdefault(site, []).append((row, SiteChange(steers)))
-    return changes
+            steers = _at(recipe, site)
+            forms = tuple((steer.form, steer.spec.fixes_projection and steer.is_identity) for steer in steers)
+            alike.setdefault(site, {}).setdefault(forms, {})[row] = steers
+    return {site: [_of_rows(own, len(recipes)) for own in groups.values()] for site, groups in alike.items()}
+
+
+def _of_rows(own: Mapping[int, list[Steer]], batch: int) -> _RowsChange:
+    anybodys = next(iter(own.values()))
+    is_own = None if len(own) == batch else [row in own for row in range(batch)]
+    return _RowsChange(SiteChange(*(own.get(row, anybodys) for row in range(batch))), is_own)
+
+
+def _at(recipe: Recipe | None, site: Site) -> list[Steer]:
+    return [steer for steer in recipe or () if steer.feature.site == site]
 
 
 def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: int | None = None) -> None:
@@ -346,7 +441,7 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: in
         rows = known.roles if row is None or len(known.roles) == 1 else known.roles[row : row + 1]
         for role in sorted(steer.positions.roles):
             _check_role(feature, role, rows)
-        for read in steer.condition.features if steer.condition is not None else ():
+        for read in steer.reads:
             if note := other_model_note(architecture, read):
                 raise ValueError(f"The condition {steer.condition!r:.120} reads a feature of another model. {note}")
             check_feature(architecture, read)

@@ -8,11 +8,10 @@ at one site are solved together (`solve_projections`).
 from __future__ import annotations
 
 import functools
-import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from steerwidgets.files.fields import LARGEST
 from steerwidgets.files.shown import shown
@@ -20,7 +19,10 @@ from steerwidgets.files.shown import shown
 if TYPE_CHECKING:
     from torch import Tensor
 
-Numbers = Mapping[str, float | None]
+Number: TypeAlias = "float | Tensor"
+"""One number for all positions; or float32 that broadcasts to `h.shape[:-1]`, as [row, 1] has one for each row."""
+
+Numbers = Mapping[str, "Number | None"]
 """What a steer gives the parameters of its op, by name."""
 
 Change = Callable[[Any, Numbers, "Tensor"], "Tensor"]
@@ -30,26 +32,31 @@ Target = Callable[[Numbers, "Tensor"], "Tensor"]
 """Of the numbers and the projection `h·v̂`, float32 [...]."""
 
 
-def add(v: Tensor, alpha: float) -> Tensor:
+def _wide(number: Number) -> Number:
+    """A number to multiply vectors with."""
+    return number if isinstance(number, float | int) else number[..., None]
+
+
+def add(v: Tensor, alpha: Number) -> Tensor:
     """`α·v`: ReFT-r1 addition, CAV, SAE decoder rows (AxBench `AdditionIntervention`).
 
     Returns:
-        float32 [d_model], the same change at every position.
+        float32 [d_model], the same change at every position; or one that broadcasts to `h`'s shape.
     """
-    return alpha * v
+    return _wide(alpha) * v
 
 
-def add_relative(h: Tensor, v: Tensor, alpha: float) -> Tensor:
+def add_relative(h: Tensor, v: Tensor, alpha: Number) -> Tensor:
     """`α·‖h‖·v̂` at each position, the unit that carries over between models and layers (Neuronpedia's lens steer).
 
     Returns:
         float32 [..., d_model]. Attention sinks are left to the caller's mask.
     """
-    share: Tensor = alpha * h.norm(dim=-1, keepdim=True) * (v / v.norm())
+    share: Tensor = (alpha * h.norm(dim=-1))[..., None] * (v / v.norm())
     return share
 
 
-def reft_clamp(h: Tensor, v: Tensor, alpha: float) -> Tensor:
+def reft_clamp(h: Tensor, v: Tensor, alpha: Number) -> Tensor:
     """`(α − relu(h·v))·v` (AxBench `SubspaceIntervention`, which restores the chat prefix: say `.at(…)` for that).
 
     With a `v` of unit norm, `h'·v` is `α` where the concept fired and `h·v + α` where it did not.
@@ -61,7 +68,7 @@ def reft_clamp(h: Tensor, v: Tensor, alpha: float) -> Tensor:
     return change
 
 
-def overwrite(activation: Tensor, value: float, step: Tensor) -> Tensor:
+def overwrite(activation: Tensor, value: Number, step: Tensor) -> Tensor:
     """The change of giving one SAE feature a value: encode, overwrite, decode, add the error term, in closed form.
 
     The decoder is linear, so all but this feature cancels (Templeton et al. 2024, "Scaling Monosemanticity"; checked
@@ -78,7 +85,7 @@ def overwrite(activation: Tensor, value: float, step: Tensor) -> Tensor:
     return (value - activation)[..., None] * step
 
 
-def rescale(activation: Tensor, factor: float, step: Tensor) -> Tensor:
+def rescale(activation: Tensor, factor: Number, step: Tensor) -> Tensor:
     """`overwrite` with `factor` times the activation; exactly 0 where the factor is 1.
 
     Args:
@@ -115,41 +122,54 @@ def ablated(projection: Tensor) -> Tensor:
     return projection.new_zeros(()).expand_as(projection)
 
 
-def projected(projection: Tensor, c: float | None) -> Tensor:
+def projected(projection: Tensor, c: Number | None) -> Tensor:
     """The projection multiplied by `c` (Neuronpedia's orthogonal decomposition)."""
     return projection if c is None else c * projection
 
 
-def clipped(projection: Tensor, lo: float | None, hi: float | None) -> Tensor:
+def clipped(projection: Tensor, lo: Number | None, hi: Number | None) -> Tensor:
     """The projection kept between `lo` and `hi`; None leaves that side open."""
-    return projection.clamp(-math.inf if lo is None else lo, math.inf if hi is None else hi)
+    raised = projection if lo is None else projection.clamp(min=lo)
+    return raised if hi is None else raised.clamp(max=hi)
 
 
-def value_set(projection: Tensor, c: float) -> Tensor:
+def value_set(projection: Tensor, c: Number) -> Tensor:
     """The same value everywhere."""
-    return projection.new_full((), c).expand_as(projection)
+    return (projection.new_zeros(()) + c).expand_as(projection)
 
 
-def _full(activation: Tensor, value: float) -> Tensor:
-    return activation.new_full(activation.shape, value)
-
-
-def mfa_pull(h: Tensor, mu: Tensor, a: float, move: Tensor) -> Tensor:
+def mfa_pull(h: Tensor, mu: Tensor, a: Number, move: Tensor) -> Tensor:
     """`a·(μ − h) + W·z`: both stages of MFA steering in one, since the second does not look at what the first did.
 
     Args:
         h: float32 [..., d_model].
         mu: the centroid [d_model].
         a: the share of the way to the centroid; it does not scale the move.
-        move: `W·z` [d_model].
+        move: `W·z` [d_model], or one that broadcasts to `h`'s shape (`mfa_move`).
 
     Returns:
         float32 [..., d_model].
     """
-    return a * (mu - h) + move
+    return _wide(a) * (mu - h) + move
 
 
-def mfa_pull_mixture(h: Tensor, responsibilities: Tensor, mu: Tensor, a: float, moves: Tensor | None) -> Tensor:
+def mfa_move(loadings: Tensor, z: Sequence[Number]) -> Tensor:
+    """`W·z`, the second stage of MFA steering.
+
+    Args:
+        loadings: float32 [d_model, rank].
+        z: a number for each loading, all of one shape.
+
+    Returns:
+        float32 [d_model], or one that broadcasts to `h`'s shape.
+    """
+    import torch
+
+    each = [number for number in z if isinstance(number, torch.Tensor)]
+    return (torch.stack(each, dim=-1) if each else loadings.new_tensor(z)) @ loadings.T
+
+
+def mfa_pull_mixture(h: Tensor, responsibilities: Tensor, mu: Tensor, a: Number, moves: Tensor | None) -> Tensor:
     """`a·(Σ r_k μ_k − h) + Σ r_k W_k·z`, each component weighted by its responsibility for `h`.
 
     Args:
@@ -162,7 +182,7 @@ def mfa_pull_mixture(h: Tensor, responsibilities: Tensor, mu: Tensor, a: float, 
     Returns:
         float32 [..., d_model].
     """
-    change = a * (responsibilities @ mu - h)
+    change = _wide(a) * (responsibilities @ mu - h)
     return change if moves is None else change + responsibilities @ moves
 
 
@@ -242,6 +262,7 @@ class Op:
         sets_value: whether it gives the feature a value, so that two on one feature would contradict each other.
         skips_sinks: whether attention sinks are left out.
         identity: the numbers with which it changes nothing whatever `h` is.
+        single: parameters that take one number alone, so that rows in which theirs differ are worked out apart.
     """
 
     name: str
@@ -254,6 +275,7 @@ class Op:
     sets_value: bool = False
     skips_sinks: bool = False
     identity: tuple[tuple[str, float | None], ...] | None = None
+    single: frozenset[str] = frozenset()
 
     @property
     def fixes_projection(self) -> bool:
@@ -305,6 +327,12 @@ def _holds(value: Any) -> bool:
         return False
 
 
+def _of(given: Numbers, name: str) -> Number:
+    """A number that is always there."""
+    value = given[name]
+    return 0.0 if value is None else value
+
+
 _UNIT: Final = "activation units"
 _FAR: Final = 1000.0
 """What the tutorials on SAE and CAV steering of Gemma 2 take as the end of their sliders."""
@@ -317,7 +345,7 @@ OPS: Final[dict[str, Op]] = {
             "h + α·v",
             "add the stored direction",
             (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
-            change=lambda feature, given, h: add(feature.vector_on(h.device), given["alpha"] or 0.0),
+            change=lambda feature, given, h: add(feature.vector_on(h.device), _of(given, "alpha")),
             identity=(("alpha", 0.0),),
         ),
         Op(
@@ -325,7 +353,7 @@ OPS: Final[dict[str, Op]] = {
             "h + α·‖h‖·v̂",
             "add a share of each position's own norm, attention sinks left out",
             (Parameter("alpha", "α", "share of ‖h‖", 0.0, -1.0, 1.0, 0.01),),
-            change=lambda feature, given, h: add_relative(h, feature.vector_on(h.device), given["alpha"] or 0.0),
+            change=lambda feature, given, h: add_relative(h, feature.vector_on(h.device), _of(given, "alpha")),
             skips_sinks=True,
             identity=(("alpha", 0.0),),
         ),
@@ -366,8 +394,8 @@ REFT_OPS: Final[dict[str, Op]] = OPS | {
         "h + (α − relu(h·v))·v",
         "put the activation at a value: what fires is removed, then the value is added",
         (Parameter("alpha", "α", _UNIT, 0.0, -_FAR, _FAR, 0.5, raw=True),),
-        change=lambda feature, given, h: reft_clamp(h, feature.vector_on(h.device), given["alpha"] or 0.0),
-        asked=lambda _feature, given, h: h.new_full(h.shape[:-1], given["alpha"] or 0.0),
+        change=lambda feature, given, h: reft_clamp(h, feature.vector_on(h.device), _of(given, "alpha")),
+        asked=lambda _feature, given, h: value_set(h[..., 0], _of(given, "alpha")),
         sets_value=True,
     )
 }
@@ -383,7 +411,7 @@ NEURON_OPS: Final[dict[str, Op]] = {name: OPS[name] for name in _KEPT_FOR_NEURON
             "hᵢ := c",
             "give the neuron a value",
             (Parameter("c", "c", "neuron's value", 0.0, -10.0, 10.0, 0.1, raw=True),),
-            target=lambda given, projection: value_set(projection, given["c"] or 0.0),
+            target=lambda given, projection: value_set(projection, _of(given, "c")),
             sets_value=True,
         ),
         Op(
@@ -407,8 +435,8 @@ SAE_OPS: Final[dict[str, Op]] = {
             "h + (c − a(h))·s·W_dec[i]",
             "give the feature this activation; what the SAE leaves unexplained stays",
             (Parameter("c", "c", _UNIT, 0.0, 0.0, _FAR, 0.5, raw=True),),
-            change=lambda feature, given, h: overwrite(feature.activation(h), given["c"] or 0.0, feature.step(h)),
-            asked=lambda feature, given, h: _full(feature.activation(h), given["c"] or 0.0),
+            change=lambda feature, given, h: overwrite(feature.activation(h), _of(given, "c"), feature.step(h)),
+            asked=lambda feature, given, h: value_set(feature.activation(h), _of(given, "c")),
             sets_value=True,
         ),
         Op(
@@ -416,8 +444,8 @@ SAE_OPS: Final[dict[str, Op]] = {
             "h + (m − 1)·a(h)·s·W_dec[i]",
             "multiply the feature's activation",
             (Parameter("m", "m", "× activation (1 keeps it, 0 removes it)", 1.0, -2.0, 10.0, 0.1),),
-            change=lambda feature, given, h: rescale(feature.activation(h), given["m"] or 0.0, feature.step(h)),
-            asked=lambda feature, given, h: feature.activation(h) * (given["m"] or 0.0),
+            change=lambda feature, given, h: rescale(feature.activation(h), _of(given, "m"), feature.step(h)),
+            asked=lambda feature, given, h: feature.activation(h) * _of(given, "m"),
             sets_value=True,
             identity=(("m", 1.0),),
         ),
@@ -426,7 +454,7 @@ SAE_OPS: Final[dict[str, Op]] = {
             "h − a(h)·s·W_dec[i]",
             "give the feature the activation 0",
             change=lambda feature, _given, h: overwrite(feature.activation(h), 0.0, feature.step(h)),
-            asked=lambda feature, _given, h: _full(feature.activation(h), 0.0),
+            asked=lambda feature, _given, h: value_set(feature.activation(h), 0.0),
             sets_value=True,
         ),
         OPS["add"],
@@ -444,7 +472,7 @@ HEAD_OPS: Final[dict[str, Op]] = {
             "z := 0",
             "put the head's output at zero",
             change=lambda feature, _given, h: replaced(h, feature.part, 0.0),
-            asked=lambda feature, _given, h: _full(feature.activation(h), 0.0),
+            asked=lambda feature, _given, h: value_set(feature.activation(h), 0.0),
             sets_value=True,
         ),
         Op(
@@ -452,8 +480,8 @@ HEAD_OPS: Final[dict[str, Op]] = {
             "z := m·z",
             "multiply the head's output",
             (Parameter("m", "m", "× output (1 keeps it, 0 removes it)", 1.0, -2.0, 4.0, 0.05),),
-            change=lambda feature, given, h: replaced(h, feature.part, (given["m"] or 0.0) * h[..., feature.part]),
-            asked=lambda feature, given, h: abs(given["m"] or 0.0) * feature.activation(h),
+            change=lambda feature, given, h: replaced(h, feature.part, _wide(_of(given, "m")) * h[..., feature.part]),
+            asked=lambda feature, given, h: abs(_of(given, "m")) * feature.activation(h),
             sets_value=True,
             identity=(("m", 1.0),),
         ),
@@ -467,7 +495,7 @@ HEAD_OPS_WITH_MEAN: Final[dict[str, Op]] = HEAD_OPS | {
         "z := mean z",
         "put the head's output at its mean over some texts",
         change=lambda feature, _given, h: replaced(h, feature.part, feature.mean_output.to(h.device)),
-        asked=lambda feature, _given, h: _full(feature.activation(h), float(feature.mean_output.norm())),
+        asked=lambda feature, _given, h: value_set(feature.activation(h), float(feature.mean_output.norm())),
         sets_value=True,
     )
 }
@@ -503,7 +531,8 @@ def mfa_mixture_ops(rank: int, components: tuple[int, ...]) -> dict[str, Op]:
         loadings = [_loading(f"z{k}_{j}", j, f"× loading {j} of component {k}") for k, j in each]
         formula, what = "h + a·(Σ rₖμₖ − h) + Σ rₖWₖ·zₖ", "along the loadings of some components"
     summary = f"move towards the centroids, then {what}, each component as far as it explains the position"
-    return {"pull": _pull(formula, summary, loadings)}
+    # Every row's move of every component at once would be too large.
+    return {"pull": _pull(formula, summary, loadings, single=frozenset(each.name for each in loadings))}
 
 
 def _loading(name: str, loading: int, unit: str) -> Parameter:
@@ -511,13 +540,13 @@ def _loading(name: str, loading: int, unit: str) -> Parameter:
     return Parameter(name, "z" + str(loading).translate(subscript), unit, 0.0, -30.0, 30.0, 0.5)
 
 
-def _pull(formula: str, summary: str, loadings: Sequence[Parameter]) -> Op:
+def _pull(formula: str, summary: str, loadings: Sequence[Parameter], single: frozenset[str] = frozenset()) -> Op:
     parameters = (Parameter("a", "a", "share of the way to μ", 0.0, 0.0, 1.0, 0.01), *loadings)
     identity = tuple((each.name, 0.0) for each in parameters)
-    return Op("pull", formula, summary, parameters, change=_pulled, identity=identity)
+    return Op("pull", formula, summary, parameters, change=_pulled, identity=identity, single=single)
 
 
 def _pulled(feature: Any, given: Numbers, h: Tensor) -> Tensor:
-    a, *z = (value or 0.0 for value in given.values())
+    a, *z = (_of(given, name) for name in given)
     change: Tensor = feature.pulled(h, a, z)
     return change

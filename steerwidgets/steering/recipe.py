@@ -11,9 +11,9 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Number
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, cast
 
 from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.files.fields import NEEDED, Fields, is_whole
@@ -24,7 +24,7 @@ from steerwidgets.steering import ops
 from steerwidgets.steering.condition import Condition, compared, condition_from_json
 from steerwidgets.steering.fade import Fade
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
-from steerwidgets.steering.ops import Op
+from steerwidgets.steering.ops import Numbers, Op
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.transformer.mistakes import listed, what, wrong
@@ -189,12 +189,12 @@ class Direction:
         self._refuse_other_width(h)
         return h.float() @ self.vector_on(h.device)
 
-    def change(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor:
+    def change(self, op: str, parameters: Numbers, h: Tensor) -> Tensor:
         """The change of an op that adds something.
 
         Args:
             op: its name.
-            parameters: its numbers.
+            parameters: its numbers, each of them one for all positions, or float32 that broadcasts to `h.shape[:-1]`.
             h: float32 [..., d_model].
 
         Returns:
@@ -209,7 +209,7 @@ class Direction:
         assert change is not None
         return change(self, parameters, h)
 
-    def target(self, op: str, parameters: Mapping[str, float | None], projection: Tensor) -> Tensor:
+    def target(self, op: str, parameters: Numbers, projection: Tensor) -> Tensor:
         """The value that `h'·v̂` shall have after an op that fixes the projection.
 
         Args:
@@ -228,7 +228,7 @@ class Direction:
         assert target is not None
         return target(parameters, projection)
 
-    def asked(self, op: str, parameters: Mapping[str, float | None], h: Tensor) -> Tensor | None:
+    def asked(self, op: str, parameters: Numbers, h: Tensor) -> Tensor | None:
         """The activation that an op gives the feature, where it gives it one; None for ops that only add.
 
         Args:
@@ -604,7 +604,7 @@ class Steer:
         condition: Any = self.condition
         if condition is not None and not isinstance(condition, Condition):
             raise wrong("steer.when", "a condition", condition, "compare a feature with a number: feature > 3.0")
-        for feature in condition.features if condition is not None else ():
+        for feature in self.reads:
             if feature.site > self.feature.site:
                 raise ValueError(
                     f"{shown(self.feature.label)} is steered at {self.feature.site}, before the forward pass comes to "
@@ -732,7 +732,12 @@ class Steer:
     @property
     def features(self) -> tuple[Direction, ...]:
         """What it needs to know: the feature that it changes, and those that its condition reads."""
-        return (self.feature, *(self.condition.features if self.condition is not None else ()))
+        return (self.feature, *self.reads)
+
+    @property
+    def reads(self) -> tuple[Direction, ...]:
+        """The features that its condition reads."""
+        return cast("tuple[Direction, ...]", () if self.condition is None else self.condition.features)
 
     def needs_all_of(self, feature: Direction) -> bool:
         """Whether it needs more of one of its features than the direction.
@@ -748,8 +753,7 @@ class Steer:
             >>> [steer.needs_all_of(feature) for feature in steer.features]
             [False, True]
         """
-        read = self.condition.features if self.condition is not None else ()
-        is_read = any(feature.key == each.key for each in read)
+        is_read = any(feature.key == each.key for each in self.reads)
         is_steered = feature.key == self.feature.key
         return (is_steered and not self.is_of_direction) or (is_read and not feature.is_read_along_it)
 
@@ -770,6 +774,15 @@ class Steer:
         """Whether it changes nothing whatever `h` is."""
         identity = self.spec.identity
         return identity is not None and dict(self.parameters) == dict(identity)
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What it has in common with steers that differ by their numbers alone, and so can be worked out with it."""
+        apart = {"feature", "parameters", "control"}
+        rest = [getattr(self, each.name) for each in fields(self) if each.name not in apart]
+        single = [(name, value) for name, value in self.parameters.items() if name in self.spec.single]
+        open_ended = [name for name, value in self.parameters.items() if value is None]
+        return (type(self.feature), self.feature.key, self.control is None, *rest, *single, *open_ended)
 
     @property
     def identity_key(self) -> tuple[Any, ...]:

@@ -124,6 +124,6 @@ def _layout(residuals: Residuals, prompt: Prompt, recipe: Recipe) -> Layout:
     absolute: Tensor = residuals.absolute
     special = torch.tensor([[a or b for a, b in zip(prompt.special, prompt.template, strict=True)]])
     roles = roles_at(absolute, words_of_roles([prompt.roles], absolute.device))
-    read = [feature for steer in recipe if steer.condition is not None for feature in steer.condition.features]
-    readings = {feature.key: feature.activation(residuals.values[feature.site]) for feature in read}
+    read = {feature.key: feature for steer in recipe for feature in steer.reads}
+    readings = {key: feature.activation(residuals.values[feature.site]) for key, feature in read.items()}
     return Layout(absolute, special, torch.tensor([len(prompt)]), roles, readings)

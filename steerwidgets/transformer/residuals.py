@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,27 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
             )
     finally:
         remove_all(handles)
+    for site in dict.fromkeys(sites):
+        warn_not_finite(architecture, str(site), values[site][absolute >= 0])
     return Residuals({site: values[site] for site in sites}, absolute)
+
+
+def warn_not_finite(architecture: Architecture, where: str, values: Tensor) -> None:
+    """Warn where what was read is no number: whatever is made of it, such as which features fire, says nothing.
+
+    Args:
+        architecture: whose.
+        where: the stream.
+        values: [token, width], of tokens that are no padding.
+    """
+    count = int((~values.isfinite().all(-1)).sum())
+    if count:
+        warnings.warn(
+            f"What {architecture.name} gives at {where} is NaN or infinite at {count} of {len(values)} tokens: its "
+            "weights hold such numbers, or its dtype overflows; what is read there says nothing.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _keep(site: Site, values: dict[Site, Tensor], wanted: int, length: int) -> Callable[[Tensor], None]:

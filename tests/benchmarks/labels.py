@@ -64,7 +64,7 @@ def main() -> None:
             json.loads(path.read_text(encoding="utf-8"))
             plain = time.perf_counter() - begun_at
             begun_at = time.perf_counter()
-            sw.Labels(path)
+            sw.Labels.load(path)
             loaded = time.perf_counter() - begun_at
         print(f"read from JSON, {name}: {loaded:.1f} s, json.loads alone {plain:.1f} s")
     index = [generator.randrange(len(labels)) for _ in range(1000)]

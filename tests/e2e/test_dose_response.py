@@ -131,7 +131,8 @@ def test_axes_and_another_judge(open_chart):
     chart.run()
     chart.choose("Dose", "‖Δ‖/‖h‖")
     expect(chart.figure).to_contain_text("median ‖change‖/‖h‖")
-    chart.choose("Dose", "iso-KL")
+    # It is chosen once its dose is found.
+    chart.root.get_by_role("radiogroup", name="Dose").get_by_role("radio", name="iso-KL").click()
     expect(chart.figure.or_(chart.root.get_by_role("alert")).filter(has_text=re.compile("1 nat"))).to_be_visible()
     expect(chart.button("Run again")).not_to_have_attribute("aria-disabled", "true")
     chart.root.get_by_role("combobox", name="Judge").select_option("none")
@@ -141,6 +142,8 @@ def test_axes_and_another_judge(open_chart):
 
 def test_a_stop_keeps_what_is_done(open_chart):
     notebook, chart = open_chart()
+    chart.root.get_by_text("What is tried").click()
+    chart.root.get_by_role("spinbutton", name="Tokens").fill("60")
     chart.button("Run").click()
     expect(chart.strength("4")).to_be_visible()
     chart.button("Stop").click()
@@ -180,15 +183,18 @@ def test_what_is_tried_is_changed_on_the_page(open_chart):
     expect(chart.root.get_by_role("alert")).to_contain_text("“many” is no number")
     strengths.fill("2, 0 -1")
     strengths.blur()
-    chart.root.get_by_role("textbox", name="Prompts, one in each line").fill("One only?")
+    prompts = chart.root.get_by_role("textbox", name="Prompts, one in each line")
+    prompts.fill("")
     chart.root.get_by_role("spinbutton", name="Seeds").fill("1")
     chart.button("Run").click()
-    expect(chart.root.get_by_role("alert")).to_contain_text("hold_back=1 of 1 prompt leaves none to judge")
-    chart.root.get_by_role("textbox", name="Prompts, one in each line").fill("One?\n\nAnother?")
+    expect(chart.root.get_by_role("alert")).to_contain_text("There is no prompt; give at least one")
+    prompts.fill("One?\n\nAnother?")
+    expect(chart.status).to_contain_text("Made before the last changes.")
     chart.button("Run").click()
     chart.expect_done()
     assert notebook.execute("assert chart.dose.strengths == (-1, 0, 2) and len(chart.dose.seeds) == 1") == "ok"
-    assert notebook.execute("assert chart.dose.prompts == ('One?',), chart.dose.prompts") == "ok"
+    said = "assert (chart.dose.prompts, chart.dose.held_back) == (('One?', 'Another?'), ('Hello there.',))"
+    assert notebook.execute(said) == "ok"
 
 
 def test_a_run_from_code_is_followed(open_chart):

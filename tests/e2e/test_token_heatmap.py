@@ -397,8 +397,8 @@ def test_a_saved_page_follows_a_dark_system(open_page, tmp_path, picture):
 def test_text_that_runs_from_right_to_left_begins_on_the_right(open_page, tmp_path):
     words = ["שלום", " עולם", ".\n", "The", " sea", "."]
     heatmap = sw.TokenHeatmap.from_arrays(words, np.ones(len(words)), ["one"])
-    page = open_page(heatmap.to_html(tmp_path / "page.html"))
-    view = Heatmap(page)
+    view = open_page(heatmap.to_html(tmp_path / "page.html"))
+    keys = view.page.keyboard
     grid = view.grid.bounding_box()
     places = [view.word(i).bounding_box() for i in range(len(words))]
     left = lambda i: places[i]["x"] - grid["x"]
@@ -408,12 +408,12 @@ def test_text_that_runs_from_right_to_left_begins_on_the_right(open_page, tmp_pa
     assert left(3) < 20
     assert left(3) < left(4) < left(5)
     view.token(0).click()
-    page.keyboard.press("ArrowLeft")
+    keys.press("ArrowLeft")
     expect(view.token(1)).to_be_focused()
-    page.keyboard.press("ArrowRight")
+    keys.press("ArrowRight")
     expect(view.token(0)).to_be_focused()
     view.token(3).click()
-    page.keyboard.press("ArrowRight")
+    keys.press("ArrowRight")
     expect(view.token(4)).to_be_focused()
 
 

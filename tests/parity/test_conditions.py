@@ -279,6 +279,21 @@ def test_kl_lens_and_kept_cache_are_of_the_conditioned_run(llama):
     torch.testing.assert_close(last, with_it[-1].max(), atol=1e-3, rtol=1e-3)
 
 
+def test_a_fork_goes_on_where_the_run_was(llama):
+    """A text that is begun counts as generated: phases and fades go on."""
+    steer, change = add(alpha=3.0)
+    made = steer.at(sw.after(1, of="generated")).fade(to=0.0, over=4)
+    changes = [replace(change, acts=lambda t, n: t >= n + 1, share=fade(0.0, 4))]
+    out = llama.compare(PROMPT, made, temperature=0, max_new_tokens=6)
+    other = next(i for i in range(20, 40) if i != out.steered.token_ids[2])
+    forked = out.fork(2, other)
+    begun = (*PROMPT, *out.steered.token_ids[:2], other)
+    text = list(begun)
+    for _ in range(3):
+        text.append(int(naive.logits(llama.model, text, changes, len(PROMPT))[-1].argmax()))
+    assert forked.steered.token_ids == tuple(text[len(PROMPT) :])
+
+
 # Phases
 
 

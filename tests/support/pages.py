@@ -84,8 +84,19 @@ def dictionary(lm: sw.LanguageModel, texts: Texts) -> sw.SAE:
 
 def _panel(lm: Any, features: Any, texts: Any) -> Any:
     steers = features[0].add(2) + features[1].add(1)
-    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8)
+    rows = {"asked": texts.note, "random": 1}
+    panel = sw.SteeringPanel(lm, features, prompt=texts.prompt, recipe=steers, max_new_tokens=8, **rows)
+    panel.system = texts.note
     panel.generate()
+    if panel.result["chat"]:
+        panel.reply()
+        panel.prompt = texts.prompt
+        panel.generate()
+    panel.history.name(0, texts.note)
+    panel.history.compare(0, -1)
+    panel.sweep(strengths=(0, 4, 400), tokens=6)
+    panel.recipe = features[0].add(3) + features[1].add(1)
+    panel.logit_difference()
     return panel
 
 

@@ -1,5 +1,7 @@
 """One short forward pass says whether a model's parts are what their names say; what is right loses nothing by it."""
 
+import warnings
+
 import pytest
 import torch
 from support import models, naive, toks
@@ -191,4 +193,20 @@ def test_what_overflows_only_by_what_the_look_adds_is_served():
 def test_a_model_without_weights_is_told_so():
     lm = sw.LanguageModel(models.make("llama").to("meta"), toks.byte_level())
     with pytest.raises(ValueError, match="its weights are on the meta device; load it with its weights"):
+        lm.logit_lens(list(PROMPT))
+
+
+def test_what_is_read_as_nan_is_told(fresh):
+    """It may be NaN only later, or on some texts: then nothing fires, which is no finding."""
+    lm = fresh("llama")
+    cav = sw.CAV(vector(1)[None], ["x"], layer=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm.read(list(PROMPT), cav)
+    with torch.no_grad():
+        lm.model.model.layers[2].mlp.down_proj.weight[0] = float("nan")
+    for verb in (lambda: lm.read(list(PROMPT), cav), lambda: lm.search(list(PROMPT), cav)):
+        with pytest.warns(RuntimeWarning, match=f"at block 3 resid_post is NaN or infinite at {len(PROMPT)} of"):
+            verb()
+    with pytest.warns(RuntimeWarning, match="at its last block is NaN or infinite at 1 of 1 tokens"):
         lm.logit_lens(list(PROMPT))

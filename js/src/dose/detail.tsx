@@ -1,5 +1,6 @@
 import "./detail.css";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
+import type { Token } from "../host/tokens";
 import { Button } from "../ui/button";
 import type { Palette } from "../ui/colour";
 import { formatNumber, formatPercent, visible } from "../ui/format";
@@ -106,6 +107,11 @@ function numbers(row: Row, { baseline }: Result): [string, string][] {
   return found;
 }
 
+/** The tokens of an answer, without their ids. */
+function tokensOf({ tokens = [], fragments = [] }: Answer): Token[] {
+  return tokens.map((text, id) => ({ id, text, fragment: fragments.includes(id) }));
+}
+
 /** One answer; where it was steered, its tokens are coloured by what steering did to them. */
 function Text({
   name,
@@ -117,7 +123,7 @@ function Text({
   palette: Palette;
 }) {
   const [pointed, setPointed] = useState<number | null>(null);
-  const tokens = answer?.tokens;
+  const tokens = useMemo(() => answer && tokensOf(answer), [answer]);
   const kl = answer?.kl ?? [];
   const most = Math.max(0, ...kl.map((each) => each ?? 0));
   const coloured = answer?.kind === "steered" && most > 0;

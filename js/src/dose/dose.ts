@@ -1,7 +1,7 @@
 // A dose–response's state: traits, what follows from them, and what a user can do. One per model.
 
 import { computed, signal } from "@preact/signals";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
 import { Store, same } from "../host/store";
 import {
@@ -46,7 +46,7 @@ export class Dose {
   #stray = "";
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_DOSE, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });

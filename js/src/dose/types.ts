@@ -1,5 +1,4 @@
 // What a dose–response's traits hold.
-import type { Token } from "../host/tokens";
 
 export type Axis = "strength" | "ratio" | "iso_kl";
 
@@ -41,7 +40,9 @@ export interface Answer {
   on_topic: boolean | null;
   text: string;
   surprise?: number | null;
-  tokens?: Token[];
+  tokens?: string[];
+  /** Which of them are only part of a character: their text is bytes in hex. */
+  fragments?: number[];
   kl?: (number | null)[];
 }
 

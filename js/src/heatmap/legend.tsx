@@ -112,24 +112,26 @@ function Scale({ scale, hue, palette, beyond }: ScaleProps) {
     );
   const end = formatNumber(scale.end);
   return (
-    <span class="sw--scale sw-num">
-      <span class="sw--ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
-      <span
-        class="sw--ramp"
-        style={{ background: ramp(scale, hue, palette.surface) }}
-        aria-hidden
-      />
-      <span class="sw--ends">{scale.signed ? `+${end}` : end}</span>
-      <span class="sw--source" title={CURVES[scale.curve]}>
+    <>
+      <span class="sw--scale sw-num">
+        <span class="sw--ends">{scale.signed ? `−${end}` : formatNumber(scale.zero ?? 0)}</span>
+        <span
+          class="sw--ramp"
+          style={{ background: ramp(scale, hue, palette.surface) }}
+          aria-hidden
+        />
+        <span class="sw--ends">{scale.signed ? `+${end}` : end}</span>
+        {beyond > 0 && (
+          <span class="sw--beyond" title="stronger than the end of the scale">
+            <span class="sw-word sw--clipped">{beyond}</span> beyond
+          </span>
+        )}
+      </span>
+      <span class="sw--scale sw--source sw-num" title={CURVES[scale.curve]}>
         {scale.curve} · {scale.source}
         {zero && ` · ${zero}`}
       </span>
-      {beyond > 0 && (
-        <span class="sw--beyond" title="stronger than the end of the scale">
-          <span class="sw-word sw--clipped">{beyond}</span> beyond
-        </span>
-      )}
-    </span>
+    </>
   );
 }
 

@@ -1,7 +1,7 @@
 // A label check's state: the item that is asked, what is chosen, and what a reader can do. One per model.
 
 import { computed, signal } from "@preact/signals";
-import type { HostModel } from "../host/host";
+import { type HostModel, isFrozen } from "../host/host";
 import { Cancelled, Rpc } from "../host/rpc";
 import { Store } from "../host/store";
 import { plural } from "../ui/format";
@@ -34,7 +34,7 @@ export class Check {
   #moves = false;
 
   constructor(model: HostModel, until: AbortSignal) {
-    this.frozen = model.frozen ?? false;
+    this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_CHECK, until);
     this.traits = this.#store.traits;
     this.#rpc = new Rpc(model, { signal: until });

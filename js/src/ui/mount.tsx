@@ -73,12 +73,12 @@ function createRoot(el: HTMLElement, name: string, until: AbortSignal): HTMLElem
   return root;
 }
 
+const sheet = new CSSStyleSheet();
+
 /** The sheet is where the host has put it, which is not inside of a shadow root that somebody else has made. */
 function bringSheet(root: HTMLElement, css: string): void {
   const within = root.getRootNode();
-  if (!(within instanceof ShadowRoot)) return;
-  if (getComputedStyle(root).containerType === "inline-size") return;
-  const sheet = new CSSStyleSheet();
+  if (!(within instanceof ShadowRoot) || within.adoptedStyleSheets.includes(sheet)) return;
   sheet.replaceSync(css);
   within.adoptedStyleSheets.push(sheet);
 }

@@ -2,7 +2,8 @@
 
 `python -m embedded.features.make_effects` steers with each one at its suggested strength, or else clamped to its
 largest activation, and writes the tokens whose logits rise and fall most after `lens.effect.NEUTRAL`, as means, into
-the package: `sae_effects.safetensors`. `lm.effect` gives the same of one feature. It comes after the labels.
+the package: `sae_effects.safetensors`. `lm.effect` gives the same of one feature. It comes after
+the labels: where there are none, there is no file.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def main() -> None:
 
     lm, sae = LanguageModel.demo(), SAE.demo()
     labelled = [index for index, label in enumerate(sae.labels) if label][: scaled(sae.size, 16)]
+    if not labelled:
+        # Those of another training would be told of features that are not theirs.
+        EFFECTS.unlink(missing_ok=True)
+        sys.stdout.write(f"{EFFECTS.name}: none, since no feature has a label yet; come back after the labels\n")
+        return
     steers = [suggested_steer(sae[index]) for index in labelled]
     ids, values = [], []
     for start in range(0, len(steers), _AT_ONCE):

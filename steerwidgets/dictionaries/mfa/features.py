@@ -14,7 +14,7 @@ from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
-from steerwidgets.steering.ops import Op
+from steerwidgets.steering.ops import Number, Op
 from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class MFAFeature(Feature):
         """
         return self.mfa.responsibilities(h)[..., self.index]
 
-    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
+    def pulled(self, h: Tensor, a: Number, z: Sequence[Number]) -> Tensor:
         """The change of `pull`: `a·(μ_k − h) + W_k·z`.
 
         Args:
@@ -122,7 +122,7 @@ class MFAFeature(Feature):
             True
         """
         mu, loadings = self._centroid_on(h.device)
-        return ops.mfa_pull(self.mfa.seen(h), mu, a, loadings @ loadings.new_tensor(z))
+        return ops.mfa_pull(self.mfa.seen(h), mu, a, ops.mfa_move(loadings, z))
 
     not_inline = ""
 
@@ -315,7 +315,7 @@ class MFAMixture(Feature):
         """It is all of its MFA."""
         return "it acts by all components of its mixture at once"
 
-    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
+    def pulled(self, h: Tensor, a: Number, z: Sequence[float]) -> Tensor:
         """The change of `pull`; responsibilities are read from `h` before any change, as in the reference.
 
         Args:
@@ -480,11 +480,10 @@ class InlineComponent(Feature):
         """NaN: its responsibility depends on all components, and the recipe was written without them."""
         return h.new_full(h.shape[:-1], float("nan"), dtype=h.float().dtype)
 
-    def pulled(self, h: Tensor, a: float, z: Sequence[float]) -> Tensor:
+    def pulled(self, h: Tensor, a: Number, z: Sequence[Number]) -> Tensor:
         """The change of `pull`, as that of `MFAFeature`."""
         seen = h.float() - h.float().mean(-1, keepdim=True) if self.centred else h.float()
-        move = self.W @ self.W.new_tensor(z)
-        return ops.mfa_pull(seen, self.centroid.to(h.device), a, move.to(h.device))
+        return ops.mfa_pull(seen, self.centroid.to(h.device), a, ops.mfa_move(self.W.to(h.device), z))
 
     not_inline = ""
 

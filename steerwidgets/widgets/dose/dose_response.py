@@ -108,13 +108,12 @@ class DoseResponse(Widget):
         self.dose: DoseResult | None = None
         self._op = op
         self._panel = checked_holder(panel, "chart.steer_in")
-        self._given_prompts = list(PROMPTS) if prompts is None else prompts
-        own: dict[str, Any] = {"seeds": 2, **settings}
-        if prompts is None:
-            own.setdefault("hold_back", list(HELD_BACK))
-        self._settings = own
+        own: dict[str, Any] = {"seeds": 2, **({"hold_back": HELD_BACK} if prompts is None else {}), **settings}
         several = _several(judge)
-        self._run = self._made(strengths, self._given_prompts, own, several[0] if several else None)
+        asked = PROMPTS if prompts is None else prompts
+        self._run = self._made(strengths, asked, own, several[0] if several else None)
+        # Whatever is asked instead from now on, these are not judged.
+        self._settings = own | {"hold_back": self._run.held_back or 0}
         self._judges = several or self._known_judges()
         for feature in self._run.features:
             warn_of_other_model(lm.architecture, feature)
@@ -320,8 +319,7 @@ class DoseResponse(Widget):
         prompts = inputs["prompts"]
         if not isinstance(prompts, list | tuple) or not all(isinstance(each, str) for each in prompts):
             raise ValueError(f"The prompts are a list of texts, but {shown(prompts)} came.")
-        said = list(self.facts.get("prompts", ()))
-        kept = self._given_prompts if list(prompts) == said else list(prompts)
+        kept = self._run.prompts if list(prompts) == self.facts["prompts"] else list(prompts)
         settings = self._settings | {"seeds": inputs["seeds"], "max_new_tokens": inputs["tokens"]}
         settings["asked"] = inputs["asked"] if inputs["asked"].strip() else False
         return self._made(inputs["strengths"], kept, settings, self._run.judge)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dose.result import ASKED, BASELINE
 from steerwidgets.dose.statistics import Count, Mean
-from steerwidgets.widgets.recipe_editor.describe import finite, tokens_json
+from steerwidgets.widgets.recipe_editor.describe import finite
 
 if TYPE_CHECKING:
     from steerwidgets.dose.result import DoseResult, DoseRow
@@ -81,7 +81,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         return told
     return told | {
         "surprise": _rounded(answer.surprise),
-        "tokens": tokens_json(answer.row.tokens),
+        "tokens": [token.text for token in answer.row.tokens],
+        "fragments": [i for i, token in enumerate(answer.row.tokens) if token.fragment],
         "kl": [_rounded(each) for each in answer.kl],
     }
 

@@ -71,6 +71,18 @@ def test_the_page_runs_it_with_what_stands_there(llama):
     assert chart.inputs == inputs
 
 
+def test_prompts_that_are_held_back_stay_so(llama):
+    chart = make(llama, prompts=[*PROMPTS, "Hello."], hold_back=1)
+    page = FrontEnd(chart)
+    assert chart.facts["held_back"] == ["Hello."]
+    assert page.call("run", inputs=dict(chart.inputs) | {"prompts": ["One?", "Another?", "Third?"]})["type"] == "result"
+    assert (chart.dose.prompts, chart.dose.held_back) == (("One?", "Another?", "Third?"), ("Hello.",))
+    messages = [{"role": "user", "content": "Hello."}]
+    chart = make(llama, prompts=[messages, [60, 61]])
+    assert FrontEnd(chart).call("run", inputs=chart.inputs)["type"] == "result"
+    assert chart.dose.of("baseline")[0].row.plan.prompt == llama.encode(messages)
+
+
 BAD = {
     "no prompts": ({"prompts": []}, "There is no prompt; give at least one"),
     "no texts": ({"prompts": [3]}, "The prompts are a list of texts, but"),
