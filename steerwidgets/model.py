@@ -15,7 +15,7 @@ from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, che
 from steerwidgets.dose.run import DoseRun
 from steerwidgets.dose.table import ConditionTable, condition_table
 from steerwidgets.generation.comparison import Comparison
-from steerwidgets.generation.conditions import Asked, Condition, plans
+from steerwidgets.generation.conditions import Asked, Condition, plan, plans
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
@@ -921,8 +921,10 @@ class LanguageModel(LoadedModel):
         template: Mapping[str, Any],
     ) -> list[Plan]:
         """Baseline, steered, and what stands beside them."""
-        pair = plans(self, prompt, [None, Recipe.of(recipe)], chat=chat, template=template)
-        return pair + plans(self, prompt, beside, chat=chat, template=template)
+        # The prompt is checked first: who gave it in the recipe's place hears of the prompt.
+        baseline = plan(self, prompt, None, chat=chat, template=template)
+        steered = plan(self, prompt, Recipe.of(recipe), chat=chat, template=template)
+        return [baseline, steered, *plans(self, prompt, beside, chat=chat, template=template)]
 
     def _split(self, settings: Mapping[str, Any]) -> tuple[Sampling, dict[str, Any]]:
         """How to sample, and the settings of the chat template's own."""

@@ -252,7 +252,7 @@ def _word_lists() -> Mapping[str, list[str]]:
 @functools.cache
 def _demo_probes() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     if not _PROBES.exists():  # `make dictionaries` makes it
-        return {}, {"labels": []}
+        return {}, {"labels": [], "model": "no model, since they were not made yet"}
     tensors, metadata = read_safetensors(_PROBES, "concept probes")
     return tensors, json.loads(metadata["probes"])
 

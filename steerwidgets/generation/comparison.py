@@ -15,7 +15,7 @@ from steerwidgets.generation.sampling import Sampling
 from steerwidgets.lens.generated_token import generated_lens
 from steerwidgets.lens.layer_lens import LayerLens
 from steerwidgets.lens.promoting import token_id_of
-from steerwidgets.steering.divergence import Scores, teacher_forced
+from steerwidgets.steering.divergence import Scores, teacher_forced, teacher_forced_together
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.transformer.loaded import LoadedModel
@@ -99,6 +99,15 @@ class Comparison:
     def surprise(self) -> tuple[float, ...]:
         """-log p in nats of each token of the steered text under the unsteered model."""
         return self.scores.surprise
+
+    @functools.cached_property
+    def kl_beside(self) -> tuple[tuple[float, ...], ...]:
+        """For each row `beside`, KL(steered ‖ unsteered) in nats at each token; empty where nothing steers it."""
+        steered = [row for row in self.beside if len(row.plan.recipe)]
+        texts = [row.token_ids for row in steered]
+        scores = teacher_forced_together(self._lm, self.prompt, texts, [row.plan.recipe for row in steered])
+        found = iter(scores)
+        return tuple(next(found).kl if len(row.plan.recipe) else () for row in self.beside)
 
     @property
     def keeps_cache(self) -> bool:

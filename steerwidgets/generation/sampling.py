@@ -152,14 +152,15 @@ def processed_logits(logits: Tensor, counts: Tensor | None, sampling: Sampling) 
     Returns:
         float32 [batch, vocabulary]; tokens that are left out are -inf.
     """
+    # A tensor of its own, which is written over: with a large vocabulary each further one would cost as much again.
     scores = logits / sampling.temperature if sampling.temperature > 0 else logits.clone()
     if counts is not None:
-        scores = scores - sampling.frequency_penalty * counts
+        scores -= sampling.frequency_penalty * counts
     if 0 < sampling.top_k < scores.shape[-1]:
         smallest_kept = scores.topk(sampling.top_k, dim=-1).values[..., -1:]
-        scores = scores.masked_fill(scores < smallest_kept, -math.inf)
+        scores.masked_fill_(scores < smallest_kept, -math.inf)
     if sampling.top_p < 1:
-        scores = scores.masked_fill(_outside_nucleus(scores, sampling.top_p), -math.inf)
+        scores.masked_fill_(_outside_nucleus(scores, sampling.top_p), -math.inf)
     return scores
 
 
@@ -202,7 +203,7 @@ class CoupledSampler:
         processed = processed_logits(scores, counts, self._sampling)
         if self._sampling.temperature == 0:
             return processed
-        return processed + self._noise(step, scores.shape[-1]).to(processed.device)
+        return processed.add_(self._noise(step, scores.shape[-1]).to(processed.device))
 
     def _noise(self, step: int, vocabulary: int) -> Tensor:
         """float32 [1, vocabulary] where all rows share it, else [batch, vocabulary]."""

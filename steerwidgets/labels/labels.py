@@ -190,6 +190,11 @@ class Labels:
         """
         self._index.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As all of its labels, which another process puts into an index of its own."""
+        rows = self._index.rows("SELECT feature, text, source, author FROM labels ORDER BY feature, position")
+        return _again, ([tuple(row) for row in rows], len(self))
+
     def __len__(self) -> int:
         return self._index.size
 
@@ -336,6 +341,10 @@ class Labels:
             scored.append((-score, key, Match(feature, text, source, author, score)))
         scored.sort(key=lambda each: each[:2])
         return [match for _, _, match in scored]
+
+
+def _again(rows: list[tuple[Any, ...]], size: int) -> Labels:
+    return Labels([Label(*row) for row in rows], size=size)
 
 
 def _refuse_other_length(found: int, size: int) -> None:

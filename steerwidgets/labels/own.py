@@ -118,6 +118,10 @@ class UserLabels:
             self._run(_SCHEMA)
             self._add_verdicts()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As where they are kept, since another process reads the same file."""
+        return _again, (self.fingerprint, self.size, self._file.parent)
+
     def _add_verdicts(self) -> None:
         """Give a file of an earlier version the column that it lacks; another kernel may be at it as well."""
         with contextlib.suppress(sqlite3.OperationalError):
@@ -359,6 +363,10 @@ def _why(error: sqlite3.OperationalError) -> str:
         if word in said:
             return why
     return "nothing can be written there; name another folder in $STEERWIDGETS_DATA"
+
+
+def _again(fingerprint: str, size: int | None, folder: Path) -> UserLabels:
+    return UserLabels(fingerprint, size=size, folder=folder)
 
 
 def _rating(rating: Any) -> int:

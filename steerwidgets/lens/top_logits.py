@@ -175,8 +175,7 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
     Raises:
         ValueError: it has another width than its stream, or writes nothing to the residual stream.
     """
-    output = getattr(direction, "output", direction)
-    direction = output if isinstance(output, Direction) else direction
+    direction = direction.output
     if direction.site.stream in OF_RESIDUAL:
         return direction
     width = architecture.width(direction.site)

@@ -6,7 +6,7 @@ import { interval, mean, of, range } from "./words";
 
 /** The chart's numbers, for who can't see it or wants to copy them. */
 export function DoseNumbers({ dose, result }: { dose: Dose; result: Result }) {
-  const { baseline, prompted } = result;
+  const { baseline, prompted, axbench } = result;
   const iso = dose.traits.iso_kl.value;
   return (
     <details class="sw-dose-table">
@@ -62,6 +62,8 @@ export function DoseNumbers({ dose, result }: { dose: Dose; result: Result }) {
           baseline.surprise && `its surprise ${range(baseline.surprise)} nats`,
           baseline.distinct_2 && `its distinct-2 ${range(baseline.distinct_2)}`,
           prompted && `asked for in the prompt ${of(prompted)} (${interval(prompted)})`,
+          axbench &&
+            `AxBench’s rule: ${formatNumber(axbench.strength)}, chosen on one half of the prompts, scores ${mean(axbench.score)} of 2 on the other`,
         ]
           .filter(Boolean)
           .join(" · ")}

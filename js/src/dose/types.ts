@@ -69,6 +69,8 @@ export interface Result {
   useful: [number, number] | null;
   breaks: number | null;
   breaks_below: number | null;
+  /** The strength that one half of the prompts chooses, and its score on the other half, 0 to 2. */
+  axbench?: { strength: number; score: Mean } | null;
   answers: Answer[];
 }
 

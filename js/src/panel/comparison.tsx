@@ -118,9 +118,11 @@ const ENDED: Record<string, string> = {
   stopped: "stopped",
 };
 
-function endText({ ended, forked }: ShownRow): string {
+/** How it ended; beside other rows also how far it is from the unsteered model, to be compared. */
+function endText({ ended, forked, kl }: ShownRow, several: boolean): string {
   const chosen = typeof forked === "number" ? `token ${forked + 1} chosen · ` : "";
-  return chosen + (ENDED[ended] ?? ended);
+  const far = several && typeof kl === "number" ? `KL ${formatNumber(kl, 2)} · ` : "";
+  return chosen + far + (ENDED[ended] ?? ended);
 }
 
 function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
@@ -137,7 +139,7 @@ function Column({ row, shown, palette, forks, ...pointing }: ColumnProps) {
     >
       <h3>
         {name}
-        {row.ended && <small>{endText(row)}</small>}
+        {row.ended && <small class="sw-num">{endText(row, shown.rows.length > 2)}</small>}
       </h3>
       <TokenText
         name={name}

@@ -1,10 +1,12 @@
 import "./logits.css";
+import { useEffect } from "preact/hooks";
 import { formatNumber, formatPercent, visible } from "../ui/format";
 import type { Panel } from "./panel";
 import type { NextToken } from "./types";
 
 /** What the recipe does to the token after the prompt: up and down, with probabilities before and after. */
 export function Logits({ panel }: { panel: Panel }) {
+  useEffect(() => panel.nextToken.watch(), []);
   const shown = panel.nextToken.shown.value;
   const lacks = panel.nextToken.lacks.value;
   if (lacks) return <p class="sw-empty">{lacks}</p>;

@@ -1,4 +1,4 @@
-// Keeps the tab "Δ logits" up with the recipe: asks the kernel in pauses, while the tab is open and nothing runs.
+// Keeps the tab "Δ logits" up with the recipe: asks the kernel in pauses, while the tab is in sight and nothing runs.
 
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { Cancelled, type Rpc } from "../host/rpc";
@@ -15,8 +15,8 @@ interface Given {
   rpc: Rpc;
   found: ReadonlySignal<NextTokens | Record<string, never>>;
   asked: ReadonlySignal<Asked>;
-  /** The tab is open, and there is a kernel that has nothing else to do for this panel. */
-  wanted: ReadonlySignal<boolean>;
+  /** There is a kernel, and it has nothing else to do for this panel. */
+  idle: ReadonlySignal<boolean>;
   until: AbortSignal;
 }
 
@@ -25,9 +25,12 @@ export interface NextTokenView {
   isStale: ReadonlySignal<boolean>;
   /** Why nothing can be shown, and what to do about it; else empty. */
   lacks: ReadonlySignal<string>;
+  /** Keeps it up with the recipe for as long as somebody sees it; gives what ends that. */
+  watch(): () => void;
 }
 
-export function followNextToken({ rpc, found, asked, wanted, until }: Given): NextTokenView {
+export function followNextToken({ rpc, found, asked, idle, until }: Given): NextTokenView {
+  const views = signal(0);
   const failed = signal<{ asked: Asked; message: string } | null>(null);
   const shown = computed(() => (isFound(found.value) ? found.value : null));
   const isStale = computed(() => {
@@ -54,7 +57,8 @@ export function followNextToken({ rpc, found, asked, wanted, until }: Given): Ne
     }
   };
   const stop = effect(() => {
-    if (!wanted.value || lacks.value || !isStale.value || rpc.lost.value) return undefined;
+    if (!views.value || !idle.value || lacks.value || !isStale.value || rpc.lost.value)
+      return undefined;
     asked.value;
     const life = new AbortController();
     const timer = setTimeout(() => load(life.signal), PAUSE);
@@ -64,7 +68,13 @@ export function followNextToken({ rpc, found, asked, wanted, until }: Given): Ne
     };
   });
   until.addEventListener("abort", stop, { once: true });
-  return { shown, isStale, lacks };
+  const watch = () => {
+    views.value++;
+    return () => {
+      views.value--;
+    };
+  };
+  return { shown, isStale, lacks, watch };
 }
 
 function isFound(value: NextTokens | Record<string, never>): value is NextTokens {

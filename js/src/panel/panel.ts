@@ -60,9 +60,7 @@ export class Panel extends Bench {
         const { settings, watched, beside, ...asked } = this.inputs();
         return asked;
       }),
-      wanted: computed(
-        () => this.traits.tab.value === "logits" && !this.frozen && !this.live.value,
-      ),
+      idle: computed(() => !this.frozen && !this.live.value),
       until,
     });
     this.sweeping = createSweep(this.rpc, () => this.inputs(), until);

@@ -14,6 +14,8 @@ export interface ShownRow {
   ended: string;
   /** The token from which it was gone on with another one. */
   forked?: number | null | undefined;
+  /** The mean over its tokens of KL to the unsteered model. */
+  kl?: number | null | undefined;
 }
 
 export interface Colouring {
@@ -41,12 +43,13 @@ export function shownResult(
   feature: (key: string) => Feature | undefined,
 ): Shown | null {
   if (!isResult(result)) return null;
-  const rows = result.rows.map(({ name, tokens, watched, ended, forked }) => ({
+  const rows = result.rows.map(({ name, tokens, watched, ended, forked, kl }) => ({
     name,
     tokens,
     values: watched,
     ended,
     forked,
+    kl,
   }));
   const { watched } = result;
   return {

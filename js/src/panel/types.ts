@@ -35,6 +35,8 @@ export interface Row {
   watched: (number | null)[];
   /** The token from which it was gone on with another one. */
   forked?: number | null;
+  /** The mean over its tokens of KL to the unsteered model, in nats. */
+  kl?: number | null;
 }
 
 export interface Watched {

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { PastRun, Swept } from "../../src/panel/types";
 import steeringPanel from "../../src/widgets/steering_panel";
 import { feature, OPS, promptToken, result, token } from "../examples";
@@ -96,8 +96,7 @@ describe("Δ logits", () => {
 
   it("are asked for in a pause, and once", async () => {
     mount();
-    await painted(450);
-    expect(asked("logits")).toHaveLength(1);
+    await vi.waitFor(() => expect(asked("logits")).toHaveLength(1), 5000);
     expect(asked("logits")[0]?.args).toMatchObject({ prompt: "Hi", steers: [{ id: "s1" }] });
     const { settings, watched, ...args } = (asked("logits")[0]?.args ?? {}) as Record<
       string,
@@ -127,7 +126,7 @@ describe("Δ logits", () => {
 
   it("say in place why they can't be had, and do not ask again for the same", async () => {
     mount();
-    await painted(450);
+    await vi.waitFor(() => expect(asked("logits")).toHaveLength(1), 5000);
     const error = { message: "It is too strong.", kind: "ValueError" };
     model.says({ type: "error", id: model.lastId, error });
     await painted(450);

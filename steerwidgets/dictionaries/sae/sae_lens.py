@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, normalised
@@ -115,6 +115,10 @@ class SaeLensCodec(Codec):
         self.d_in, self.size = int(sae.cfg.d_in), int(sae.cfg.d_sae)
         self.d_out = int(getattr(sae.cfg, "d_out", sae.cfg.d_in))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As class, settings and weights: the object itself holds functions of its own, which go nowhere."""
+        return _again, (type(self._sae), self._sae.cfg, self._sae.state_dict(), self._center)
+
     @property
     def is_transcoder(self) -> bool:
         """Whether it reads at one place and writes at another."""
@@ -211,3 +215,9 @@ class SaeLensCodec(Codec):
         if self.architecture != "temporal":
             return x
         return x.reshape(-1, *x.shape[-2:]) if x.ndim > 1 else x[None, None]
+
+
+def _again(kind: type[Any], cfg: Any, state: Mapping[str, Tensor], center_input: bool) -> SaeLensCodec:
+    sae = kind(cfg)
+    sae.load_state_dict(state)
+    return SaeLensCodec(sae, center_input=center_input)

@@ -42,6 +42,7 @@ def result_json(result: DoseResult) -> dict[str, Any]:
         "useful": None if result.useful is None else list(result.useful),
         "breaks": result.breaks,
         "breaks_below": result.breaks_below,
+        "axbench": _axbench(result),
         "answers": [_answer(answer) for answer in result.answers if _is_shown(result, answer)],
     }
 
@@ -49,6 +50,14 @@ def result_json(result: DoseResult) -> dict[str, Any]:
 def _is_shown(result: DoseResult, answer: Answer) -> bool:
     """Of the baseline's further seeds the numbers are told, and not the texts."""
     return answer.key != BASELINE or answer.seed in result.seeds
+
+
+def _axbench(result: DoseResult) -> dict[str, Any] | None:
+    """The strength that one half of the prompts chooses, and its score on the other; None without marks or halves."""
+    if len({answer.prompt for answer in result.answers}) < 2 or all(row.overall is None for row in result.table):
+        return None
+    found = result.axbench
+    return {"strength": found.strength, "score": _mean(found.score)}
 
 
 def _row(row: DoseRow) -> dict[str, Any]:

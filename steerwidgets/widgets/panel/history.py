@@ -405,6 +405,7 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
         "text": row["text"],
         "ended": row["ended"],
         "forked": row["forked"],
+        "kl": row["kl"],
         "ids": [token["id"] for token in tokens],
         "texts": [token["text"] for token in tokens],
         "fragments": [index for index, token in enumerate(tokens) if token["fragment"]],

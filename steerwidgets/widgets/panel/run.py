@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from steerwidgets.generation.comparison import Comparison, first_difference
@@ -103,6 +104,10 @@ class PanelRun:
         self._send()
         return comparison
 
+    def let_go(self) -> None:
+        """Forget the run that it went on from, and so its keys and values."""
+        self._fork = None
+
     def _go_on(self, fork: Fork) -> Comparison:
         name: Any = self.names[fork.row] if fork.row < PAIR else fork.row - PAIR
         watch = [self.inputs.watched] if self.inputs.watched is not None else []
@@ -123,6 +128,8 @@ class PanelRun:
         texts = (comparison.baseline, comparison.steered, *comparison.beside)
         rows = [describe.row_json(name, text) for name, text in zip(self.names, texts, strict=True)]
         scores = comparison.scores if scored else None
+        far = [(), scores.kl, *comparison.kl_beside] if scores else [()] * len(rows)
+        rows = [{**row, "kl": finite(fmean(kl)) if kl else None} for row, kl in zip(rows, far, strict=True)]
         return self._result(rows, comparison.divergence) | {
             "kl": _whole(scores.kl) if scores else None,
             "kl_floor": describe.finite(scores.kl_floor) if scores else None,
@@ -160,6 +167,7 @@ class PanelRun:
                 "text": decode(ids, clean_up_tokenization_spaces=False),
                 "ended": "stopped",
                 "watched": [*values, *([None] * (len(ids) - len(values)))],
+                "kl": None,
             }
             for name, ids, values in zip(self.names, self.transcript.texts(), self.transcript.watched(), strict=True)
         ]

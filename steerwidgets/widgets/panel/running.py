@@ -401,6 +401,7 @@ class RunningPanel(RecipeWidget):
 
     def _show_run(self, run: PanelRun, comparison: Comparison, result: dict[str, Any]) -> None:
         """Show a run's texts; the lens that is open is of the texts before, so it closes."""
+        run.let_go()
         self._shown_run = run
         self.comparison = self._lens.comparison = comparison
         self.publish(lens="", result=result)

@@ -146,6 +146,18 @@ def test_another_judge_and_the_iso_kl_dose(llama):
         assert "stays below 1 nat" in answer["error"]["message"]
 
 
+def test_axbenchs_rule_is_shown_where_the_judge_gives_marks(llama):
+    def marks(_prompt, text):
+        return {"concept": 2 * ("e" in text), "instruct": 1, "fluency": 2}
+
+    chart = make(llama, judge=marks)
+    dose = chart.run()
+    assert chart.result["axbench"]["strength"] == dose.axbench.strength
+    assert chart.result["axbench"]["score"]["value"] == pytest.approx(dose.axbench.score.value, abs=5e-4)
+    assert chart.result["rows"][0]["overall"]["value"] == pytest.approx(dose.table[0].overall.value, abs=5e-4)
+    assert make(llama).result.get("axbench") is None
+
+
 def test_without_prompts_of_its_own_there_is_no_iso_kl(llama):
     chart = make(llama)
     page = FrontEnd(chart)

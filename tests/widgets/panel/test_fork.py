@@ -33,6 +33,17 @@ def test_rows_beside_are_those_of_lm_compare(four, lm, cavs):
     json.dumps(four.result, allow_nan=False)
 
 
+def test_every_steered_row_says_how_far_it_is_from_the_unsteered_model(four, lm, cavs):
+    four.generate()
+    kl = [row["kl"] for row in four.result["rows"]]
+    assert kl[1] == pytest.approx(sum(four.result["kl"]) / len(four.result["kl"]), abs=1e-6)
+    assert (kl[0], kl[2]) == (None, None)
+    random = sw.Recipe.of(cavs[0].add(4)).random_direction(1)
+    alone = lm.compare(four.prompt, random, max_new_tokens=8)
+    assert alone.steered.text == four.result["rows"][3]["text"]
+    assert kl[3] == pytest.approx(sum(alone.kl) / len(alone.kl), abs=1e-3)
+
+
 def test_rows_beside_stream_with_the_pair(four):
     page = FrontEnd(four)
     request = page.ask("generate", beside={"asked": "", "random": 2})
