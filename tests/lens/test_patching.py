@@ -262,6 +262,13 @@ def test_where_the_model_does_not_go_on_from_the_middle_whole_rows_give_the_same
         torch.testing.assert_close(slow.share, grid.share, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("stream", ["resid_post", "mlp_out", "attn_z"])
+def test_a_long_text_goes_on_in_several_batches(llama, monkeypatch, stream):
+    whole = llama.patch(SOURCE, TARGET, stream=stream)
+    monkeypatch.setattr("steerwidgets.lens.patch_run._PACKED", 7)
+    torch.testing.assert_close(llama.patch(SOURCE, TARGET, stream=stream).share, whole.share, atol=1e-4, rtol=1e-4)
+
+
 def test_the_last_block_of_the_last_token_brings_all_over_and_the_shared_beginning_nothing(llama):
     grid = llama.patch(SOURCE, TARGET)
     assert float(grid.share[3, 6]) == pytest.approx(1, abs=1e-4)
