@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 32
 """Rows of one batch where a model does not go on from the middle of its blocks."""
+_PACKED: Final = 2048
+"""Tokens that go on together from the middle of the blocks: what each attends to is a mask of their number squared."""
 _NEAR: Final = 1e-3
 """How far logits that are made in two ways may differ, as a share of their norm."""
 
@@ -400,12 +402,31 @@ def _read(lm: LoadedModel, prompt: Prompt, sites: Sequence[Site], positions: lis
 
 
 def _branched(text: Continuation, site: Site, runs: Sequence[_Run]) -> Tensor:
-    """The residual at the end of every run [run, d_model], all of a block in one pass."""
+    """The residual at the end of every run [run, d_model]: all of a block in one pass, unless the text is long."""
+    import torch
+
+    length = len(text.into[0])
+    starts = [min(run.patches) for run in runs]
+    ends = [_together(text, site, runs[a:b], starts[a:b]) for a, b in _batches(length, starts)]
+    return torch.cat(ends) if ends else text.into[-1][:0]
+
+
+def _batches(length: int, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Which runs go on together, from one to before another."""
+    begun, packed = 0, 0
+    for i, start in enumerate(starts):
+        if i > begun and packed + length - start > _PACKED:
+            yield begun, i
+            begun, packed = i, 0
+        packed += length - start
+    if starts:
+        yield begun, len(starts)
+
+
+def _together(text: Continuation, site: Site, runs: Sequence[_Run], starts: Sequence[int]) -> Tensor:
     from steerwidgets.transformer.continuation import Branches
 
-    branches = Branches(len(text.into[0]), tuple(min(run.patches) for run in runs))
-    if not runs:
-        return text.into[-1][:0]
+    branches = Branches(len(text.into[0]), tuple(starts))
 
     def patched(packed: Tensor) -> Tensor:
         out = packed.clone()

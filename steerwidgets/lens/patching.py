@@ -180,13 +180,12 @@ class Patching:
         return (value - self.before) / (self.after - self.before)
 
     def _blocks(self, given: Blocks) -> tuple[int, ...]:
-        if isinstance(given, int):
-            return (self.layers[_place(given, self.layers, "block")],)
-        first, last = given
+        first, last = (given, given) if isinstance(given, int) else given
         count = self.lm.architecture.layers
         if not 0 <= first <= last < count:
             raise ValueError(
-                f"A range of blocks is (first, last) with 0 ≤ first ≤ last ≤ {count - 1}; {given!r} was given."
+                f"A block is a number from 0 to {count - 1}, and a range of them (first, last) with first ≤ last; "
+                f"{given!r} was given."
             )
         return tuple(range(first, last + 1))
 

@@ -229,10 +229,17 @@ def test_all_blocks_of_the_last_token_say_what_the_source_says(llama):
     assert "next" in repr(grid.cell(3, 6))
 
 
-@pytest.mark.parametrize("blocks", [(2, 1), (-1, 2), (0, 4)])
-def test_a_range_that_there_is_not(llama, blocks):
-    with pytest.raises(ValueError, match="A range of blocks is \\(first, last\\) with 0 ≤ first ≤ last ≤ 3"):
+@pytest.mark.parametrize("blocks", [(2, 1), (-1, 2), (0, 4), 4, -1])
+def test_blocks_that_there_are_not(llama, blocks):
+    with pytest.raises(ValueError, match="A block is a number from 0 to 3, and a range of them"):
         llama.patch(SOURCE, TARGET).cell(blocks, 3)
+
+
+def test_a_block_between_the_rows_is_looked_at_as_well(llama):
+    grid = llama.patch(SOURCE, TARGET, layers=[1, 3])
+    whole = llama.patch(SOURCE, TARGET)
+    assert grid.cell(2, 4).value == pytest.approx(float(whole.values[2, 4]), abs=1e-3)
+    assert len(grid.recipe(2, 4)) == 1
 
 
 def test_a_grid_goes_on_where_it_was_stopped(llama):
@@ -260,6 +267,13 @@ def test_where_the_model_does_not_go_on_from_the_middle_whole_rows_give_the_same
     for stream, grid in fast.items():
         slow = llama.patch(SOURCE, TARGET, stream=stream)
         torch.testing.assert_close(slow.share, grid.share, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("stream", ["resid_post", "mlp_out", "attn_z"])
+def test_a_long_text_goes_on_in_several_batches(llama, monkeypatch, stream):
+    whole = llama.patch(SOURCE, TARGET, stream=stream)
+    monkeypatch.setattr("steerwidgets.lens.patch_run._PACKED", 7)
+    torch.testing.assert_close(llama.patch(SOURCE, TARGET, stream=stream).share, whole.share, atol=1e-4, rtol=1e-4)
 
 
 def test_the_last_block_of_the_last_token_brings_all_over_and_the_shared_beginning_nothing(llama):

@@ -25,7 +25,8 @@ export function PatchHeader({ patch }: { patch: Patch }) {
   const plan = patch.plan.value;
   const done = patch.measured.value;
   const whole = plan !== null && done > 0 && done === plan.layers.length;
-  const can = plan !== null && !plan.problem && !runs && !whole;
+  const edited = patch.edited.value !== null;
+  const can = plan !== null && !runs && (edited || (!plan.problem && !whole));
   return (
     <header class="sw-header sw-patch-header">
       <div class="sw--line">

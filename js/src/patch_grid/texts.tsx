@@ -56,7 +56,8 @@ function Answer({ patch, side }: { patch: Patch; side: 0 | 1 }) {
   const said = plan?.candidates?.[side] ?? [];
   const others = plan?.candidates?.[1 - side] ?? [];
   const probability = said.find((each) => each.id === found?.id)?.probability;
-  const shown = patch.edited.value || !found ? `${given}` : given === "" ? "" : visible(found);
+  const typed = patch.edited.value !== null && typeof given === "string";
+  const shown = given === "" || typed || !found ? `${given}` : visible(found);
   return (
     <label class="sw--answer">
       <span>answer</span>

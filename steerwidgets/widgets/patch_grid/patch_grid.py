@@ -251,7 +251,7 @@ class PatchGrid(Widget):
         Example:
             >>> sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl").release()
         """
-        self._kept.clear()
+        self._kept = {inputs: run for inputs, run in self._kept.items() if run is self._run}
 
     def _said(self) -> list[str]:
         if getattr(self, "_run", None) is None:
