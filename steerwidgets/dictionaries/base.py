@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
 
 from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
@@ -374,6 +374,12 @@ class Dictionary(ABC):
 
     def __len__(self) -> int:
         return self.size
+
+    def _refuse_comparing(self, _threshold: Any) -> NoReturn:
+        told = "choose one of it: dictionary[123] > 3.0"
+        raise wrong("A condition", "a feature that is compared with a number", self, told)
+
+    __gt__ = __lt__ = __ge__ = __le__ = _refuse_comparing
 
     def __getitem__(self, name: int | str) -> Feature:
         """A feature by index or label.

@@ -57,7 +57,8 @@ class DoseSettings(SamplingSettings, total=False):
         asked: the instruction of the prompted row; by default "Talk about …" with the feature's label; False for none.
         hold_back: prompts for the iso-KL dose, which are not judged: how many of `prompts`, the last ones (a quarter
             of three or more by default), or others.
-        baseline_seeds: over how many seeds the baseline's own range goes, 8 by default.
+        baseline_seeds: over how many seeds the baseline's own range goes, 8 by default; 1 at temperature 0, where all
+            are alike.
         chat: whether prompts that are strings go through the chat template; by default where the tokenizer has one.
         temperature: divides the logits; 0 takes the most likely token. 0.7 by default.
         top_p: keeps the smallest set of tokens that holds this much probability; 1, the default, keeps all.
@@ -145,11 +146,13 @@ class DoseRun:
         self._chat, self._template = chat, dict(template or {})
         encoded = [self._encoded(each) for each in self.prompts]
         self._calibration = [self._encoded(each) for each in self.held_back]
-        for recipe in self._recipes.values():
-            check_fits(lm.architecture, recipe, lm.known([encoded[0]]))
-        self._seeds = checked_seeds(seeds, "lm.dose")
+        # All prompts, before any is answered: not all of them have a message of the same roles.
+        for known in [lm.known([each]) for each in (*encoded, *self._calibration)]:
+            for recipe in self._recipes.values():
+                check_fits(lm.architecture, recipe, known)
+        self._seeds = checked_seeds(seeds, self.sampling, "lm.dose")
         self.random = _whole(random, "random", 0)
-        self.baseline_seeds = _whole(baseline_seeds, "baseline_seeds", 1)
+        self.baseline_seeds = _whole(baseline_seeds, "baseline_seeds", 1) if self.sampling.temperature else 1
         self.judge = self._chosen(judge)
         self.asked = self._instruction(asked, self.prompts)
         self._asked_plans = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from steerwidgets.dose.statistics import Count, Mean, mean_over_prompts
 from steerwidgets.dose.trials import Answer, Batch, Trial, Trials, by_prompt, checked_prompts, checked_seeds, text_of
 from steerwidgets.generation.conditions import Condition, plan
 from steerwidgets.generation.sampling import Sampling
+from steerwidgets.steering.hooks import check_fits
 from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.plain_text import table
 
@@ -145,7 +147,8 @@ def condition_table(
     if "seed" in chosen:
         raise ValueError("lm.table takes seeds=, so many of them or a list, and no seed=.")
     listed = checked_prompts(prompts, _CALL)
-    all_seeds = checked_seeds(seeds, _CALL)
+    sampling = Sampling.of(chosen)
+    all_seeds = checked_seeds(seeds, sampling, _CALL)
     judging = None if judge is None else checked_judge(judge, _CALL)
     named = {str(name): condition for name, condition in given.items()}
     encoded = [lm.encode(each, chat=chat, **dict(template or {})) for each in listed]
@@ -153,7 +156,9 @@ def condition_table(
         tuple((i, Trial(name, plan(lm, each, wanted, chat=chat, template=template))) for name, wanted in named.items())
         for i, each in enumerate(listed)
     ]
-    trials = Trials(lm, encoded, [text_of(lm, each) for each in listed], Sampling.of(chosen), judging)
+    for _, trial in itertools.chain(*plans):
+        check_fits(lm.architecture, trial.plan.recipe, lm.known([trial.plan.prompt]))
+    trials = Trials(lm, encoded, [text_of(lm, each) for each in listed], sampling, judging)
     batches = [Batch(seed, rows) for seed in all_seeds for rows in plans]
     total = sum(len(batch.trials) for batch in batches)
     stop = stop or threading.Event()

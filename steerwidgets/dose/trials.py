@@ -200,12 +200,12 @@ def checked_prompts(given: Any, call: str) -> list[PromptLike]:
     return several_prompts(listed)
 
 
-def checked_seeds(given: Any, call: str) -> tuple[int, ...]:
+def checked_seeds(given: Any, sampling: Sampling, call: str) -> tuple[int, ...]:
     """Seeds: so many from 0, or a list of them.
 
     Raises:
         TypeError: they are something else.
-        ValueError: there is none, or one is there twice.
+        ValueError: there is none, or one is there twice, or there are several of no noise.
     """
     meant = "give a number of seeds, 1 or more, or a list of whole numbers: seeds=2 or seeds=[3, 7]"
     several = isinstance(given, Iterable) and not isinstance(given, str)
@@ -215,6 +215,11 @@ def checked_seeds(given: Any, call: str) -> tuple[int, ...]:
     seeds = tuple(int(each) for each in listed) if several else tuple(range(int(listed[0])))
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{call} needs seeds, each once, but {shown(given)} was given; {meant}.")
+    if len(seeds) > 1 and sampling.temperature == 0:
+        raise ValueError(
+            f"At temperature=0 all seeds give the same answer, and intervals would count it {len(seeds)} times; give "
+            f"{call} one seed, or a temperature above 0."
+        )
     return seeds
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
@@ -180,14 +181,14 @@ class Patching:
         return (value - self.before) / (self.after - self.before)
 
     def _blocks(self, given: Blocks) -> tuple[int, ...]:
-        first, last = (given, given) if isinstance(given, int) else given
+        ends: Any = tuple(given) if isinstance(given, Sequence) and not isinstance(given, range) else (given, given)
         count = self.lm.architecture.layers
-        if not 0 <= first <= last < count:
+        if len(ends) != 2 or not all(isinstance(end, Integral) for end in ends) or not 0 <= ends[0] <= ends[1] < count:
             raise ValueError(
                 f"A block is a number from 0 to {count - 1}, and a range of them (first, last) with first ≤ last; "
                 f"{given!r} was given."
             )
-        return tuple(range(first, last + 1))
+        return tuple(range(ends[0], ends[1] + 1))
 
     def _changes(self, layer: int, column: int) -> dict[int, Tensor]:
         """How far a patch of one block moves each position."""

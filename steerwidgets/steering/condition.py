@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol
 
 from steerwidgets.files.fields import Fields, is_finite
 from steerwidgets.files.shown import shown
+from steerwidgets.steering.positions import Positions
 from steerwidgets.transformer.mistakes import what
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ class Condition(ABC):
     def __or__(self, other: Condition) -> Condition:
         return _joined("any", self, other)
 
+    def __invert__(self) -> NoReturn:
+        raise TypeError(
+            f"A condition has no opposite by ~, but {self!r} was given to it; turn its comparisons around, as feature "
+            "< 3 for feature > 3, and & into |."
+        )
+
     def __bool__(self) -> NoReturn:
         raise TypeError(
             f"The condition {self!r} is true at some tokens and not at others, so it is no truth value: join two with "
@@ -249,6 +256,11 @@ class _Joined(Condition):
 def _joined(how: Literal["all", "any"], first: Condition, second: Any) -> Condition:
     if not isinstance(second, Condition):
         sign = "&" if how == "all" else "|"
+        if isinstance(second, Positions):
+            raise TypeError(
+                f"{sign} joins two conditions, but positions were given ({second.named}); say both of the steer: "
+                "steer.at(positions).when(condition)."
+            )
         raise TypeError(
             f"{sign} joins two conditions, but {what(second)} was given; compare it with a number, in parentheses: "
             f"({first!r}) {sign} (feature > 1)."

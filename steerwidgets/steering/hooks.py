@@ -86,7 +86,7 @@ class SiteChange:
             residue = residue * torch.stack([_share(acting.steer, layout) for acting in self._fixing], dim=-1)
         masks = [acting.mask(layout) for acting in self._fixing]
         if len({(acting.steer.positions, acting.steer.condition) for acting in self._fixing}) == 1:
-            return masks[0][..., None] * (residue @ solver @ unit)
+            return torch.where(masks[0][..., None], residue @ solver @ unit, 0.0)
         return ops.solve_projections(residue, unit, torch.stack(masks, dim=-1))
 
     def _sinks(self, h: Tensor, layout: Layout) -> Tensor:
@@ -452,7 +452,8 @@ def _check_role(feature: Direction, role: str, rows: Sequence[Sequence[str]]) ->
     if not rows or not all(rows):
         raise ValueError(
             f"{acts}, but whose words this text holds is not known: give messages or a templated prompt (chat=True), "
-            "to lm.steer as prompt=lm.encode(messages)."
+            "to lm.steer as prompt=lm.encode(messages). A chat template that leaves out or rewrites some of its "
+            "messages' words does not let one tell; then say where as positions, such as .at([4, 5])."
         )
     for row in rows:
         spoken = sorted({*row, SPEAKER} - {""})

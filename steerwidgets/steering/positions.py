@@ -7,18 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args
 
 from steerwidgets.calls import tells_calls
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.transformer.layout import SPEAKER
+from steerwidgets.transformer.mistakes import what
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Where = Literal["all", "prompt", "generated", "indices", "first", "after", "last_prompt", "role", "both"]
 _WHERE: Final[tuple[Where, ...]] = get_args(Where)
+
+_ROLES: Final = frozenset({"system", "user", SPEAKER, "tool"})
+"""Roles that somebody might take for positions."""
 
 Of = Literal["text", "generated"]
 _MOST: Final = 2**53
@@ -69,6 +73,8 @@ class Positions:
     parts: tuple[Positions, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.where in _ROLES:
+            raise ValueError(f'Positions are no role by its name alone; give sw.role("{self.where}").')
         if self.where not in _WHERE:
             raise ValueError(f"Positions are one of {', '.join(_WHERE)}, but {shown(self.where)} was given.")
         if self.of not in get_args(Of):
@@ -79,13 +85,12 @@ class Positions:
                 "was given."
             )
         counted = () if self.count is None else (self.count,)
-        if any(
-            isinstance(i, bool) or not isinstance(i, Integral) or not 0 <= int(i) < _MOST
-            for i in (*self.indices, *counted)
-        ):
+        if strange := [each for each in (*self.indices, *counted) if not _counts(each)]:
+            name = "count" if strange[0] is self.count else "indices"
             raise ValueError(
-                f"Positions count a row's tokens from 0, but indices={shown(list(self.indices))}, "
-                f'count={shown(self.count)} was given; for the last token of the prompt use "last_prompt".'
+                f"Positions count a row's tokens from 0 in whole numbers, but {name}="
+                f"{shown(getattr(self, name) if name == 'count' else list(self.indices))} was given; for the last "
+                'token of the prompt use "last_prompt".'
             )
         if self.where in _COUNTED and self.count is None:
             raise ValueError(f'Positions "{self.where}" need to know how many: give count=, as in count=5.')
@@ -139,8 +144,12 @@ class Positions:
             return where if special else where.without_special()
         if isinstance(where, str):
             return cls(where, count=count, special=special)
-        if not isinstance(where, Iterable):
-            raise TypeError(f'Positions are a word such as "prompt" or a list of indices, but {where!r} was given.')
+        given: Any = where
+        if not isinstance(given, Iterable):
+            raise TypeError(
+                f'Positions are a word such as "prompt" or a list of indices, but {what(given)} was given; what a '
+                "token reads is said by steer.when(feature > 3)."
+            )
         plain = where.tolist() if hasattr(where, "tolist") else where
         return cls("indices", indices=tuple(plain), special=special)
 
@@ -235,6 +244,14 @@ class Positions:
         return Positions("both", special=special, parts=tuple(named))
 
     __rand__ = __and__
+
+    def _refuse_joining(self, *_other: Any) -> NoReturn:
+        raise TypeError(
+            f"Positions are joined by & alone, but {self.named} came to | or ~; add the same steer at each instead: "
+            "steer.at(one) + steer.at(other)."
+        )
+
+    __or__ = __ror__ = __invert__ = _refuse_joining
 
     @property
     def named(self) -> str:
@@ -395,6 +412,10 @@ class Positions:
         more = of | ({} if self.role is None else {"role": self.role})
         told = {"where": self.where, "indices": self.indices, "count": self.count, "special": self.special} | more
         return f"Positions({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+
+def _counts(given: Any) -> bool:
+    return not isinstance(given, bool) and isinstance(given, Integral) and 0 <= int(given) < _MOST
 
 
 def role(name: str) -> Positions:

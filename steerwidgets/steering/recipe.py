@@ -40,6 +40,9 @@ FORMAT: Final = "steerwidgets.recipe/1"
 FORMAT_2: Final = "steerwidgets.recipe/2"
 """Of recipes with conditions or fades, which a reader of the first format would leave out without a word."""
 
+FORMATS: Final = (FORMAT, FORMAT_2)
+"""Those that are read."""
+
 _DAMAGED: Final = "This recipe is damaged:"
 _AGAIN: Final = "write it again with Recipe.to_json"
 _MOST: Final = 2**31
@@ -401,6 +404,14 @@ class Direction:
     def __lt__(self, threshold: float) -> Condition:
         """A condition: what it reads at a token, before any change at its site, is below a number."""
         return compared(self, "<", threshold)
+
+    def _refuse_equality(self, _threshold: Any) -> NoReturn:
+        raise TypeError(
+            f"A condition compares {shown(self.label)} by > or <; a reading that equals a number to the last bit is "
+            "chance, so >= and <= are none."
+        )
+
+    __ge__ = __le__ = _refuse_equality
 
     def _refuse_joining(self, other: Any) -> NoReturn:
         raise TypeError(
@@ -1127,9 +1138,10 @@ class Recipe:
             raise wrong("Recipe.from_json", "the text of a recipe", text, "give what recipe.to_json() gave")
         value = parse_json(text, "This is not a recipe: the text", todo=_AGAIN)
         found = value.get("format") if isinstance(value, dict) else value
-        if found not in (FORMAT, FORMAT_2):
+        if found not in FORMATS:
             raise ValueError(
-                f"This is not a recipe: its format should be {FORMAT!r}, but it is {shown(found)}; {_AGAIN}."
+                f"This is not a recipe: its format should be {' or '.join(map(repr, FORMATS))}, but it is "
+                f"{shown(found)}; {_AGAIN}."
             )
         steers = Fields(value, f"{_DAMAGED} in it", todo=_AGAIN).items("steers", of="steers")
         return cls(tuple(_steer_from_json(steer, number, dictionaries) for number, steer in enumerate(steers)))
@@ -1255,6 +1267,8 @@ def _written(steer: Steer, feature: Feature) -> dict[str, Any]:
 
 def _steer_from_json(value: Any, number: int, dictionaries: Sequence[FeatureSource]) -> Steer:
     said = Fields(value, f"{_DAMAGED} in steer {number}", todo=_AGAIN)
+    # A name that is mistyped must not leave a condition out without a word.
+    said.only("feature", "op", "parameters", "positions", "control", "when", "fade")
     op, parameters = said.text("op"), said.inner("parameters")
     if said.table.get("parameters", parameters) is None:
         raise said.wrong("parameters", "a table of numbers")

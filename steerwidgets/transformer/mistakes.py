@@ -73,7 +73,7 @@ def _what_of_several(items: list[Any]) -> str:
 
 
 def _what_of_object(given: object) -> str:
-    name = type(given).__name__
+    name = type(given).__name__.lstrip("_")
     label = getattr(given, "label", None)
     if _is_own(given):
         said = repr(label) if isinstance(label, str) else _short(given)

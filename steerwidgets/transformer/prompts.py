@@ -310,7 +310,7 @@ def _encode_chat(tokenizer: Any, messages: list[dict[str, str]], settings: Mappi
             "The tokenizer has no chat template, so messages can't be put to the model; give a plain string with "
             "chat=False, or set tokenizer.chat_template."
         )
-    text = _render(tokenizer, messages, settings)
+    text = _rendered(tokenizer, messages, settings)
     spans = _content_spans(tokenizer, messages, text, settings)
     fast = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
@@ -326,6 +326,19 @@ def _role_at(start: int, end: int, messages: list[dict[str, str]], spans: list[t
     """The role of the message whose words a token is of; None for the template's own."""
     own = (message["role"] for message, (a, b) in zip(messages, spans, strict=True) if start < b and end > a)
     return next(own, None)
+
+
+def _rendered(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return _render(tokenizer, messages, settings)
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ValueError(
+            f"The chat template of this tokenizer does not take these messages, of {roles}: {error}; give messages "
+            "as it takes them."
+        ) from error
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], settings: Mapping[str, Any]) -> str:
@@ -351,14 +364,15 @@ def _content_spans(
 
 
 def _spans(rendered: str, around: str, marks: Sequence[str], contents: Sequence[str]) -> list[tuple[int, int]] | None:
-    spans, at, rest = [], 0, around
-    for mark, content in zip(marks, contents, strict=True):
-        before, found, rest = rest.partition(mark)
-        if not found or not rendered.startswith(before + content, at):
+    spans, at, rest = {}, 0, around
+    # Not all templates keep the order: Mistral's put the system prompt before the last user's words.
+    for i in sorted(range(len(marks)), key=lambda i: around.find(marks[i])):
+        before, found, rest = rest.partition(marks[i])
+        if not found or not rendered.startswith(before + contents[i], at):
             return None
-        spans.append((at + len(before), at + len(before) + len(content)))
-        at = spans[-1][1]
-    return spans if rendered[at:] == rest else None
+        spans[i] = (at + len(before), at + len(before) + len(contents[i]))
+        at = spans[i][1]
+    return [spans[i] for i in range(len(marks))] if rendered[at:] == rest else None
 
 
 def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:

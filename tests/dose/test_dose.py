@@ -408,6 +408,7 @@ BAD_SETTINGS = {
     "seed": ({"seed": 3}, r"^lm\.dose takes seeds=, so many of them or a list, and no seed=\.$"),
     "no seeds": ({"seeds": 0}, r"^lm\.dose needs seeds, each once, but 0 was given"),
     "twice": ({"seeds": [1, 1]}, r"^lm\.dose needs seeds, each once"),
+    "seeds without noise": ({"seeds": 2, "temperature": 0}, r"^At temperature=0 all seeds give the same answer"),
     "half a seed": ({"seeds": 1.5}, r"^lm\.dose takes seeds, but the number 1\.5 was given"),
     "random": ({"random": -1}, r"^random of lm\.dose is a whole number, 0 or more, but -1 was given\.$"),
     "asked": ({"asked": 3}, r"^lm\.dose takes an instruction, but the number 3 was given; give asked="),
@@ -423,6 +424,36 @@ def test_bad_settings_are_one_sentence(llama, name):
     changes, says = BAD_SETTINGS[name]
     with pytest.raises((TypeError, ValueError), match=says):
         llama.dose(SEA.add, [1], **({"prompts": PROMPTS, "judge": has_e, "max_new_tokens": 2} | changes))
+
+
+def test_at_temperature_0_an_answer_is_counted_once(llama):
+    dose = llama.dose(SEA.add, [0.4], prompts=PROMPTS, judge=has_e, temperature=0, max_new_tokens=2)
+    assert len([answer for answer in dose.answers if answer.key == BASELINE]) == len(dose.prompts)
+
+
+SYSTEM = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Name a city."}]
+
+
+def test_a_prompt_that_a_recipe_does_not_fit_is_told_before_any_is_answered(llama):
+    done = []
+    with pytest.raises(ValueError, match=r'acts on the role "system", but the messages are of assistant, user'):
+        llama.dose(
+            lambda a: SEA.add(a).at(sw.role("system")),
+            [1],
+            prompts=[SYSTEM, "Name a city."],
+            hold_back=0,
+            judge=has_e,
+            on_progress=lambda *numbers: done.append(numbers),
+            max_new_tokens=2,
+        )
+    with pytest.raises(ValueError, match=r'acts on the role "system"'):
+        llama.table(
+            [SYSTEM, "Name a city."],
+            {"sea": SEA.add(1).at(sw.role("system"))},
+            on_progress=lambda *numbers: done.append(numbers),
+            max_new_tokens=2,
+        )
+    assert not done
 
 
 def test_nothing_says_how_to_judge(llama):

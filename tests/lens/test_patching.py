@@ -229,7 +229,7 @@ def test_all_blocks_of_the_last_token_say_what_the_source_says(llama):
     assert "next" in repr(grid.cell(3, 6))
 
 
-@pytest.mark.parametrize("blocks", [(2, 1), (-1, 2), (0, 4), 4, -1])
+@pytest.mark.parametrize("blocks", [(2, 1), (-1, 2), (0, 4), 4, -1, 1.5, (0, 1, 2), range(3), None, "1"])
 def test_blocks_that_there_are_not(llama, blocks):
     with pytest.raises(ValueError, match="A block is a number from 0 to 3, and a range of them"):
         llama.patch(SOURCE, TARGET).cell(blocks, 3)

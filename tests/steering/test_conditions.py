@@ -398,3 +398,48 @@ def test_sites_are_ordered_as_a_pass_comes_to_them():
     sites = [sw.Site(layer, stream) for layer in (0, 1) for stream in (*streams, "resid_post")]
     backwards = sites[::-1]
     assert sorted(backwards) == sites
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda: A >= 1, r"^A condition compares 'a' by > or <; .* so >= and <= are none\.$"),
+        (lambda: A <= 1, r"^A condition compares 'a' by > or <"),
+        (lambda: ~(A > 1), r"^A condition has no opposite by ~, but 'a' > 1 was given"),
+        (lambda: (A > 1) & sw.role("user"), r"^& joins two conditions, but positions were given \(role\('user'\)\)"),
+        (lambda: sw.role("user") & (A > 1), r"^Positions are .*, but the Compared 'a' > 1 was given; .*steer\.when"),
+        (lambda: A.add(1).at(A > 1), r"^Positions are .*steer\.when\(feature > 3\)\.$"),
+        (lambda: A.add(1).at(sw.role), r"^Positions are .*, but a function was given"),
+        (lambda: sw.role("user") | sw.role("system"), r"^Positions are joined by & alone, but role\('user'\) came to"),
+        (lambda: ~sw.first(3), r"^Positions are joined by & alone, but first\(3\) came to"),
+        (
+            lambda: A.add(1).at("assistant"),
+            r'^Positions are no role by its name alone; give sw\.role\("assistant"\)\.$',
+        ),
+        (lambda: sw.first(1.5), r"in whole numbers, but count=1\.5 was given"),
+        (lambda: A.add(1).at([3, -1]), r"in whole numbers, but indices=\[3, -1\] was given; for the last token"),
+        (
+            lambda: CAVS > 1,
+            r"^A condition takes a feature that is compared with a number, but the CAV of .* was given; choose one",
+        ),
+    ],
+)
+def test_first_mistakes_are_one_sentence(wrong, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        wrong()
+
+
+def test_a_mistyped_condition_of_a_recipe_is_not_left_out():
+    text = sw.Recipe.of(A.add(1).when(A > 1)).to_json(inline=True)
+    with pytest.raises(ValueError, match="in steer 0, whenn is not known"):
+        sw.Recipe.from_json(text.replace('"when"', '"whenn"'))
+
+
+def test_a_change_that_overflows_is_nothing_where_it_does_not_act(llama):
+    direction = sw.Direction(100 * vector(5), sw.Site(3))  # the last block: attention mixes the tokens no more
+    ids = torch.tensor([[9, 8, 7, 6, 5, 4]])
+    with torch.no_grad():
+        plain = llama.model(ids).logits
+        with llama.steer(direction.project(3e38).at([4])):
+            steered = llama.model(ids).logits
+    torch.testing.assert_close(steered[:, :4], plain[:, :4], rtol=0, atol=1e-5)

@@ -252,3 +252,34 @@ def test_special_false_spares_template_and_special_tokens(llama):
         text.append(int(naive.logits(llama.model, text, changes, len(prompt), special)[-1].argmax()))
     assert list(out.steered.token_ids) == text[len(prompt) :]
     assert END in prompt.token_ids
+
+
+MISTRAL = (
+    "{% set sys = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
+    "{% for m in messages if m['role'] != 'system' %}{% if m['role'] == 'user' %}[INST] "
+    "{% if loop.last and sys %}{{ sys + '\n\n' }}{% endif %}{{ m['content'] }}[/INST]"
+    "{% else %} {{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_moves_the_system_prompt(tokenizer):
+    """Mistral's puts it before the last user's words; whose words they are is known all the same."""
+    tok = toks.byte_level(template=MISTRAL)
+    said = {"system": "Be kind.", "user": "Hi there", "assistant": "Hello you"}
+    messages = [{"role": role, "content": words} for role, words in said.items()]
+    prompt = prompts.encode(tok, [*messages, {"role": "user", "content": "Name a city"}], chat=True)
+
+    def words(role):
+        return tok.decode([i for i, whose in zip(prompt.token_ids, prompt.roles, strict=True) if whose == role])
+
+    assert [words(role) for role in said] == ["Be kind.", "Hi thereName a city", "Hello you"]
+
+
+def test_a_template_that_refuses_messages_is_one_sentence():
+    tok = toks.byte_level(
+        template="{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('No system role') }}"
+        "{% endif %}{{ m['content'] }}{% endfor %}"
+    )
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    with pytest.raises(ValueError, match=r"does not take these messages, of system, user: No system role; give"):
+        prompts.encode(tok, messages, chat=True)

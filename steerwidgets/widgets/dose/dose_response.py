@@ -108,7 +108,11 @@ class DoseResponse(Widget):
         self.dose: DoseResult | None = None
         self._op = op
         self._panel = checked_holder(panel, "chart.steer_in")
-        own: dict[str, Any] = {"seeds": 2, **({"hold_back": HELD_BACK} if prompts is None else {}), **settings}
+        own: dict[str, Any] = {
+            "seeds": 2 if settings.get("temperature") != 0 else 1,
+            **({"hold_back": HELD_BACK} if prompts is None else {}),
+            **settings,
+        }
         several = _several(judge)
         asked = PROMPTS if prompts is None else prompts
         self._run = self._made(strengths, asked, own, several[0] if several else None)

@@ -135,12 +135,18 @@ class History(Sequence[PastRun]):
         return len(self._panel.runs)
 
     @overload
-    def __getitem__(self, index: int) -> PastRun: ...
+    def __getitem__(self, index: RunLike) -> PastRun: ...
     @overload
     def __getitem__(self, index: slice) -> list[PastRun]: ...
-    def __getitem__(self, index: int | slice) -> PastRun | list[PastRun]:
-        found = self._panel.runs[index]
-        return [PastRun.of(each) for each in found] if isinstance(index, slice) else PastRun.of(found)
+    def __getitem__(self, index: RunLike | slice) -> PastRun | list[PastRun]:
+        """A run by its place or its name, or several by their places."""
+        if isinstance(index, slice):
+            return [PastRun.of(each) for each in self._panel.runs[index]]
+        try:
+            return PastRun.of(self._entry(index))
+        except KeyError as error:
+            # A sequence ends in an IndexError.
+            raise IndexError(*error.args) if isinstance(index, int) else error from None
 
     def __iter__(self) -> Iterator[PastRun]:
         return iter([PastRun.of(entry) for entry in self._panel.runs])
@@ -166,7 +172,7 @@ class History(Sequence[PastRun]):
             >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
             >>> _ = panel.generate()
             >>> panel.history.name(0, "first try")
-            >>> panel.history["first try"].number if "first try" in panel.history else panel.history[0].number
+            >>> panel.history["first try"].number
             1
         """
         if not isinstance(name, str):
@@ -258,6 +264,7 @@ class History(Sequence[PastRun]):
 
         Raises:
             KeyError: there is no such run, or no such row in it.
+            ValueError: `rows` are not two.
 
         Example:
             >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
@@ -266,6 +273,11 @@ class History(Sequence[PastRun]):
             True
         """
         entries = [self._entry(first), self._entry(second)]
+        if isinstance(rows, str) or len(rows) != 2:
+            raise ValueError(
+                f'Two runs are compared, each with one of its rows, as rows=("steered", "baseline"); {shown(rows)} '
+                "was given."
+            )
         texts = [_row(entry, name)["ids"] for entry, name in zip(entries, rows, strict=True)]
         pairs = shared_tokens(*texts)
         both = [{pair[side] for pair in pairs} for side in (0, 1)]

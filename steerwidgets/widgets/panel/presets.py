@@ -15,7 +15,7 @@ from steerwidgets.files.json_text import as_text, parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.labels.own import data_dir
-from steerwidgets.steering.recipe import FORMAT as RECIPE
+from steerwidgets.steering.recipe import FORMATS as RECIPES
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.widgets.panel.history import FORMAT as RUNS
 from steerwidgets.widgets.recipe_editor.inputs import checked_beside
@@ -131,7 +131,7 @@ def read(text: str, panel: Keeping) -> Preset | Recipe:
     """
     value = parse_json(text, "This is no recipe and no preset: the text", todo="copy the whole text")
     found = value.get("format") if isinstance(value, Mapping) else None
-    if found == RECIPE:
+    if found in RECIPES:
         return panel.read_recipe(text)
     if found == RUNS:
         raise ValueError("This is a history of runs, not a recipe; copy the recipe of one of its runs.")
@@ -143,8 +143,8 @@ def read(text: str, panel: Keeping) -> Preset | Recipe:
     if found != FORMAT:
         what = shown(found) if isinstance(value, Mapping) else shown(value)
         raise ValueError(
-            f"This is no recipe and no preset: its format should be {RECIPE!r} or {FORMAT!r}, but it is {what}; copy "
-            "the whole text."
+            f"This is no recipe and no preset: its format should be one of {', '.join(map(repr, (*RECIPES, FORMAT)))}, "
+            f"but it is {what}; copy the whole text."
         )
     return _preset(Fields(value, _DAMAGED, todo=_AGAIN), panel)
 

@@ -179,7 +179,7 @@ def test_an_empty_history_says_what_to_do(panel):
     for ask in (lambda h: h.pin(0), lambda h: h.take_back(-1), lambda h: h.compare(0, 1), lambda h: h.remove("x")):
         with pytest.raises(KeyError, match="There is no run yet: press Generate"):
             ask(panel.history)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="There is no run yet"):
         panel.history[0]
     assert json.loads(panel.history.to_json())["runs"] == []
 
@@ -191,6 +191,19 @@ def test_a_run_that_there_is_not_is_named(with_runs):
         with_runs.history.take_back("gentle")
     with pytest.raises(KeyError, match="no row 'louder'; it has baseline, steered"):
         with_runs.history.compare(0, 1, rows=("steered", "louder"))
+    with pytest.raises(ValueError, match=r"^Two runs are compared, each with one of its rows.*'steered' was given\.$"):
+        with_runs.history.compare(0, 1, rows="steered")
+
+
+def test_a_run_is_found_by_place_and_by_name(with_runs):
+    history = with_runs.history
+    history.name(1, "gentle")
+    assert history["gentle"] == history[1] == history[-2] == history[0:2][1]
+    assert history["Run 3"].number == 3
+    with pytest.raises(IndexError, match="from 0 to 2; 3 was asked for"):
+        history[3]
+    with pytest.raises(KeyError, match="no run 'loud'; there are Run 1, gentle, Run 3"):
+        history["loud"]
 
 
 def test_a_run_that_was_stopped_is_kept_too(panel, page, gate):

@@ -35,9 +35,12 @@ def test_a_name_never_leaves_the_folder(panel, tmp_path):
     assert [path.parent.name for path in tmp_path.rglob("*.json")] == ["presets"]
 
 
+@pytest.mark.parametrize("newer", [False, True])
 @pytest.mark.parametrize("inline", [False, True])
-def test_a_recipe_is_imported_as_text_and_from_a_file(panel, page, cavs, tmp_path, inline):
+def test_a_recipe_is_imported_as_text_and_from_a_file(panel, page, cavs, tmp_path, inline, newer):
     recipe = cavs[2].add(3).at("prompt") + cavs[1].ablate()
+    if newer:  # with a condition or a fade it is of the second format
+        recipe = recipe.when(cavs[0] > 0).fade(over=4)
     text = recipe.to_json(inline=inline, indent=2)
     assert page.call("preset", do="import", text=f"\n {text}\n")["type"] == "result"
     assert len(panel.recipe) == 2
