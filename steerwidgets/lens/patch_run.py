@@ -182,6 +182,11 @@ class PatchRun:
         return len(self.layers) - len(self._todo)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the model does not go on from the middle of its blocks, so that every patch is a run of its own."""
+        return bool(self._is_whole)
+
+    @property
     def cells(self) -> int:
         """How many patches there are."""
         return len(self.layers) * self._columns
