@@ -406,6 +406,7 @@ class LanguageModel(LoadedModel):
         k: int = 10,
         *,
         chat: bool | None = None,
+        least: float = 0.0,
     ) -> LogitDifference:
         """What a recipe does to the logits of the token after a prompt: steered minus unsteered, in one batch.
 
@@ -414,6 +415,8 @@ class LanguageModel(LoadedModel):
             recipe: what steers.
             k: how many tokens of each kind.
             chat: whether a string goes through the chat template; by default where the tokenizer has one.
+            least: leave out tokens that have less than this probability both before and after, such as 0.001: most of
+                those that change most are never said.
 
         Returns:
             `.raw` and `.centred`, float32 [vocabulary] logits, the tokens that change most, and `.probabilities`,
@@ -427,7 +430,7 @@ class LanguageModel(LoadedModel):
             >>> difference.raw.shape, len(difference.promoted)
             (torch.Size([320]), 3)
         """
-        return logit_difference(self, self.encode(prompt, chat=chat), Recipe.of(recipe), k)
+        return logit_difference(self, self.encode(prompt, chat=chat), Recipe.of(recipe), k, least)
 
     def logit_lens(
         self,

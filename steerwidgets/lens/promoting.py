@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from steerwidgets.lens.top_logits import no_direction
 from steerwidgets.transformer import prompts
@@ -92,7 +92,7 @@ def written_directions(architecture: Architecture, dictionary: Dictionary, start
 
 def promotion(lm: LoadedModel, direction: Direction, reading: Tensor) -> float:
     """`promotions` of a single direction."""
-    output: Any = getattr(direction, "output", direction)
+    output = direction.output
     found = _written(lm.architecture, output.vector, output.site, repr(direction.label))
     return float(found @ reading)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,8 +176,7 @@ def _as_written(architecture: Architecture, direction: Direction) -> Direction:
     Raises:
         ValueError: it has another width than its stream, or writes nothing to the residual stream.
     """
-    output = getattr(direction, "output", direction)
-    direction = output if isinstance(output, Direction) else direction
+    direction = direction.output
     if direction.site.stream in OF_RESIDUAL:
         return direction
     width = architecture.width(direction.site)
@@ -204,7 +204,7 @@ def no_direction(whose: str) -> str:
     )
 
 
-def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) -> LogitDifference:
+def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int, least: float = 0.0) -> LogitDifference:
     """What a recipe does to the logits of the token after a prompt: both rows in one batch.
 
     Args:
@@ -212,6 +212,7 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
         prompt: the prompt.
         recipe: what steers.
         k: how many tokens of each kind.
+        least: only tokens that have this probability before or after.
     """
     import torch
 
@@ -219,7 +220,9 @@ def logit_difference(lm: LoadedModel, prompt: Prompt, recipe: Recipe, k: int) ->
     raw = steered - plain
     centred = raw - raw.mean()
     probabilities = torch.stack((plain, steered)).softmax(-1)
-    up, down, any_way = centred.topk(k), (-centred).topk(k), centred.abs().topk(k)
+    rare = probabilities.amax(0) < least
+    count = min(k, int((~rare).sum()))
+    up, down, any_way = (each.masked_fill(rare, -math.inf).topk(count) for each in (centred, -centred, centred.abs()))
     return LogitDifference(
         raw,
         centred,

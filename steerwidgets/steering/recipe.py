@@ -169,6 +169,11 @@ class Direction:
         """The bare vector, free of any dictionary."""
         return Direction(self.vector, self.site, self.label)
 
+    @property
+    def output(self) -> Direction:
+        """What it writes per unit of its activation, where it writes it: itself, but for a transcoder's feature."""
+        return self
+
     def activation(self, h: Tensor) -> Tensor:
         """How much of it is in a residual: `h·v`.
 
@@ -499,6 +504,11 @@ class Feature(Direction):
     def _stored(self) -> str:
         """What its vector is called in its dictionary."""
         return "its vector"
+
+    @property
+    def page(self) -> str | None:
+        """The address of a page about it, where its file names one; as it stands there, so nobody has checked it."""
+        return None
 
     @property
     def mixing(self) -> float | None:

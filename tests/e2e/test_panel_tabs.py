@@ -24,12 +24,12 @@ def test_what_a_recipe_does_to_the_next_token_follows_it(open_panel, picture):
     expect(rises).not_to_have_text(before)
     found = json.loads(
         notebook.printed(
-            "d = lm.logit_difference(panel.prompt, panel.recipe, 8)\n"
+            "d = lm.logit_difference(panel.prompt, panel.recipe, 8, least=1e-3)\n"
             "print(json.dumps([token.text for token, _ in d.promoted]))"
         )
     )
     shown = rises.get_by_role("rowheader").all_inner_texts()
-    assert [text.strip("␣⏎⇥ ") for text in shown] == [text.strip() for text in found]
+    assert [text.strip("␣⏎⇥‹› ") for text in shown] == [text.strip() for text in found]
     picture(notebook.page, "next-token")
     panel.root.get_by_role("combobox", name="Positions to steer").select_option("generated")
     expect(panel.root.get_by_text("Nothing of this recipe acts on the prompt")).to_be_visible()

@@ -241,6 +241,23 @@ def test_one_condition_for_each_row_of_a_sweep(llama):
         assert row.token_ids == naive.greedy(llama.model, PROMPT, changes, count=6, end=llama.end_ids)
 
 
+@FIVE
+def test_strengths_of_one_conditioned_fading_steer_in_one_batch(lm):
+    """Rows that differ by their numbers alone are worked out together, each by what it reads itself."""
+    case = direction(lm)
+    rows = []
+    for alpha, condition, holds in [
+        (1.0, case.above, case.is_above),
+        (3.0, case.above, case.is_above),
+        (-2.0, case.below, lambda rows: not case.is_above(rows)),
+    ]:
+        steer, change = when(add(alpha=alpha), condition, holds, case.site)
+        rows.append((steer.fade(0.5, 3), replace(change, share=fade(0.5, 3))))
+    made = lm.sweep(PROMPT, [None, *(steer for steer, _ in rows)], temperature=0, max_new_tokens=5)
+    for row, changes in zip(made, [[], *([change] for _, change in rows)], strict=True):
+        assert row.token_ids == naive.greedy(lm.model, PROMPT, changes, count=5, end=lm.end_ids)
+
+
 def test_positions_and_special_tokens_beside_a_condition(lm):
     case = direction(lm)
     made = when(at(add(), "after", 3, special=False), case.above, case.is_above, case.site)

@@ -51,12 +51,12 @@ def world() -> Any:
     return lm, indexed(lm)
 
 
-_OF = ItemMaker.of
+OF = ItemMaker.of
 
 
 @functools.cache
 def _made(seed: int, index: int) -> Any:
-    return _OF(_maker(seed), index)
+    return OF(_maker(seed), index)
 
 
 @functools.cache
@@ -67,4 +67,4 @@ def _maker(seed: int) -> Any:
 
 def of(self: Any, index: int) -> Any:
     """Items of that SAE are made once for all tests: they are the same every time, as `test_items` shows."""
-    return _made(self.seed, index) if self.dictionary is world()[1] and not self._labels else _OF(self, index)
+    return _made(self.seed, index) if self.dictionary is world()[1] and not self._labels else OF(self, index)

@@ -23,6 +23,7 @@ export function Logits({ panel }: { panel: Panel }) {
       </p>
     );
   const most = Math.max(
+    Number.MIN_VALUE,
     ...[...shown.promoted, ...shown.suppressed].map(({ delta }) => Math.abs(delta)),
   );
   return (
@@ -33,7 +34,7 @@ export function Logits({ panel }: { panel: Panel }) {
       </div>
       <p class="sw-note">
         Steered minus unsteered logits of the token after the prompt, less what all logits share ·
-        probabilities at temperature 1
+        of tokens with 0.1 % or more before or after, at temperature 1
         {panel.nextToken.isStale.value ? " · of an earlier recipe" : ""}
       </p>
     </>
@@ -43,6 +44,12 @@ export function Logits({ panel }: { panel: Panel }) {
 function Side({ name, tokens, most }: { name: string; tokens: NextToken[]; most: number }) {
   return (
     <table class="sw-num" aria-label={name}>
+      <colgroup>
+        <col style={{ width: "34%" }} />
+        <col style={{ width: "22%" }} />
+        <col style={{ width: "15%" }} />
+        <col />
+      </colgroup>
       <thead>
         <tr>
           <th scope="col">{name}</th>

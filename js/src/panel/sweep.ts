@@ -78,6 +78,7 @@ export function createSweep(rpc: Rpc, inputs: () => object, until: AbortSignal):
     async run() {
       const now = plan.peek();
       if (!now || live.peek()) return;
+      clearTimeout(timer);
       asking?.abort();
       running = new AbortController();
       const step = (now.to - now.from) / (now.count - 1);

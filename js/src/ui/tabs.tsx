@@ -32,7 +32,7 @@ export function Tabs<Value extends string>({ label, tabs, open, onOpen, children
   };
   return (
     <div class="sw-tabs">
-      <div class="sw--bar" role="tablist" aria-label={label} onKeyDown={keys}>
+      <div class="sw--list" role="tablist" aria-label={label} onKeyDown={keys}>
         {tabs.map(({ value, text, count }, index) => (
           <button
             key={value}

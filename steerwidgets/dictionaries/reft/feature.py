@@ -36,6 +36,11 @@ class ReFTFeature(Feature):
     genres: tuple[str, ...] = ()
 
     @property
+    def page(self) -> str | None:
+        """The page that it was adapted from."""
+        return self.link
+
+    @property
     def _ops(self) -> Mapping[str, Op]:
         return ops.REFT_OPS
 

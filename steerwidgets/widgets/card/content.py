@@ -236,12 +236,8 @@ def feature_link(dictionary: Dictionary, feature: Feature) -> dict[str, str] | N
     (`neuronpedia_id` in sae_lens' metadata); a concept of AxBench links the page that it was adapted from.
     """
     named = dictionary.provenance.get("neuronpedia", "")
-    own = getattr(feature, "link", None)
-    if _ID.fullmatch(named):
-        address = f"{_NEURONPEDIA}/{quote(named)}/{feature.index}"
-    elif isinstance(own, str):
-        address = own
-    else:
+    address = f"{_NEURONPEDIA}/{quote(named)}/{feature.index}" if _ID.fullmatch(named) else feature.page
+    if address is None:
         return None
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:

@@ -14,7 +14,7 @@ from steerwidgets.lens.promoting import token_id_of
 from steerwidgets.model import LanguageModel
 from steerwidgets.widgets.lens.logit_lens import LogitLens
 from steerwidgets.widgets.panel.history import History
-from steerwidgets.widgets.panel.next_token import SHOWN, next_token_json
+from steerwidgets.widgets.panel.next_token import LEAST, SHOWN, next_token_json
 from steerwidgets.widgets.panel.run import PAIR, Fork, PanelRun
 from steerwidgets.widgets.panel.sweep import TOKENS, PanelSweep, Sweep, asked_strengths, checked_plan, usual_strengths
 from steerwidgets.widgets.panel.token_lens import PanelLens
@@ -161,6 +161,8 @@ class RunningPanel(RecipeWidget):
 
     def logit_difference(self, k: int = SHOWN) -> LogitDifference:
         """What the recipe does to the token after the prompt; the tab "Δ logits" shows it too.
+
+        Tokens that have less than 0.1 % before and after are left out.
 
         Args:
             k: how many tokens of each kind.
@@ -346,7 +348,7 @@ class RunningPanel(RecipeWidget):
         return found
 
     def _show_next_token(self, inputs: Inputs, k: int = SHOWN) -> LogitDifference:
-        difference = self.lm.logit_difference(inputs.asks(self.lm), inputs.recipe, k, chat=inputs.chat)
+        difference = self.lm.logit_difference(inputs.asks(self.lm), inputs.recipe, k, chat=inputs.chat, least=LEAST)
         if not bool(difference.raw.isfinite().all()):
             raise ValueError(
                 f"The next token's logits are NaN or infinite under {inputs.recipe!r:.120}: it is too strong for the "
