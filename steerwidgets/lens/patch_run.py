@@ -200,6 +200,8 @@ class PatchRun:
                 row = self._todo[-1]
                 self._values[row] = self._row(row)
                 self._todo.pop()
+                if not self._todo:
+                    self._goes_on = None  # keys and values of every block, for which there is no more use
                 yield self.done
 
     def probe(self) -> None:
