@@ -89,7 +89,7 @@ function Numbers({ patch, place, found }: Props & { found: CellFound | null }) {
     [names[0] as string, metricText(before, metric)],
     [names[1] as string, metricText(after, metric)],
     ["patched", said ? metricText(value, metric) : "–"],
-    ["share", said ? share.toFixed(2).replace("-", "−") : "–"],
+    ["share", said ? share.toFixed(2).replace(/^-(?!0\.00$)/, "−").replace("-", "") : "–"],
   ];
   return (
     <>
