@@ -4,7 +4,7 @@ import { Button } from "../ui/button";
 import { NumberBox } from "../ui/number_box";
 import type { Patch } from "./patch";
 import type { CellFound, Place } from "./types";
-import { metricText, placeText, shareText } from "./words";
+import { metricText, placeText, shareText, wholeShare } from "./words";
 
 /** All that is known of one patch: its numbers and their control, what the model says then, and where it can go. */
 export function PatchDetail({ patch }: { patch: Patch }) {
@@ -89,7 +89,7 @@ function Numbers({ patch, place, found }: Props & { found: CellFound | null }) {
     [names[0] as string, metricText(before, metric)],
     [names[1] as string, metricText(after, metric)],
     ["patched", said ? metricText(value, metric) : "–"],
-    ["share", said ? share.toFixed(2).replace(/^-(?!0\.00$)/, "−").replace("-", "") : "–"],
+    ["share", said ? wholeShare(share) : "–"],
   ];
   return (
     <>

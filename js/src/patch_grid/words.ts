@@ -12,12 +12,15 @@ export const STREAMS = [
   ["attn_z", "attention heads"],
 ] as const;
 
+/** 0.64 and −0.02. */
+export function wholeShare(share: number): string {
+  const text = Math.abs(share).toFixed(2);
+  return share < 0 && Number(text) !== 0 ? `−${text}` : text;
+}
+
 /** .64 and −.02, as a cell has room for. */
 export function shareText(share: number): string {
-  if (!Number.isFinite(share)) return "";
-  const text = Math.abs(share).toFixed(2);
-  const short = text.startsWith("0") ? text.slice(1) : text;
-  return Number(text) !== 0 && share < 0 ? `−${short}` : short;
+  return Number.isFinite(share) ? wholeShare(share).replace(/^(−?)0/, "$1") : "";
 }
 
 /** +3.86 or −4.11; a KL has a unit instead of a sign. */
