@@ -19,6 +19,7 @@ from steerwidgets.label_checks.items import MODES, FeatureItems, Item, ItemMaker
 from steerwidgets.labels.own import checked_verdict, data_dir
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.mistakes import one_or_several
+from steerwidgets.transformer.plain_text import whole
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
@@ -127,7 +128,7 @@ class CheckSession:
             self._maker.seed,
             tuple(self.queue),
             self.modes,
-            reader,
+            str(whole(reader)),
             self._provenance(lm, labels),
         )
         self.file = None if folder is None else folder / f"{self._name(labels)}.json"

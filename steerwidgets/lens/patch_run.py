@@ -182,6 +182,11 @@ class PatchRun:
         return len(self.layers) - len(self._todo)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the model does not go on from the middle of its blocks, so that every patch is a run of its own."""
+        return bool(self._is_whole)
+
+    @property
     def cells(self) -> int:
         """How many patches there are."""
         return len(self.layers) * self._columns
@@ -195,6 +200,8 @@ class PatchRun:
                 row = self._todo[-1]
                 self._values[row] = self._row(row)
                 self._todo.pop()
+                if not self._todo:
+                    self._goes_on = None  # keys and values of every block, for which there is no more use
                 yield self.done
 
     def probe(self) -> None:

@@ -340,5 +340,7 @@ def steers(site: Site, changes: Mapping[int, Tensor], labels: Mapping[int, str])
 
 def _place(given: int, known: Sequence[int], name: str) -> int:
     if given not in known:
-        raise ValueError(f"This grid has no {name} {given!r}; it has {', '.join(map(str, known))}.")
+        is_range = len(known) > 2 and known[-1] - known[0] == len(known) - 1
+        has = f"{known[0]} to {known[-1]}" if is_range else ", ".join(map(str, known))
+        raise ValueError(f"This grid has no {name} {given!r}; it has {has}.")
     return list(known).index(given)

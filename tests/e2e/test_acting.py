@@ -52,8 +52,9 @@ def test_positions_condition_and_fade(open_panel):
     recipe, snippet = told(notebook)
     at = f".at(first(3, of='generated')).when('{FOOD}' < 2.5).fade(to=0.25, over=6)"
     assert recipe.startswith(f"'{SEA}'.add(4){at} + '{FOOD}'.add(")
-    assert ".at(sw.first(3, of='generated'))" in snippet
-    assert ".fade(to=0.25, over=6)" in snippet
+    # Vectors without a source are written into the snippet, and what acts on them beside them.
+    assert '"of": "generated"' in snippet
+    assert '"fade": {"to": 0.25, "over": 6}' in snippet
     chooser(panel, f"{SEA} fade").select_option("stays")
     chooser(panel, f"{SEA} condition").select_option("")
     chooser(panel, f"{SEA} positions").select_option("all")

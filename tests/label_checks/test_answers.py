@@ -264,7 +264,7 @@ def test_no_file_is_told(tmp_path):
 
 
 def test_json_is_read_as_it_was_written(tmp_path):
-    check = session(reader="Ada Lovelace \ud83d")
+    check = session(tmp_path, reader="Ada Lovelace \ud83d")
     walk(check, guesses(), most=12)
     check.answers.save(tmp_path / "a.json")
     read = Answers.load(tmp_path / "a.json")

@@ -130,7 +130,7 @@ def _lens(lm: Any, features: Any, texts: Any) -> Any:
 
 def _dose(lm: Any, features: Any, texts: Any) -> Any:
     judge = sw.Words([texts.labels[0], "e"], least=1, name=texts.note)
-    prompts = [texts.prompt, texts.corpus]
+    prompts = [texts.prompt, texts.prompt + texts.note[:3]]
     settings = {"random": 1, "baseline_seeds": 1, "max_new_tokens": 6, "asked": texts.note}
     chart = sw.DoseResponse(lm, features[0].add, [0, 2, 20], prompts=prompts, judge=judge, hold_back=0, **settings)
     chart.run()
@@ -138,9 +138,9 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
 
 
 def _patching(lm: Any, _features: Any, texts: Any) -> Any:
-    grid = sw.PatchGrid(lm, texts.prompt, texts.prompt + texts.note[:3], metric="kl")
+    grid = sw.PatchGrid(lm, texts.prompt, texts.note[:3] + texts.prompt, metric="kl")
     patching = grid.run()
-    grid.look((1, 2), len(patching.tokens) - 1)
+    grid.look((1, 2), patching.positions[-1])
     return grid
 
 

@@ -69,7 +69,7 @@ export function statusText(dose: Dose): string {
   const { state, message, answers, seconds } = dose.traits.status.value;
   if (state === "error") return "Stopped by an error.";
   if (state === "running") return "Running…";
-  if (dose.stale.value) return "Made before the last changes.";
+  if (dose.stale.value && dose.result.value) return "Made before the last changes.";
   if (answers === undefined) {
     const total = dose.facts.value?.total;
     return message || (total ? `${plural(total, "answer")} to write` : "");

@@ -120,7 +120,7 @@ function ChoiceOf({ check, screen, paint }: Props) {
               {at + 1}
             </span>
             {typeof option === "string" ? (
-              <span>{option}</span>
+              <span class="sw--name">{option}</span>
             ) : (
               <TextOf text={option} end={null} paint={paint} />
             )}

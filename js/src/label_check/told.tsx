@@ -66,7 +66,7 @@ function ResultOf({ result, end, paint }: { result: Result; end: number; paint: 
         <ul class="sw-plain sw--texts">
           {result.choices.map((label, at) => (
             <li key={at} class={flags({ chosen: result.said[0] === at })}>
-              <span>{label}</span>
+              <span class="sw--name">{label}</span>
               <Mark truth={result.truth[0] === at} said={choseOf(result, at)} choice />
             </li>
           ))}

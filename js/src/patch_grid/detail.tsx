@@ -4,7 +4,7 @@ import { Button } from "../ui/button";
 import { NumberBox } from "../ui/number_box";
 import type { Patch } from "./patch";
 import type { CellFound, Place } from "./types";
-import { placeText, shareText, signed } from "./words";
+import { metricText, placeText, shareText, wholeShare } from "./words";
 
 /** All that is known of one patch: its numbers and their control, what the model says then, and where it can go. */
 export function PatchDetail({ patch }: { patch: Patch }) {
@@ -83,12 +83,13 @@ function Numbers({ patch, place, found }: Props & { found: CellFound | null }) {
     ? ["source alone", "target alone"]
     : ["target alone", "source alone"];
   const random = found?.random ?? [];
+  const { metric } = patch.traits.inputs.value;
   const said = Number.isFinite(share);
   const rows: [string, string][] = [
-    [names[0] as string, signed(before)],
-    [names[1] as string, signed(after)],
-    ["patched", said ? signed(value) : "–"],
-    ["share", said ? share.toFixed(2).replace("-", "−") : "–"],
+    [names[0] as string, metricText(before, metric)],
+    [names[1] as string, metricText(after, metric)],
+    ["patched", said ? metricText(value, metric) : "–"],
+    ["share", said ? wholeShare(share) : "–"],
   ];
   return (
     <>

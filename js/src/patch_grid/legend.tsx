@@ -12,7 +12,11 @@ export function PatchLegend({ patch, palette }: { patch: Patch; palette: Palette
   });
   return (
     <div class="sw-patch-legend">
-      <p class="sw-note">{measuredText(patch)}</p>
+      <p class="sw-note">
+        {measuredText(patch)}
+        {patch.plan.value?.whole &&
+          ". This model does not go on from the middle of its blocks, so every patch is a run of its own, and slower."}
+      </p>
       <span class="sw--scale sw-num">
         <span>{low ? "−1" : "0"}</span>
         <span

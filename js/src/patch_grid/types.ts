@@ -34,6 +34,8 @@ export interface Plan {
   heads?: number;
   cells: number;
   seconds: number | null;
+  /** The model does not go on from the middle of its blocks: every patch is a run of its own. */
+  whole?: boolean;
   answers?: Token[];
   before?: number;
   after?: number;

@@ -12,27 +12,33 @@ export const STREAMS = [
   ["attn_z", "attention heads"],
 ] as const;
 
-/** .64 and −.02, as a cell has room for. */
-export function shareText(share: number): string {
-  if (!Number.isFinite(share)) return "";
+/** 0.64 and −0.02. */
+export function wholeShare(share: number): string {
   const text = Math.abs(share).toFixed(2);
-  const short = text.startsWith("0") ? text.slice(1) : text;
-  return Number(text) !== 0 && share < 0 ? `−${short}` : short;
+  return share < 0 && Number(text) !== 0 ? `−${text}` : text;
 }
 
-/** +3.86 or −4.11. */
-export function signed(value: number): string {
+/** .64 and −.02, as a cell has room for. */
+export function shareText(share: number): string {
+  return Number.isFinite(share) ? wholeShare(share).replace(/^(−?)0/, "$1") : "";
+}
+
+/** +3.86 or −4.11; a KL has a unit instead of a sign. */
+export function metricText(value: number, metric = "logit difference"): string {
   const text = Math.abs(value).toFixed(2);
+  if (metric === "kl") return `${text} nats`;
   return value < 0 ? `−${text}` : `+${text}`;
 }
 
 /** What every cell's number is a share of. */
 export function measuredText(patch: Patch): string {
   const [source, target] = patch.plan.value?.answers ?? [];
-  const whose = patch.noise.value ? "the target takes over to the source" : "brings over";
+  const noise = patch.noise.value;
   if (source && target)
-    return `share of the difference logit(${shownText(source)}) − logit(${shownText(target)}) that one patch ${whose}`;
-  return `share of the KL to the source’s next token that one patch ${patch.noise.value ? "makes" : "takes away"}`;
+    return `share of the difference logit(${shownText(source)}) − logit(${shownText(target)}) that one patch ${noise ? "from the target breaks" : "brings over"}`;
+  return noise
+    ? "share of the KL to the source’s own next token that one patch from the target makes"
+    : "share of the KL to the source’s next token that one patch takes away";
 }
 
 /** "Block 18, after “␣of”". */

@@ -4,19 +4,23 @@
 ("Write a diary entry about music.") and to everyday ones, and fits a logistic regression for each concept on the mean
 residual of each answer's own words at block `BLOCK`, the answers to the other concepts and to the everyday requests as
 the other side. So the probes come of other texts than the concept vectors (`demo/concepts/texts.json`), of another
-block, and of the kind of text that they have to judge.
+block, and of the kind of text that they have to judge. Answers of a concept that hold no word of its list are left out:
+the model often apologises in place of an answer.
 
-Requests of `HELD_OUT` and `EVERYDAY_HELD_OUT` are not trained on; the report gives the AUROC on their answers, and on
-the texts that the concept vectors were made from, which no probe has seen. One half is where at most one in twenty of
-the everyday answers that were trained on is above. Writes `concept_probes.safetensors`, the report in its header.
+One half is what one in twenty of the everyday answers is above, each scored by a fit without its request. Requests of
+`HELD_OUT` and `EVERYDAY_HELD_OUT` are not trained on; the report gives the AUROC on their answers, and on the texts
+that the concept vectors were made from, which no probe has seen. Writes
+`concept_probes.safetensors`, the report in its header.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,8 +90,10 @@ NEUTRAL: Final = 48
 _ROWS: Final = 32
 """Requests that are answered at once."""
 
-_STRENGTH: Final = 0.003
-"""scikit-learn's C: the smaller, the shorter the weights. Chosen once, before any dose was measured."""
+_STRENGTH: Final = 0.03
+"""scikit-learn's C: the smaller, the shorter the weights. Chosen by `_FOLDS` folds of the requests trained on."""
+
+_FOLDS: Final = 4
 _FALSE_ALARMS: Final = 0.05
 _FEWEST: Final = 4
 """An answer of fewer words is left out."""
@@ -103,15 +109,15 @@ def main() -> None:
     labels = list(held["concepts"])[: scaled(len(held["concepts"]), 2)]
     answers = _answers(lm, labels)
     site = Site(BLOCK)
-    vectors = {name: _means(lm, texts, site) for name, texts in answers.items()}
+    vectors = {name: _means(lm, [answer.text for answer in each], site) for name, each in answers.items()}
     written = {label: _means(lm, held["concepts"][label]["texts"][:WRITTEN], site) for label in labels}
     neutral = _means(lm, held["neutral"][:NEUTRAL], site)
     weights, biases, report = [], [], {}
     for label in labels:
-        weight, bias = _fit(label, labels, vectors)
+        weight, bias = _fit(label, labels, vectors, answers)
         weights.append(weight)
         biases.append(bias)
-        report[label] = _report(label, labels, vectors, written, neutral, weight, bias)
+        report[label] = _report(label, labels, vectors, answers, written, neutral, weight, bias)
         sys.stdout.write(f"{label}: {report[label]}\n")
     header = {
         "labels": labels,
@@ -128,7 +134,22 @@ def main() -> None:
     sys.stdout.write(f"{FILE.name}: {FILE.stat().st_size / 1e3:.0f} kB\n")
 
 
-def _answers(lm: LanguageModel, labels: Sequence[str]) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the unsteered model.
+
+    Attributes:
+        text: the answer.
+        fold: that of its request.
+        names_it: whether it holds a word of its concept's list; of everyday ones always.
+    """
+
+    text: str
+    fold: int
+    names_it: bool
+
+
+def _answers(lm: LanguageModel, labels: Sequence[str]) -> dict[str, list[Answer]]:
     """The answers by group: a concept or everyday, trained on or held out. What was written is not written again."""
     asked = [(f"{label}|{part}", each.format(label)) for label in labels for part, every in _PARTS for each in every]
     asked += [("|train", each) for each in EVERYDAY] + [("|test", each) for each in EVERYDAY_HELD_OUT]
@@ -144,12 +165,15 @@ def _answers(lm: LanguageModel, labels: Sequence[str]) -> dict[str, list[str]]:
             WORK.write_text(json.dumps(done, ensure_ascii=False, indent=1), encoding="utf-8")
             sys.stdout.write(f"{len(done)} answers\n")
             sys.stdout.flush()
-    groups: dict[str, list[str]] = {}
+    lists: dict[str, list[str]] = json.loads((CONCEPTS / "word_lists.json").read_text(encoding="utf-8"))
+    groups: dict[str, list[Answer]] = {}
     for seed in SEEDS:
-        for group, request in asked:
-            text = done[f"{seed} {request}"]
+        for number, (group, request) in enumerate(asked):
+            text, label = done[f"{seed} {request}"], group.partition("|")[0]
+            words = {*re.findall(r"[a-z]+", text.lower())}
             if len(text.split()) > _FEWEST:
-                groups.setdefault(group, []).append(text)
+                answer = Answer(text, number % _FOLDS, not label or bool(words & {*lists[label]}))
+                groups.setdefault(group, []).append(answer)
     return groups
 
 
@@ -164,27 +188,43 @@ def _means(lm: LanguageModel, texts: Sequence[str], site: Site) -> Array:
     return found.astype(np.float64)
 
 
-def _fit(label: str, labels: Sequence[str], vectors: dict[str, Array]) -> tuple[Array, float]:
+def _fit(
+    label: str, labels: Sequence[str], vectors: Mapping[str, Array], answers: Mapping[str, Sequence[Answer]]
+) -> tuple[Array, float]:
     """The weights of a concept's probe on bare residuals, and its bias, moved so that one half is its threshold."""
+    groups = [label, *(other for other in labels if other != label), ""]
+    rows = np.concatenate([vectors[f"{group}|train"] for group in groups])
+    of = [(group, answer) for group in groups for answer in answers[f"{group}|train"]]
+    positive = np.array([group == label for group, _ in of])
+    everyday = np.array([group == "" for group, _ in of])
+    fold = np.array([answer.fold for _, answer in of])
+    kept = ~positive | np.array([answer.names_it for _, answer in of])
+    unseen = np.zeros(len(rows))
+    for each in range(_FOLDS):
+        weight, bias = _logistic(rows[kept & (fold != each)], positive[kept & (fold != each)])
+        unseen[fold == each] = rows[fold == each] @ weight + bias
+    weight, bias = _logistic(rows[kept], positive[kept])
+    return weight, bias - float(np.quantile(unseen[everyday], 1 - _FALSE_ALARMS))
+
+
+def _logistic(rows: Array, positive: NDArray[np.bool_]) -> tuple[Array, float]:
+    """A logistic regression of standardised rows, as weights and bias of the bare ones."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    positive, everyday = vectors[f"{label}|train"], vectors["|train"]
-    negative = np.concatenate([*(vectors[f"{other}|train"] for other in labels if other != label), everyday])
-    scaler = StandardScaler().fit(np.concatenate([positive, negative]))
-    fitted = LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000)
-    fitted.fit(scaler.transform(np.concatenate([positive, negative])), [1] * len(positive) + [0] * len(negative))
-    weight = fitted.coef_[0] / scaler.scale_
-    bias = float(fitted.intercept_[0] - weight @ scaler.mean_)
-    above = float(np.quantile(everyday @ weight + bias, 1 - _FALSE_ALARMS))
-    return weight, bias - max(0.0, above)
+    scaler = StandardScaler().fit(rows)
+    fitted = LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=3000)
+    fitted.fit(scaler.transform(rows), positive)
+    weight: Array = fitted.coef_[0] / scaler.scale_
+    return weight, float(fitted.intercept_[0] - weight @ scaler.mean_)
 
 
 def _report(
     label: str,
     labels: Sequence[str],
-    vectors: dict[str, Array],
-    written: dict[str, Array],
+    vectors: Mapping[str, Array],
+    answers: Mapping[str, Sequence[Answer]],
+    written: Mapping[str, Array],
     neutral: Array,
     weight: Array,
     bias: float,
@@ -192,9 +232,10 @@ def _report(
     """What the probe does on texts that it has not seen."""
     others = [each for each in labels if each != label]
     everyday = vectors["|test"]
+    names_it = [answer.names_it for answer in answers[f"{label}|test"]]
     groups = {
         "held_out": (
-            vectors[f"{label}|test"],
+            vectors[f"{label}|test"][names_it],
             np.concatenate([*(vectors[f"{each}|test"] for each in others), everyday]),
         ),
         "written": (written[label], np.concatenate([*(written[each] for each in others), neutral])),
@@ -202,7 +243,8 @@ def _report(
     found: dict[str, Any] = {}
     for name, (on, off) in groups.items():
         positive, negative = on @ weight + bias, off @ weight + bias
-        found[f"auroc_{name}"] = round(_auroc(positive, negative), 4)
+        if len(positive):
+            found[f"auroc_{name}"] = round(_auroc(positive, negative), 4)
         found[f"on_{name}"] = [int((positive > 0).sum()), len(positive)]
         found[f"off_{name}"] = [int((negative > 0).sum()), len(negative)]
     found["everyday_held_out"] = [int((everyday @ weight + bias > 0).sum()), len(everyday)]

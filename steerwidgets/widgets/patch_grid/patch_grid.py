@@ -392,6 +392,7 @@ class PatchGrid(Widget):
             "heads": run.cells // len(layers) if inputs.stream == "attn_z" else 0,
             "columns": [pair[0] for pair in run.pairs],
             "seconds": _rounded(run.seconds_left),
+            "whole": run.is_whole,
             "answers": [_token_json(token) for token in run.answers or ()],
             "before": exact(run.before),
             "after": exact(run.after),

@@ -108,8 +108,7 @@ def test_rows_come_one_by_one_with_progress(make, page_of):
     assert filled == [1, 2, 3, 4]
 
 
-def test_stop_keeps_what_is_done_and_the_next_run_goes_on(make, page_of, gate):
-    gate.let(100)
+def test_stop_keeps_what_is_done_and_the_next_run_goes_on(make, page_of):
     grid = make()
     page = page_of(grid)
     run = grid._run
@@ -118,15 +117,15 @@ def test_stop_keeps_what_is_done_and_the_next_run_goes_on(make, page_of, gate):
     def slow(row):
         found = measured(row)
         if run.done == 1:
-            page.cancel(request)
+            page.cancel("request-1")
         return found
 
     run._row = slow
     request = page.ask("run", inputs=dict(grid.inputs))
+    assert request == "request-1"
     assert page.end(request)["type"] == "cancelled"
     assert grid.status["state"] == "stopped"
     assert np.isnan(shares(grid)).all(1).tolist() == [True, True, False, False]
-    gate.open()
     del run._row
     kept = shares(grid)[2:]
     assert page.call("run", inputs=dict(grid.inputs))["type"] == "result"
@@ -287,8 +286,12 @@ def test_a_model_that_does_not_go_on_from_the_middle(make, monkeypatch):
     from steerwidgets.transformer.continuation import Continuation
 
     fast = make().run().share
+    assert make().plan["whole"] is False
     monkeypatch.setattr(Continuation, "is_exact", lambda _self: False)
-    torch.testing.assert_close(make().run().share, fast, atol=1e-3, rtol=1e-3)
+    slow = make()
+    assert slow.plan["whole"] is True
+    assert slow.plan["seconds"] > 0
+    torch.testing.assert_close(slow.run().share, fast, atol=1e-3, rtol=1e-3)
 
 
 def test_ids_and_messages(lm, make):
