@@ -52,7 +52,8 @@ class DoseRow:
         kl_p95: its 95th percentile over all tokens of all answers, nats.
         ratio: the median over answers of ‖change‖/‖h‖.
         overall: AxBench's score, 0 to 2, where the judge gives its marks.
-        fluent: whether surprise and distinct-2 are within the baseline's own range.
+        fluent: whether surprise and distinct-2 are within the baseline's own range; None where that is not known, since
+            no prompt has two answers of the baseline.
         useful: whether it is fluent, and on topic above baseline and random directions.
     """
 
@@ -65,7 +66,7 @@ class DoseRow:
     kl_p95: float
     ratio: float
     overall: Mean | None
-    fluent: bool
+    fluent: bool | None
     useful: bool
 
 
@@ -87,7 +88,7 @@ class DoseTable(tuple[DoseRow, ...]):
                 number(row.kl.value),
                 number(row.kl_p95),
                 number(row.ratio),
-                "useful" if row.useful else "" if row.fluent else "not fluent",
+                "useful" if row.useful else "not fluent" if row.fluent is False else "",
             ]
             for row in self
         ]
@@ -100,7 +101,8 @@ class BaselineRange:
 
     Attributes:
         on_topic: its answers on topic.
-        surprise: over seeds, the lowest and the highest mean surprise of a prompt's answers, averaged over prompts.
+        surprise: over seeds, the lowest and the highest mean surprise of a prompt's answers, averaged over prompts; NaN
+            where no prompt has two.
         distinct_2: likewise.
         mean_surprise: the mean over all of them, nats.
         mean_distinct_2: likewise.
@@ -223,7 +225,11 @@ class DoseResult:
         surprise = mean_over_prompts(by_prompt(answers, _surprise))
         distinct = mean_over_prompts(by_prompt(answers, _distinct))
         tokens = [kl for answer in answers for kl in answer.kl]
-        fluent = _within(surprise.value, baseline.surprise) and _within(distinct.value, baseline.distinct_2)
+        fluent = (
+            None
+            if math.isnan(baseline.surprise[0])
+            else (_within(surprise.value, baseline.surprise) and _within(distinct.value, baseline.distinct_2))
+        )
         above = max(baseline.on_topic.interval[1], by_chance.interval[1] if by_chance.n else 0.0)
         marked = [answer for answer in answers if answer.verdict is not None and answer.verdict.marks is not None]
         return DoseRow(
@@ -237,7 +243,7 @@ class DoseResult:
             statistics.median(answer.ratio for answer in answers),
             mean_over_prompts(by_prompt(marked, _overall)) if marked else None,
             fluent,
-            fluent and on_topic.interval[0] > above,
+            bool(fluent) and on_topic.interval[0] > above,
         )
 
     @property
@@ -276,7 +282,7 @@ class DoseResult:
     def _first_broken(self, outwards: Sequence[DoseRow]) -> float | None:
         broken = None
         for row in reversed(outwards):
-            if row.fluent:
+            if row.fluent is not False:
                 break
             broken = row.strength
         return broken
@@ -470,7 +476,7 @@ def _within(value: float, interval: Interval) -> bool:
 
 def _own_range(by_prompt: dict[int, list[float]]) -> Interval:
     known = [[v for v in values if not math.isnan(v)] for values in by_prompt.values()]
-    ends = [(min(values), max(values)) for values in known if values]
+    ends = [(min(values), max(values)) for values in known if len(values) > 1]
     if not ends:
         return math.nan, math.nan
     return statistics.fmean(low for low, _ in ends), statistics.fmean(high for _, high in ends)

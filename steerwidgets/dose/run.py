@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -303,13 +302,11 @@ class DoseRun:
         return Asked(f"Talk about {feature.label}.")
 
     def _planned(self) -> Iterator[Batch]:
-        """A batch for each seed and prompt, and between them one for each further seed of the baseline."""
-        taken = itertools.count(max(self._seeds) + 1)
+        """The baseline's further seeds, so that its own range is known first; then a batch for each seed and prompt."""
         more = max(0, self.baseline_seeds - len(self._seeds))
-        further = [self._baselines(next(taken)) for _ in range(more)]
-        own = [self._of_prompt(seed, i) for seed in self._seeds for i in range(len(self._trials.prompts))]
-        for first, second in itertools.zip_longest(own, further):
-            yield from (each for each in (first, second) if each is not None)
+        first = max(self._seeds) + 1
+        yield from (self._baselines(seed) for seed in range(first, first + more))
+        yield from (self._of_prompt(seed, i) for seed in self._seeds for i in range(len(self._trials.prompts)))
 
     def _baselines(self, seed: int) -> Batch:
         prompts = enumerate(self._trials.prompts)

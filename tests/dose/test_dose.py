@@ -190,6 +190,13 @@ def test_text_breaks_towards_negative_strengths_too():
     assert (scaled.breaks, scaled.breaks_below) == (2, 0)
 
 
+def test_of_one_baseline_answer_for_each_prompt_nothing_is_said_of_fluency(llama):
+    dose = llama.dose(SEA.add, [0.5, 9], prompts=PROMPTS, judge=has_e, baseline_seeds=1, random=0, max_new_tokens=3)
+    assert [row.fluent for row in dose.table] == [None, None]
+    assert dose.useful is dose.breaks is None
+    assert "not fluent" not in repr(dose)
+
+
 def test_an_interval_that_only_touches_is_not_above():
     """9 of 12 is 47–91 %, and 2 of 12 random ones reach 45 %: above; 3 of 12 reach 53 %: not."""
     assert made({10: (9, *FINE)}, random={10: 2}).useful == (10, 10)
@@ -323,6 +330,12 @@ def test_ctrl_c_keeps_what_is_done(llama):
     with pytest.raises(KeyboardInterrupt):
         llama.dose(SEA.add, [0, 1], judge=interrupted, **settings)
     assert not llama.lock.is_mine
+
+
+def test_the_baselines_own_range_is_known_before_any_strength(llama):
+    run = DoseRun(llama, SEA.add, [1], PROMPTS, judge=has_e, seeds=2, baseline_seeds=4, settings={"max_new_tokens": 2})
+    first = [[trial.key for _, trial in batch.trials] for batch in run.batches[:3]]
+    assert first == [[BASELINE] * 2, [BASELINE] * 2, [BASELINE, steered_key(1), random_key(1), ASKED]]
 
 
 def test_another_judge_judges_the_same_answers(llama):

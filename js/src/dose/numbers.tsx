@@ -50,7 +50,7 @@ export function DoseNumbers({ dose, result }: { dose: Dose; result: Result }) {
                 <td>{mean(row.kl)}</td>
                 <td>{formatNumber(row.kl_p95)}</td>
                 <td>{row.ratio === null ? "–" : formatPercent(row.ratio)}</td>
-                <td>{row.useful ? "useful" : row.fluent ? "" : "not fluent"}</td>
+                <td>{row.useful ? "useful" : row.fluent === false ? "not fluent" : ""}</td>
               </tr>
             ))}
           </tbody>

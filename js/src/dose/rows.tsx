@@ -64,7 +64,7 @@ function Strength({ dose, row, result, name, on }: Props) {
   const answer = dose.answer("steered", row.strength);
   const said = [
     row.useful ? "useful" : "",
-    row.fluent ? "" : "not fluent",
+    row.fluent === false ? "not fluent" : "",
     row.strength === result.breaks ? "text breaks from here" : "",
   ].filter(Boolean);
   return (
@@ -82,7 +82,7 @@ function Strength({ dose, row, result, name, on }: Props) {
             onChange={() => dose.select(row.strength)}
           />
           {formatNumber(row.strength)}
-          {!row.fluent && <span class="sw--broken"> ✕</span>}
+          {row.fluent === false && <span class="sw--broken"> ✕</span>}
           {row.useful && <span class="sw--good"> ✓</span>}
         </label>
       </td>

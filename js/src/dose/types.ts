@@ -26,7 +26,8 @@ export interface Row {
   ratio: number | null;
   /** AxBench's score, 0 to 2, where the judge gives its marks. */
   overall: Mean | null;
-  fluent: boolean;
+  /** null where the baseline's own range is not known. */
+  fluent: boolean | null;
   useful: boolean;
 }
 

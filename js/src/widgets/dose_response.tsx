@@ -45,7 +45,7 @@ function View({ state: dose, theme }: Mounted<Dose>) {
         ) : (
           <p class="sw-empty sw--framed">
             {dose.doing.value
-              ? "The first prompt is being answered at all strengths."
+              ? "The baseline answers first, for its own range; then every prompt is answered at all strengths."
               : "Nothing was run yet: press Run, and every strength answers every prompt, beside the baseline, random directions and a prompt that asks."}
           </p>
         )}
