@@ -59,9 +59,13 @@ export function HeatGrid({ heatmap, painter, wanted }: Props) {
   useLayoutEffect(() => {
     if (!focusNext.current) return;
     focusNext.current = false;
-    scroller.current
-      ?.querySelector<HTMLElement>(`[data-index="${current}"][data-start="0"]`)
-      ?.focus({ preventScroll: true });
+    const item = scroller.current?.querySelector<HTMLElement>(
+      `[data-index="${current}"][data-start="0"]`,
+    );
+    if (!item) return;
+    // A click that is quicker than `letDragSelect` finds no tab stop there.
+    item.tabIndex = 0;
+    item.focus({ preventScroll: true });
   });
   useLayoutEffect(() => {
     if (!wanted) return;

@@ -58,12 +58,18 @@ export function placed(
     ...steer,
     positions: steer.id === id ? positions : positionsOf(steer, shared),
   }));
-  const agree = new Set(all.map((steer) => JSON.stringify(steer.positions))).size === 1;
+  const agree = new Set(all.map((steer) => asWritten(steer.positions))).size === 1;
   const one = agree && SHARED.includes(positions.where);
   return {
     steers: all,
     positions: one ? positions : { where: "mixed", indices: [], special: true },
   };
+}
+
+/** The same text for the same positions, whoever made them: the kernel writes more fields than the page. */
+function asWritten({ where, indices, special, of, count, role, parts }: Positions): string {
+  const counted = where === "first" || where === "after" ? [of ?? "text", count] : [];
+  return JSON.stringify([where, indices, special, counted, role ?? "", parts ?? []]);
 }
 
 /** What a row says of where and when, beside its strength. */
