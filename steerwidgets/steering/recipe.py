@@ -197,6 +197,11 @@ class Direction:
         self._refuse_other_width(h)
         return h.float() @ self.vector_on(h.device)
 
+    def _op(self, name: str) -> Op:
+        if name not in self.ops:
+            raise ValueError(not_taken(self, name))
+        return self.ops[name]
+
     def change(self, op: str, parameters: Numbers, h: Tensor) -> Tensor:
         """The change of an op that adds something.
 
@@ -208,12 +213,15 @@ class Direction:
         Returns:
             float32, of `h`'s shape or one that broadcasts to it.
 
+        Raises:
+            ValueError: it does not take the op, or can be read but not steered.
+
         Example:
             >>> h = torch.randn(4, 32)
             >>> torch.equal(cavs["music"].change("add", {"alpha": 2.0}, h), 2 * cavs["music"].vector)
             True
         """
-        change = self.ops[op].change
+        change = self._op(op).change
         assert change is not None
         return change(self, parameters, h)
 
@@ -232,7 +240,7 @@ class Direction:
             >>> cavs["music"].target("project", {"c": 0.5}, torch.tensor([4.0, -2.0]))
             tensor([ 2., -1.])
         """
-        target = self.ops[op].target
+        target = self._op(op).target
         assert target is not None
         return target(parameters, projection)
 
@@ -253,7 +261,7 @@ class Direction:
             >>> reft["music"].asked("clamp", {"alpha": 9.0}, torch.randn(2, 32)).shape
             torch.Size([2])
         """
-        asked = self.ops[op].asked
+        asked = self._op(op).asked
         return None if asked is None else asked(self, parameters, h)
 
     def _refuse_other_width(self, h: Tensor) -> None:
@@ -486,6 +494,12 @@ class Feature(Direction):
     zero_activation: float | None = None
     zero_of: str = ""
     made_for_type: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A file may suggest how to steer with what points nowhere.
+        if self.suggested is not None and self.suggested[0] not in self.ops:
+            object.__setattr__(self, "suggested", None)
 
     @property
     def key(self) -> str:
@@ -834,7 +848,7 @@ class Steer:
 
 def _steer_by(feature: Direction, op: str, *values: float | None, **numbers: float | None) -> Steer:
     """A steer whose numbers are given in the order of its op's parameters, or by name."""
-    names = [parameter.name for parameter in feature.ops[op].parameters]
+    names = [parameter.name for parameter in feature._op(op).parameters]  # noqa: SLF001
     if len(values) > len(names):
         raise TypeError(f"The op {op!r} takes {', '.join(names) or 'no numbers'}, but {len(values)} values were given.")
     return Steer(feature, op, dict(zip(names, values, strict=False)) | numbers)

@@ -43,7 +43,7 @@ def test_it_tells_the_written_texts_apart(embedded, concept):
     off = probe.scores("", TEXTS["neutral"][:32])
     above = sum(a > b for a in on for b in off) / (len(on) * len(off))
     assert above > 0.9
-    assert sum(score >= 0.5 for score in off) <= 4
+    assert sum(score >= 0.5 for score in off) <= 8
     assert sum(score >= 0.5 for score in on) >= 8
 
 

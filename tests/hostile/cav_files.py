@@ -230,7 +230,7 @@ def control_vectors(drawn: random.Random) -> Iterator[Case]:
         ("of float16", {"direction.1": one.astype("f2")}),
         ("of two widths", {"direction.1": one, "direction.2": np.ones(7, "f4")}),
     ):
-        refused = not what.startswith(("of float", "direction.10^30", "direction.٣", "of two widths"))
+        refused = not what.startswith(("of float", "direction.10^30", "direction.٣", "of two widths", "zero"))
         yield loader.case(what, {path: base.control_vector(directions)}, refused=refused)
     yield loader.case(
         "a model", {path: base.control_vector(architecture="llama")}, fields=("control vector",), refused=True

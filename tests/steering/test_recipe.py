@@ -235,7 +235,7 @@ def set_in(*path_and_value):
 DAMAGES = {
     "not JSON": ("{oh", "not a recipe: the text is not whole JSON"),
     "empty": ("", "not a recipe"),
-    "a list": ("[]", "format should be 'steerwidgets.recipe/1', but it is \\[\\]"),
+    "a list": ("[]", "format should be 'steerwidgets.recipe/1' or 'steerwidgets.recipe/2', but it is \\[\\]"),
     "a number": ("3", "format should be .* but it is 3"),
     "other format": (damaged(set_in("format", "steerwidgets.recipe/9")), "format should be .*recipe/9"),
     "no steers": ('{"format": "steerwidgets.recipe/1"}', "damaged.*steers"),

@@ -111,4 +111,9 @@ def _read_pt(path: Path) -> tuple[Tensor, dict[str, Any]]:
         raise ValueError(f"The labels in {path.name} are one text for each vector, but {shown(labels)} was given.")
     # Others write numbers or tensors of text for labels; a number is a name as well as any.
     of_rows = [str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in labels or ()]
+    if isinstance(value["cavs"], str):
+        raise ValueError(
+            f'"cavs" in {path.name} should be a tensor [cav, d_model], but it is {shown(value["cavs"])}; write the '
+            "file again with torch.save."
+        )
     return value["cavs"], {"labels": of_rows or None}
