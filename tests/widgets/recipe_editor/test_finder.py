@@ -81,7 +81,8 @@ def worth_looking_at(*several):
     return sorted(every, key=lambda each: not (each[0].labels and each[0].labels[each[1]]))
 
 
-def test_the_list_begins_with_labels_and_of_these_with_the_tested_ones(first, second):
+def test_the_list_begins_with_labels_and_of_these_with_the_tested_ones(first, second, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEERWIDGETS_DATA", str(tmp_path))  # what other tests said of such features is not asked
     first.label_scores = {5: {"detection": 0.6}, 7: {"detection": 0.9}}
     second.labels = {11: "music", 2: "law"}
     finder = FeatureFinder(FeatureShelf([first, second]))
