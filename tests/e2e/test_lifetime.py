@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from e2e.conftest import PANEL, TINY
 from playwright.sync_api import expect
@@ -45,13 +47,18 @@ def run_again(notebook, times: int, shown: str) -> None:
 
 
 def growth(notebook, shown: str, times: int, warm: int = 4) -> dict[str, float]:
-    """What each further run leaves in the page."""
+    """What each further run leaves in the page.
+
+    Counted twice, and the smaller taken: JupyterLab itself takes some 130 listeners more once, soon after a page has
+    opened, with whatever widget; what a widget leaves it leaves both times.
+    """
     heap = Heap(notebook.page)
     run_again(notebook, warm, shown)
-    before = heap.counted()
-    run_again(notebook, times, shown)
-    after = heap.counted()
-    return {name: (after[name] - before[name]) / times for name in after}
+    counts = [heap.counted()]
+    for _ in range(2):
+        run_again(notebook, times, shown)
+        counts.append(heap.counted())
+    return {name: min(b[name] - a[name] for a, b in pairwise(counts)) / times for name in COUNTED}
 
 
 @pytest.mark.parametrize("shown", CELLS)
@@ -62,4 +69,4 @@ def test_a_cell_that_is_run_again_leaves_hardly_anything_in_the_page(open_tiny, 
     found = growth(notebook, shown, 8)
     assert found["JSHeapUsedSize"] < 220_000, found
     assert found["Nodes"] < 30, found
-    assert found["JSEventListeners"] < 24, found
+    assert found["JSEventListeners"] < 10, found
