@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.neurons import first_weights
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import Prompt
     from steerwidgets.transformer.residuals import Residuals
 
-_SAMPLE: Final = 4096
 _WIDEST: Final = 2**20
 """No attention is wider."""
 
@@ -240,7 +240,7 @@ class Heads(Dictionary):
         architecture = lm.architecture
         self._last = architecture.hookpoint(self.site).module
         self._width = architecture.width(self.site)
-        self._heads = _number_of_heads(architecture, self.site, self._width)
+        self._heads = architecture.heads(self.site)
         self._means = None if mean_over is None else _means(lm, self.site, several_prompts(mean_over))
         self.labels = labels
         self.provenance = {"model": architecture.name}
@@ -283,9 +283,7 @@ class Heads(Dictionary):
             >>> len(list(sw.Heads(lm, layer=1).weights()))
             1
         """
-        parameter: Any = next(self._last.parameters())
-        if not parameter.is_meta:
-            yield parameter.detach().reshape(-1)[:_SAMPLE]
+        yield from first_weights(self._last)
         if self._means is not None:
             yield self._means
 
@@ -347,21 +345,10 @@ class Heads(Dictionary):
         return norms
 
 
-def _number_of_heads(architecture: Architecture, site: Site, width: int) -> int:
-    heads = getattr(architecture.config, "num_attention_heads", None)
-    if not isinstance(heads, int) or heads < 1 or width % heads:
-        raise ValueError(
-            f"The heads of block {site.layer} of {architecture.name} can't be told apart: what enters the attention's "
-            f"last matrix has {width} numbers, and the config says num_attention_heads={shown(heads)}."
-        )
-    return heads
-
-
 def _means(lm: ReadsTexts, site: Site, texts: Sequence[PromptLike]) -> Tensor:
     """The mean output of every head over the tokens of some texts that count, float32 [head, d_head]."""
     import torch
 
-    heads = _number_of_heads(lm.architecture, site, lm.architecture.width(site))
     total, count = torch.zeros(()).double(), 0
     for text in texts:
         prompt = lm.encode(text, chat=False)
@@ -373,5 +360,5 @@ def _means(lm: ReadsTexts, site: Site, texts: Sequence[PromptLike]) -> Tensor:
             f"The {len(texts)} texts of mean_over have no token that counts: attention sinks, special and template "
             "tokens are left out; give longer ones."
         )
-    means: Tensor = (total / count).float().reshape(heads, -1)
+    means: Tensor = (total / count).float().reshape(lm.architecture.heads(site), -1)
     return means

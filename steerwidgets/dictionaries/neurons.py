@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -227,9 +227,7 @@ class Neurons(Dictionary):
             >>> len(list(sw.Neurons(lm, layer=1).weights()))
             1
         """
-        parameter: Any = next(self._last.parameters())
-        if not parameter.is_meta:
-            yield parameter.detach().reshape(-1)[:_SAMPLE]
+        return first_weights(self._last)
 
     def unlabelled(self, index: int) -> str:
         """A neuron without a label: its block and index.
@@ -306,6 +304,13 @@ class Neurons(Dictionary):
         """
         refuse_other_width(self, h)
         return h[..., self.checked(features)].float()
+
+
+def first_weights(module: nn.Module) -> Iterator[Tensor]:
+    """The first numbers of a matrix, enough to tell models apart; none where they are not in memory."""
+    parameter: Any = next(module.parameters())
+    if not parameter.is_meta:
+        yield parameter.detach().reshape(-1)[:_SAMPLE]
 
 
 def _width(last: nn.Module, architecture: Architecture) -> int:

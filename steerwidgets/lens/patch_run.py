@@ -143,7 +143,7 @@ class PatchRun:
         self._reference = (self._own if asked.noise else self._others).log_softmax(-1)
         self.answers: tuple[Token, Token] | None = None
         self.before = self.after = float("nan")
-        self._columns = self._heads() if asked.stream == "attn_z" else len(self.pairs)
+        self._columns = lm.architecture.heads(sites[0]) if asked.stream == "attn_z" else len(self.pairs)
         self._values = torch.full((len(self.layers), self._columns), torch.nan)
         self._todo = sorted(range(len(self.layers)), key=lambda i: self.layers[i])
         self._timed: list[tuple[int, float]] = []
@@ -322,10 +322,6 @@ class PatchRun:
             for start in range(0, len(recipes), _ROWS)
         ]
         return torch.cat(parts) if parts else torch.empty(0, 1)
-
-    def _heads(self) -> int:
-        config = self._lm.architecture.config
-        return int(getattr(config, "num_attention_heads", None) or config.n_head)
 
     def _measure(self, logits: Tensor) -> Tensor:
         """The metric of logits [..., vocabulary]."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.files.shown import shown
 from steerwidgets.transformer.hookpoints import Hookpoint
 from steerwidgets.transformer.norms import normaliser
 from steerwidgets.transformer.self_check import CHECKED, Findings, findings
@@ -142,6 +143,20 @@ class Architecture:
         projection: Any = point.module
         # GPT-2's Conv1D keeps its weight as [in, out]; a quantised Linear keeps only in_features honest.
         return int(getattr(projection, "in_features", None) or projection.weight.shape[0])
+
+    def heads(self, site: Site) -> int:
+        """How many attention heads share the numbers of a site of the stream `attn_z`.
+
+        Raises:
+            ValueError: they can't be told apart, or the model has no such site.
+        """
+        width, heads = self.width(site), getattr(self.config, "num_attention_heads", None)
+        if not isinstance(heads, int) or heads < 1 or width % heads:
+            raise ValueError(
+                f"The heads of block {site.layer} of {self.name} can't be told apart: what enters the attention's "
+                f"last matrix has {width} numbers, and the config says num_attention_heads={shown(heads)}."
+            )
+        return heads
 
     @property
     def residual_multiplier(self) -> float:

@@ -198,7 +198,6 @@ class DoseResponse(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "run": Handler(self._serve_run, slow=True),
             "judge": Handler(self._serve_judge, slow=True),
             "iso_kl": Handler(self._serve_iso_kl, slow=True),

@@ -309,7 +309,6 @@ class LabelCheck(Widget):
 
     def _handlers(self) -> Mapping[str, Handler]:
         return {
-            **super()._handlers(),
             "answer": Handler(self._serve_answer, slow=True),
             "next": Handler(self._serve_next, slow=True),
             "verdict": Handler(self._serve_verdict, slow=True),
