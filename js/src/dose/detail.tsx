@@ -70,8 +70,9 @@ export function DoseDetail({ dose, result, palette }: Props) {
       <p class="sw-note">
         Useful: the interval of answers on topic lies above those of the baseline and of random
         directions, with surprise within the baseline’s own range (mean ± 2 sd over seeds) and
-        distinct-2 not below it. Text breaks where they no longer are, for good. All rows of a prompt ran in one batch with the same noise.
-        Nothing is claimed beyond the strengths that were tested.
+        distinct-2 not below it. Text breaks where they no longer are, for good. All rows of a
+        prompt ran in one batch with the same noise. Nothing is claimed beyond the strengths that
+        were tested.
       </p>
     </>
   );
