@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from steerwidgets.calls import tells_calls
-from steerwidgets.dictionaries.pooling import cut, pooled
+from steerwidgets.dictionaries.pooling import pooled
 from steerwidgets.dose.statistics import harmonic
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.shown import shown
@@ -229,7 +229,7 @@ class Probe:
         """
         limit = self._lm.architecture.context_limit
         encoded = {
-            i: cut(self._lm.encode(text, chat=False), limit) for i, text in enumerate(texts) if len(text.split()) > 0
+            i: self._lm.encode(text, chat=False).cut(limit) for i, text in enumerate(texts) if len(text.split()) > 0
         }
         long = {i: prompt for i, prompt in encoded.items() if len(prompt) > 1}
         found = [0.0] * len(texts)
