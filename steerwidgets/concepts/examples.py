@@ -69,7 +69,7 @@ class Examples:
             if negatives is not None:
                 raise wrong(_CALL, "a contrast alone", negatives, "it holds both lists")
             return cls(positives.a, positives.b, positives.told)
-        table = _table_of(positives)
+        table = table_of(positives)
         if negatives is None:
             if table is None:
                 raise _no_others(positives)
@@ -78,7 +78,7 @@ class Examples:
                 tuple(with_it), tuple(without), (f"With it are the {len(with_it)} rows labelled {shown(chosen)}.",)
             )
         first = table.texts(text) if table is not None else _listed(positives)
-        other = _table_of(negatives)
+        other = table_of(negatives)
         return cls(tuple(first), tuple(other.texts(text) if other is not None else _listed(negatives)))
 
 
@@ -199,7 +199,7 @@ def _encoded(lm: LoadedModel, text: Any, name: str) -> Prompt:
         raise type(error)(f"A text {name} can't be read: {shown(text)}. {error}") from None
 
 
-def _table_of(given: Any) -> Table | None:
+def table_of(given: Any) -> Table | None:
     """The table that something is or names."""
     if isinstance(given, Path) or (isinstance(given, str) and Path(given).suffix.lower() in SUFFIXES):
         return read_file(given)

@@ -19,9 +19,10 @@ from steerwidgets.dictionaries.pooling import BATCH
 from steerwidgets.dictionaries.reft import fit as reft
 from steerwidgets.dictionaries.reft.reft import ReFT
 from steerwidgets.dictionaries.reft.trainer import Settings as ReFTSettings
+from steerwidgets.dictionaries.reports import CAVReport, ConceptScore
 from steerwidgets.files.shown import shown
 from steerwidgets.transformer.mistakes import refuse_no_model
-from steerwidgets.transformer.prompts import Answered
+from steerwidgets.transformer.prompts import Answered, Prompt
 from steerwidgets.transformer.sites import STREAMS, Site, Stream
 
 if TYPE_CHECKING:
@@ -169,6 +170,11 @@ class ConceptTraining:
             stopped=len(layers) < len(self.sites),
         )
 
+    def held_out(self, *, positive: bool) -> list[Prompt]:
+        """The texts that nothing is fitted on, with the concept or without."""
+        rows = zip(self.clean.texts, self.clean.positive, self._tests(), strict=True)
+        return [text for text, side, test in rows if test and side is positive]
+
     @property
     def pooling(self) -> str:
         """What of a text is read, in words."""
@@ -290,7 +296,15 @@ class ConceptTraining:
         held_out, right, tested = self._scores(projections, self._targets, threshold)
         shuffled = mean_of(controls) if controls else None
         of_tests = tuple(projections[self._is_test].tolist())
+        if isinstance(dictionary, CAV):
+            dictionary.report = self._report(held_out, len(projections) - tested, tested, converged=converged)
         return ConceptLayer(dictionary, held_out, shuffled, right, tested, threshold, of_tests, converged)
+
+    def _report(self, scores: Scores, fitted: int, tested: int, *, converged: bool) -> CAVReport:
+        """What the concept's file keeps of the scores."""
+        positives = int((self._is_test & (self._targets == 1)).sum())
+        said = ConceptScore(self._name, scores.accuracy, scores.auroc, positives, tested - positives)
+        return CAVReport((said,) if tested else (), fitted, 0, converged)
 
     def _scores(self, projections: Tensor, targets: Tensor, threshold: float) -> tuple[Scores, int, int]:
         """The scores on the held-out texts, how many of them were told right, and how many there are."""

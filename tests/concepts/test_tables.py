@@ -62,7 +62,7 @@ def test_columns_are_found_by_name_by_length_or_as_told():
     assert table.labels("y") == {"a": 1, "b": 1, "c": 1}
     assert table.split(positive="b")[0] == ["another one"]
     assert table.split(label="id", positive=2)[0] == ["another one"]
-    with pytest.raises(ValueError, match="holds 3 labels .*say which is the concept with positive="):
+    with pytest.raises(ValueError, match=r"holds 3 labels .*say which is the concept with positive="):
         table.split()
     with pytest.raises(ValueError, match="has no label 'z'; it has 'a', 'b', 'c'"):
         table.split(positive="z")
