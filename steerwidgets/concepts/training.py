@@ -36,8 +36,8 @@ POOLS: Final = get_args(Pool)
 OnProgress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all, and what they are: `reading` or `fitting`."""
 
-_SHUFFLES: Final = {"reft_r1": 1}
-_MOST_SHUFFLES: Final = 5
+_SHUFFLES: Final = {"mean_difference": 20, "logistic": 5, "svm": 5, "reft_r1": 1}
+"""As many as cost little beside the fit itself."""
 _NAMES: Final = ("without it", "with it")
 
 
@@ -67,8 +67,8 @@ class ConceptSettings(TableSettings, total=False):
         stream: the stream of those blocks.
         held_out: the share of either list that is kept for the scores, a quarter by default; of answers whole
             questions are, under both system prompts.
-        shuffles: fits to shuffled labels in each block, 5 by default (1 of ReFT-r1, which doubles its time); 0 for
-            none.
+        shuffles: fits to shuffled labels in each block: by default 20 of differences in means, 5 of `logistic` and
+            `svm`, 1 of ReFT-r1, which doubles its time; 0 for none.
         max_tokens: texts are read up to so many tokens, 256 by default; of an answer so many of its own.
         max_texts: so many of either list are read, 500 by default.
         batch_size: texts that are read at once.
@@ -140,7 +140,7 @@ class ConceptTraining:
         self._batch, self._seed = batch_size, seed
         self._targets = torch.tensor(self.clean.positive).long()
         self._is_test = self._held_out(held_out)
-        self._shuffles = _SHUFFLES.get(method, _MOST_SHUFFLES) if shuffles is None else shuffles
+        self._shuffles = _SHUFFLES[method] if shuffles is None else shuffles
         self._shuffled = [self._shuffle(number) for number in range(self._shuffles)] if held_out else []
 
     def run(self, on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Concept:

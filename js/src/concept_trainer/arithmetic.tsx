@@ -4,8 +4,8 @@ import { Button } from "../ui/button";
 import { visible } from "../ui/format";
 import { Select } from "../ui/select";
 import type { Trainer } from "./trainer";
-import type { Layer, Other, Result, Term } from "./types";
-import { signed } from "./words";
+import type { Layer, Result, Term } from "./types";
+import { nameOf, signed } from "./words";
 
 /** The concept plus others, minus others, with what the sum promotes. */
 export function TrainerArithmetic({
@@ -65,7 +65,9 @@ export function TrainerArithmetic({
           <Select
             label="Other concept"
             value={other.id}
-            options={others.map((each) => [each.id, nameOf(each)] as const)}
+            options={others.map(
+              (each) => [each.id, `${nameOf(each)}, cos ${signed(each.cosine)}`] as const,
+            )}
             onChoose={setChosen}
           />
           <Button kind="small" asks onClick={() => add(1)}>
@@ -101,7 +103,3 @@ export function TrainerArithmetic({
     </section>
   );
 }
-
-/** "CAV 3 · religion and prayer, cos +0.29". */
-export const nameOf = ({ kind, index, label, cosine }: Other): string =>
-  `${kind} ${index} · ${label}, cos ${signed(cosine)}`;

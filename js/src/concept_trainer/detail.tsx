@@ -7,7 +7,7 @@ import { formatNumber } from "../ui/format";
 import { FileButton } from "./file_button";
 import type { Trainer } from "./trainer";
 import type { Checked, Layer, Promoted, Result } from "./types";
-import { interval, of, score, signed } from "./words";
+import { interval, nameOf, of, score, signed } from "./words";
 
 interface Props {
   trainer: Trainer;
@@ -46,9 +46,7 @@ export function TrainerDetail({ trainer, result, layer }: Props) {
           <ul class="sw-plain sw--near">
             {near.map((each) => (
               <li key={each.id}>
-                <span>
-                  {each.kind} {each.index} · {each.label}
-                </span>
+                <span>{nameOf(each)}</span>
                 <span class="sw-num">{signed(each.cosine)}</span>
               </li>
             ))}

@@ -1,7 +1,7 @@
 // A training in words.
 import { formatDuration, formatNumber, formatPercent, plural } from "../ui/format";
 import type { Doing, Trainer } from "./trainer";
-import type { Count, Layer, Result } from "./types";
+import type { Count, Layer, Other, Result } from "./types";
 
 export const METHODS = [
   ["mean_difference", "difference in means"],
@@ -28,6 +28,10 @@ export function signed(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 }
+
+/** "CAV 3 · religion and prayer"; of a feature without a label, its kind and number once. */
+export const nameOf = ({ kind, index, label }: Other): string =>
+  label.startsWith(`${kind} ${index}`) ? label : `${kind} ${index} · ${label}`;
 
 export const of = ({ k, n }: Count): string => `${k} of ${n}`;
 

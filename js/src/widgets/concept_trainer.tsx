@@ -6,6 +6,7 @@ import { TrainerHeader } from "../concept_trainer/header";
 import { TrainerProjections } from "../concept_trainer/projections";
 import { TrainerTexts } from "../concept_trainer/texts";
 import { Trainer } from "../concept_trainer/trainer";
+import { METHODS, named } from "../concept_trainer/words";
 import { Failure } from "../ui/failure";
 import { type Mounted, mount } from "../ui/mount";
 import { Provenance } from "../ui/provenance";
@@ -45,7 +46,9 @@ function View({ state: trainer }: Mounted<Trainer>) {
             <TrainerProjections result={result} layer={layer} />
             <TrainerArithmetic trainer={trainer} result={result} layer={layer} />
             <p class="sw-note">
-              {[result.name, result.method, result.pooling].filter(Boolean).join(" · ")}
+              {[result.name, named(METHODS, result.method), result.pooling]
+                .filter(Boolean)
+                .join(" · ")}
               {result.stopped && " · stopped before the last block"}
             </p>
             {!result.tests.length &&

@@ -571,7 +571,12 @@ class ConceptTrainer(Widget):
             norms = [self.lm.residuals(self.lm.encode(each), [feature.site]).median_norms() for each in PROMPTS]
             norm = sum(each[feature.site] for each in norms) / len(norms) / feature.norm
             strengths = [float(f"{share * norm:.2g}") for share in _SHARES]
-            settings: dict[str, Any] = {"hold_back": 0, "random": 4, "settings": {"max_new_tokens": _TOKENS}}
+            settings: dict[str, Any] = {
+                "hold_back": 0,
+                "random": 4,
+                "baseline_seeds": 4,
+                "settings": {"max_new_tokens": _TOKENS},
+            }
             run = DoseRun(self.lm, feature.add, strengths, PROMPTS, judge=self._judge(feature), **settings)
             tell = _progress(request, began)
             tell(0, run.total, "answering")
