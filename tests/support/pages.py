@@ -11,6 +11,7 @@ import torch
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
+from steerwidgets.transformer.plain_text import whole
 from support import sae
 
 
@@ -145,8 +146,9 @@ def _patching(lm: Any, _features: Any, texts: Any) -> Any:
 
 
 def _trainer(lm: Any, features: Any, texts: Any) -> Any:
-    with_it = [texts.prompt, *(f"{label} with it" for label in texts.labels)]
-    without = [texts.note, *(f"{label} is not here" for label in texts.labels)]
+    # Half of a character is in no text that a model reads: it is refused.
+    with_it = [texts.prompt, *(f"{whole(label)} with it" for label in texts.labels)]
+    without = [texts.note, *(f"{whole(label)} is not here" for label in texts.labels)]
     name, systems = texts.labels[0], (texts.note, texts.corpus)
     trainer = sw.ConceptTrainer(lm, with_it, without, name=name, dictionaries=features, systems=systems)
     trainer.inputs = {**trainer.inputs, "source": "texts"}
