@@ -672,9 +672,9 @@ class LanguageModel(LoadedModel):
     ) -> Concept:
         """One concept from texts with it and without: its direction in every block, and how well each tells them apart.
 
-        Every text is read once for all blocks. Scores are of held-out texts, beside the same fit to shuffled labels;
-        their difference is the selectivity (Hewitt and Liang 2019). Texts that stand twice are read once, those in both
-        lists are left out, and `.told` says so.
+        Every text is read once for all blocks; directions are of unit norm. Scores are of held-out texts, beside the
+        same fit to shuffled labels; their difference is the selectivity (Hewitt and Liang 2019). Texts that stand twice
+        are read once, those in both lists are left out, and `.told` says so.
 
         Args:
             positives: texts with the concept; or what holds both lists: `lm.contrast(…)`, a table with labels (a frame,

@@ -101,8 +101,7 @@ def contrast(
     questions = _checked(systems, questions, names, per_question, batch_size)
     pairs = [
         (question, _plans(lm, systems, question, template, sampling.seed + number))
-        for number in range(per_question)
-        for question in questions
+        for number, question in enumerate(questions * per_question)
     ]
     written: list[tuple[str, tuple[Answered, Answered]]] = []
     empty, done, total = 0, 0, 2 * len(pairs)

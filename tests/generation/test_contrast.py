@@ -93,7 +93,7 @@ def model_plain(endless, tokenizer):
 
 def test_concept_holds_out_whole_questions(endless):
     questions = [f"Question {i}?" for i in range(12)]
-    pair = endless.contrast(A, B, questions, max_new_tokens=16, temperature=9, top_k=0, per_question=2)
+    pair = endless.contrast(A, B, questions, max_new_tokens=16, temperature=2, per_question=2)
     assert len(pair.texts) == 48
     concept = endless.concept(pair, name="cheer")
     assert concept.told == ()

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
@@ -21,8 +20,6 @@ from steerwidgets.concepts.training import ConceptMethod, ConceptTraining
 from steerwidgets.dictionaries.base import checked_dictionaries
 from steerwidgets.dictionaries.cav.cav import CAV
 from steerwidgets.dictionaries.cav.fit import Pool
-from steerwidgets.dose.judges import Probe, own_judges
-from steerwidgets.dose.run import DoseRun
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.contrast import Contrast
 from steerwidgets.steering.recipe import Direction, Recipe
@@ -30,6 +27,7 @@ from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.concept_trainer import wire
+from steerwidgets.widgets.concept_trainer.dose_check import dose_run
 from steerwidgets.widgets.concept_trainer.inputs import MOST_TEXTS, QUESTIONS, Inputs
 from steerwidgets.widgets.concept_trainer.texts import Texts
 from steerwidgets.widgets.export import STATIC
@@ -44,14 +42,6 @@ if TYPE_CHECKING:
     from steerwidgets.model import LanguageModel
 
 CONCEPT_FILES: Final = (".safetensors", ".pt", ".gguf")
-PROMPTS: Final = ("Tell me about your weekend.", "What is on your mind today?", "Write a diary entry.")
-"""What a dose check answers: everyday prompts, about nothing in particular."""
-
-_SHARES: Final = (0.1, 0.2, 0.3, 0.45)
-"""Of ‖h‖, the strengths of a dose check."""
-_TOKENS: Final = 48
-_LEAST_JUDGED: Final = 4
-"""Held-out texts of either list that a judge can be made from."""
 
 
 class ConceptTrainerSettings(TypedDict, total=False):
@@ -195,10 +185,7 @@ class ConceptTrainer(Widget):
             return Inputs.of({**inputs.to_json(), "source": "table", "columns": [str(each) for each in columns]})
         if not len(positives) and negatives is None:
             return inputs
-        examples = Examples.of(positives, () if negatives is None else negatives)
-        return replace(
-            inputs, positives=self._texts.entries(examples.positives), negatives=self._texts.entries(examples.negatives)
-        )
+        return self._texts.given(inputs, Examples.of(positives, () if negatives is None else negatives))
 
     # What a user reads and sets
 
@@ -540,7 +527,7 @@ class ConceptTrainer(Widget):
                 layers=inputs.layers(self.lm.architecture.layers),
                 max_texts=MOST_TEXTS,
             )
-            tell = _progress(request, began)
+            tell = _progress(request)
             concept = training.run(tell, request.cancelled)
             self.concept, self._training, self._loaded, self._sum, self.dose = concept, training, None, None, None
             seconds = round(time.monotonic() - began, 1)
@@ -548,8 +535,7 @@ class ConceptTrainer(Widget):
             self.publish_together(result=result, selected=concept.best.layer, total={}, checked={})
 
     def _write(self, request: Request, inputs: Inputs) -> None:
-        began = time.monotonic()
-        tell = _progress(request, began)
+        tell = _progress(request)
         with self._running(request):
             pair = self.lm.contrast(
                 *inputs.systems,
@@ -565,45 +551,15 @@ class ConceptTrainer(Widget):
             self.publish_together(**self._prepared(self._texts.with_contrast(inputs, pair)))
 
     def _check_dose(self, request: Request) -> None:
-        began = time.monotonic()
         with self._running(request):
             feature = self._own()
-            norms = [self.lm.residuals(self.lm.encode(each), [feature.site]).median_norms() for each in PROMPTS]
-            norm = sum(each[feature.site] for each in norms) / len(norms) / feature.norm
-            strengths = [float(f"{share * norm:.2g}") for share in _SHARES]
-            settings: dict[str, Any] = {
-                "hold_back": 0,
-                "random": 4,
-                "baseline_seeds": 4,
-                "settings": {"max_new_tokens": _TOKENS},
-            }
-            run = DoseRun(self.lm, feature.add, strengths, PROMPTS, judge=self._judge(feature), **settings)
-            tell = _progress(request, began)
+            run = dose_run(self.lm, feature, self._training)
+            tell = _progress(request)
             tell(0, run.total, "answering")
             for result in run.run(request.cancelled):
                 self.dose = result
                 self.publish(checked=wire.dose_json(result, feature.site.layer))
                 tell(run.done, run.total, "answering")
-
-    def _judge(self, feature: Direction) -> Any:
-        """A probe of another block from the held-out texts, which the direction has not seen; or the name's words.
-
-        Raises:
-            ValueError: there is neither.
-        """
-        layers, at = self.lm.architecture.layers, feature.site.layer
-        if self._training is not None:
-            sides = [self._training.held_out(positive=side) for side in (True, False)]
-            if min(map(len, sides)) >= _LEAST_JUDGED and layers > 1:
-                other = at + max(layers // 6, 1) if at + max(layers // 6, 1) < layers else at - max(layers // 6, 1)
-                return Probe.fit(self.lm, *sides, layer=other, label=feature.label)
-        judges = own_judges(self.lm, feature.label)
-        if not judges:
-            raise ValueError(
-                f"Nothing can judge whether an answer is about {shown(feature.label)}: {_LEAST_JUDGED} held-out texts "
-                "of either list would make a probe, or give the concept a name of words."
-            )
-        return judges[0]
 
     @contextmanager
     def _running(self, request: Request) -> Iterator[None]:
@@ -699,12 +655,13 @@ class ConceptTrainer(Widget):
         self.publish(total={})
 
 
-def _progress(request: Request, began: float) -> Callable[[int, int, str], None]:
-    """Tells a page how far a run is."""
+def _progress(request: Request) -> Callable[[int, int, str], None]:
+    """Tells a page how far a run is, and how long what it does now will take."""
+    phases: dict[str, tuple[float, int]] = {}
 
     def tell(done: int, total: int, what: str) -> None:
-        spent = time.monotonic() - began
-        left = spent / done * (total - done) if done and what != "fitting" else None
-        request.progress(done=done, total=total, phase=what, seconds_left=None if left is None else round(left, 1))
+        began, before = phases.setdefault(what, (time.monotonic(), done))
+        rest = (time.monotonic() - began) / (done - before) * (total - done) if done > before else None
+        request.progress(done=done, total=total, phase=what, seconds_left=None if rest is None else round(rest, 1))
 
     return tell

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.concepts.examples import Examples
+from steerwidgets.concepts.examples import WITH, WITHOUT, Examples
 from steerwidgets.concepts.tables import Table
 from steerwidgets.files.shown import shown
 from steerwidgets.transformer.prompts import Answered, Prompt
@@ -32,6 +33,18 @@ class Texts:
         self._lm = lm
         self._prompts: list[Any] = []
         self._told: tuple[str, ...] = ()
+        self._of_lists: tuple[str, ...] = ()
+
+    def given(self, inputs: Inputs, examples: Examples) -> Inputs:
+        """The inputs with lists that code gave; of long ones so many as a page holds, drawn by a seed."""
+        told, sides = [], []
+        for side, name in ((examples.positives, WITH), (examples.negatives, WITHOUT)):
+            drawn = random.Random(0).sample(side, MOST_TEXTS) if len(side) > MOST_TEXTS else side
+            if len(drawn) < len(side):
+                told.append(f"{len(side):,} texts {name} were given; {MOST_TEXTS} of them, drawn by seed 0, are here.")
+            sides.append(self.entries(drawn))
+        self._of_lists = tuple(told)
+        return replace(inputs, positives=sides[0], negatives=sides[1])
 
     def examples(self, inputs: Inputs) -> Examples:
         """Both lists, of what was chosen: the lists, the model's answers, or the table.
@@ -51,14 +64,14 @@ class Texts:
             tuple(self._given(each) for each in side if self._is_written(each) is written)
             for side in (inputs.positives, inputs.negatives)
         ]
-        return Examples(sides[0], sides[1], self._told if written else ())
+        return Examples(sides[0], sides[1], self._told if written else self._of_lists)
 
     def entries(self, texts: Sequence[Any]) -> tuple[Entry, ...]:
         """Texts as a page holds them; those that are no plain text are kept here."""
         made = []
         for text in texts:
             if isinstance(text, str):
-                made.append(Entry(text))
+                made.append(Entry(text[:MOST_LETTERS]))
                 continue
             self._prompts.append(text)
             made.append(Entry(self._words(text), len(self._prompts) - 1, isinstance(text, Answered)))

@@ -12,6 +12,7 @@ from widgets.conftest import LABELS, Gate, vectors
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
+from steerwidgets.concepts.training import ConceptTraining
 
 WITH = ["thank you so much", "we are grateful", "thanks for all of it", "how thankful I am", "many thanks to you all"]
 WITHOUT = ["the train leaves at noon", "a red car was parked", "we measured the room", "he closed the shop", "it rains"]
@@ -163,6 +164,29 @@ def test_ten_thousand_long_texts_are_cut_and_told(make, page_of):
     assert len(trainer.inputs["positives"]) == 500
     assert max(len(entry["text"]) for entry in trainer.inputs["positives"]) == 4000
     assert "500 texts are read up to token 256 (max_tokens=)." in trainer.plan["told"]
+
+
+def test_long_lists_from_code_are_cut_and_told(make):
+    trainer = make([f"thanks number {i} " + "word " * 1000 for i in range(600)], WITHOUT)
+    assert [len(trainer.inputs[side]) for side in ("positives", "negatives")] == [500, 5]
+    assert trainer.plan["told"][0] == "600 texts with it were given; 500 of them, drawn by seed 0, are here."
+    assert max(len(entry["text"]) for entry in trainer.inputs["positives"]) == 4000
+
+
+def test_stop_while_fitting_keeps_the_blocks_that_are_done(make, page_of, monkeypatch):
+    trainer = make()
+    page, fitted = page_of(trainer), ConceptTraining._fitted
+
+    def slow(training, site, vectors):
+        if site.layer == 1:
+            page.cancel("request-1")
+        return fitted(training, site, vectors)
+
+    monkeypatch.setattr(ConceptTraining, "_fitted", slow)
+    assert page.call("train", inputs=dict(trainer.inputs))["type"] == "cancelled"
+    assert [row["layer"] for row in trainer.result["layers"]] == [0, 1]
+    assert (trainer.result["stopped"], trainer.status["state"]) == (True, "stopped")
+    assert trainer.cav.site.layer in (0, 1)
 
 
 def test_a_table_with_labels(lm, make, page_of):
