@@ -509,8 +509,11 @@ class ConceptTrainer(Widget):
     def _from_code(self) -> Iterator[Request]:
         """A run that code starts, which the page follows like any other."""
         request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
-            yield request
+        try:
+            with self._protocol.following(request):
+                yield request
+        except Cancelled:
+            raise RuntimeError("It was stopped before anything was done.") from None
 
     def _train(self, request: Request, inputs: Inputs) -> None:
         began = time.monotonic()
@@ -569,16 +572,13 @@ class ConceptTrainer(Widget):
             with held_for(self.lm.lock, request, self._say_waiting):
                 self.publish(status={"state": "running", "message": ""})
                 yield
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             self.publish(status={"state": "stopped", "message": ""})
             raise
-        except RuntimeError:
-            if not request.cancelled.is_set():
-                self.publish(status={"state": "error", "message": ""})
-                raise
-            self.publish(status={"state": "stopped", "message": ""})
-            raise Cancelled from None
         except BaseException as error:
+            if isinstance(error, RuntimeError) and request.cancelled.is_set():
+                self.publish(status={"state": "stopped", "message": ""})
+                raise Cancelled from None
             self.publish(status={"state": "error", "message": described(error)["message"]})
             raise
         state = "stopped" if request.cancelled.is_set() else "done"

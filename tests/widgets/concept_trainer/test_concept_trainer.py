@@ -337,6 +337,23 @@ def test_reft_is_saved_as_a_cav(make, tmp_path):
     torch.testing.assert_close(sw.CAV.load(tmp_path / "r.safetensors").vectors, trainer.cav.weight)
 
 
+def test_a_run_from_code_that_the_page_stops_says_so(lm, make, page_of):
+    texts, _ = corpus(20, kinds=("sea",))
+    trainer = make(texts[::2], texts[1::2])
+    page = page_of(trainer)
+
+    def stop(*_):
+        for request_id in list(trainer._protocol.running):
+            page.cancel(request_id)
+
+    handle = lm.architecture.base.register_forward_pre_hook(stop)
+    with pytest.raises(RuntimeError, match="It was stopped before anything was done"):
+        trainer.train()
+    handle.remove()
+    assert trainer.status["state"] == "stopped"
+    assert trainer.train().layers
+
+
 # What is refused
 
 
