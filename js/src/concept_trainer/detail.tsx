@@ -46,7 +46,7 @@ export function TrainerDetail({ trainer, result, layer }: Props) {
           <ul class="sw-plain sw--near">
             {near.map((each) => (
               <li key={each.id}>
-                <span>{nameOf(each)}</span>
+                <span title={nameOf(each)}>{nameOf(each)}</span>
                 <span class="sw-num">{signed(each.cosine)}</span>
               </li>
             ))}
