@@ -2,7 +2,7 @@ import "./chart.css";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Trainer } from "./trainer";
 import type { Layer, Result, Scores } from "./types";
-import { score, spoken } from "./words";
+import { score, signed, spoken } from "./words";
 
 const FRAME = { left: 34, right: 12, top: 20, bottom: 150 };
 const HEIGHT = 176;
@@ -148,7 +148,10 @@ function named(layers: readonly Layer[], x: (index: number) => number, at: numbe
 
 /** The chart's numbers, for who can't see it or wants to copy them. */
 export function TrainerNumbers({ result }: { result: Result }) {
-  const both = (scores: Scores | null) => [score(scores?.auroc), score(scores?.accuracy)];
+  const both = (scores: Scores | null, said: (value?: number | null) => string) => [
+    said(scores?.auroc),
+    said(scores?.accuracy),
+  ];
   return (
     <details class="sw-trainer-table">
       <summary>Table of the numbers</summary>
@@ -174,8 +177,8 @@ export function TrainerNumbers({ result }: { result: Result }) {
           </thead>
           <tbody>
             {result.layers.map((layer) => {
-              const [chance, byChance] = both(layer.shuffled);
-              const [more, moreRight] = both(layer.selectivity);
+              const [chance, byChance] = both(layer.shuffled, score);
+              const [more, moreRight] = both(layer.selectivity, signed);
               return (
                 <tr key={layer.layer}>
                   <th scope="row">{layer.layer}</th>

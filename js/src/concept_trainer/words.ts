@@ -20,11 +20,11 @@ export const named = (all: readonly (readonly [string, string])[], value: string
   all.find(([id]) => id === value)?.[1] ?? value;
 
 /** 0.97; a dash where there is none. */
-export const score = (value: number | null | undefined): string =>
+export const score = (value?: number | null): string =>
   value === null || value === undefined ? "–" : value.toFixed(2);
 
 /** +0.41 or −0.33. */
-export function signed(value: number | null | undefined): string {
+export function signed(value?: number | null): string {
   if (value === null || value === undefined) return "–";
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 }
