@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.concept_trainer.concept_trainer import ConceptTrainer
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
@@ -53,6 +54,7 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "ConceptTrainer": "widgets.concept_trainer.concept_trainer",
     "Condition": "steering.condition",
     "ConditionTable": "dose.table",
     "DoseResponse": "widgets.dose.dose_response",
@@ -101,6 +103,7 @@ __all__ = [
     "Asked",
     "Attribution",
     "Comparison",
+    "ConceptTrainer",
     "Condition",
     "ConditionTable",
     "Direction",

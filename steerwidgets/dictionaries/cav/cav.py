@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.cav.fit import FitOptions, FittedDirections
     from steerwidgets.transformer.loaded import LoadedModel
-    from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.prompts import Prompt, PromptLike
 
 _DEMO: Final = Path(demo.__file__).parent / "cavs"
 _DEMO_BLOCK: Final = 15
@@ -359,7 +359,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layer: int,
@@ -372,7 +372,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layers: Literal["all"] | Sequence[int],
@@ -384,7 +384,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layer: int | None = None,
@@ -400,7 +400,7 @@ class CAV(Dictionary):
 
         Args:
             lm: the model that reads the texts.
-            texts: strings (read raw), messages or token ids.
+            texts: strings (read raw), messages, token ids, or prompts that are encoded, such as those of `lm.contrast`.
             labels: one for each text.
             layer: the block to fit at; the result is a `CAV`.
             layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.
