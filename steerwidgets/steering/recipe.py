@@ -163,6 +163,37 @@ class Direction:
         return None
 
     @property
+    def width(self) -> int:
+        """How many numbers it reads at its site."""
+        return len(self.vector)
+
+    @property
+    def steered_as(self) -> Direction:
+        """What steers of it act on: itself, but for what is read at one place and steered at another."""
+        return self
+
+    @property
+    def read_as(self) -> Direction:
+        """What tells its activation: itself, but for what is steered at one place and read at another."""
+        return self
+
+    def given(self, readings: Mapping[str, Tensor]) -> Direction:  # noqa: ARG002 - of those that are read elsewhere
+        """Itself, knowing what features read in the forward pass that runs now.
+
+        Args:
+            readings: what they read, float32 [batch, position] by their keys.
+
+        Returns:
+            Itself, but for what is steered at one place and read at another.
+
+        Example:
+            >>> music = cavs["music"]
+            >>> music.given({}) is music
+            True
+        """
+        return self
+
+    @property
     def is_read_along_it(self) -> bool:
         """Whether its activation is `h·v`, so that the direction alone is enough to read it."""
         return type(self).activation is Direction.activation
@@ -407,11 +438,11 @@ class Direction:
 
     def __gt__(self, threshold: float) -> Condition:
         """A condition: what it reads at a token, before any change at its site, is above a number."""
-        return compared(self, ">", threshold)
+        return compared(self.read_as, ">", threshold)
 
     def __lt__(self, threshold: float) -> Condition:
         """A condition: what it reads at a token, before any change at its site, is below a number."""
-        return compared(self, "<", threshold)
+        return compared(self.read_as, "<", threshold)
 
     def _refuse_equality(self, _threshold: Any) -> NoReturn:
         raise TypeError(
@@ -633,13 +664,14 @@ class Steer:
     fading: Fade | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "feature", self.feature.steered_as)
         if self.op not in self.feature.ops:
             raise ValueError(not_taken(self.feature, self.op))
         object.__setattr__(self, "parameters", self.spec.checked(self.parameters, self.feature.label))
         condition: Any = self.condition
         if condition is not None and not isinstance(condition, Condition):
             raise wrong("steer.when", "a condition", condition, "compare a feature with a number: feature > 3.0")
-        for feature in self.reads:
+        for feature in self.read_before:
             if feature.site > self.feature.site:
                 raise ValueError(
                     f"{shown(self.feature.label)} is steered at {self.feature.site}, before the forward pass comes to "
@@ -768,6 +800,13 @@ class Steer:
     def features(self) -> tuple[Direction, ...]:
         """What it needs to know: the feature that it changes, and those that its condition reads."""
         return (self.feature, *self.reads)
+
+    @property
+    def read_before(self) -> tuple[Direction, ...]:
+        """The features whose activations it has to know, read before it acts: its condition's, and a transcoder's."""
+        own = self.feature.read_as
+        is_read = own is not self.feature and not self.is_of_direction
+        return (*self.reads, own) if is_read else self.reads
 
     @property
     def reads(self) -> tuple[Direction, ...]:
@@ -1090,7 +1129,7 @@ class Recipe:
     @property
     def sites_read(self) -> tuple[Site, ...]:
         """The sites that it has to see, those of its conditions included, in the network's order."""
-        return tuple(sorted({feature.site for steer in self.steers for feature in steer.features}))
+        return tuple(sorted({each.site for steer in self.steers for each in (steer.feature, *steer.read_before)}))
 
     @property
     def fingerprint(self) -> str:
