@@ -12,6 +12,7 @@ MAKERS = (
     sae_files.settings,
     sae_files.weights,
     sae_files.params_npz,
+    sae_files.other_libraries,
     cav_files.safetensors,
     cav_files.pickled,
     cav_files.control_vectors,

@@ -38,6 +38,10 @@ def labels(drawn: random.Random) -> Iterator[Case]:
         "by_index.json": {str(i): text for i, text in enumerate(texts)},
         "list.json": texts,
         "rows.json": neuronpedia,
+        "nested.json": [
+            {"modelId": "gemma-2-2b", "layer": "20-res", "index": str(i), "explanations": [{"description": text}]}
+            for i, text in enumerate(texts)
+        ],
     }
     files: dict[str, bytes] = {name: json.dumps(value).encode() for name, value in values.items()}
     files |= {
@@ -57,7 +61,7 @@ def labels(drawn: random.Random) -> Iterator[Case]:
         return load
 
     for name, whole in files.items():
-        loader = base.Loader("labels", {name: whole}, loading(name), ("index", "label", "description"))
+        loader = base.Loader("labels", {name: whole}, loading(name), ("index", "label", "description", "explanation"))
         yield loader.case("as it should be", {})
         yield from base.damaged(loader, name, drawn, flips=4, lines=not name.endswith(".json"))
         if name.endswith(".json"):

@@ -13,6 +13,7 @@ LOADERS = (
     "SAE cfg.json",
     "SAE weights",
     "SAE params.npz",
+    "SAEs of others",
     "CAV .safetensors",
     "CAV .pt",
     "GGUF",

@@ -114,6 +114,12 @@ def read_cross_layer(path: Path, output_layer: int | None) -> Read:
             f"{name} in {path.name} is [feature, block, d_model] with decoders for the blocks {layer} to {last}, but "
             f"output_layer={shown(writes)} was asked of one of shape {list(decoders.shape)}; choose one of them."
         )
+    encoder = dense(tensors.get("w_enc", tensors.get("W_enc", decoders)), f"W_enc in {path.name}")
+    if encoder.shape[:1] != decoders.shape[-1:]:
+        raise ValueError(
+            f"W_enc and {name} in {path.name} are of one d_model, but {shown(encoder)} and {shown(decoders)} were "
+            "given; download them again."
+        )
     tensors[name] = decoders[:, writes - first].contiguous()
     cfg["metadata"]["hook_name_out"] = Site(writes, "mlp_out").hook_name
     cfg["metadata"].pop("hf_hook_name_out", None)

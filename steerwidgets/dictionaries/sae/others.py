@@ -117,8 +117,8 @@ def read_dictionary_learning(folder: Path) -> Read:
         known = ", ".join(_DICTIONARIES)
         raise ValueError(f"{CONFIG} says dict_class={shown(name)}; {known} are read here. For others, {_SAE_LENS}.")
     cfg: dict[str, Any] = dict(_DICTIONARIES[name])
-    if "k" in trainer and cfg["architecture"] == "topk":
-        cfg["k"] = trainer.whole("k", low=1, high=_MOST)
+    k = trainer.whole("k", None, low=1, high=_MOST)
+    cfg |= {"k": k} if k is not None and cfg["architecture"] == "topk" else {}
     place: dict[str, Any] = {"model_name": trainer.text("lm_name", None)}
     layer, module = trainer.whole("layer", None, low=0, high=_MOST), trainer.text("submodule_name", None)
     stream = next((stream for stream in STREAMS if module and module.startswith(stream)), None)
