@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from hostile import cav_files, corpus_files, label_files, mfa_files, recipe_files, reft_files, sae_files
+from hostile import cav_files, corpus_files, label_files, lens_files, mfa_files, recipe_files, reft_files, sae_files
 from hostile.oracle import Case
 
 MAKERS = (
@@ -22,6 +22,7 @@ MAKERS = (
     label_files.statistics,
     corpus_files.index,
     recipe_files.recipe,
+    lens_files.lenses,
 )
 
 

@@ -23,6 +23,7 @@ LOADERS = (
     "statistics",
     "corpus index",
     "recipe",
+    "lens files",
 )
 
 
