@@ -151,3 +151,24 @@ def test_a_site_before_the_one_that_is_read_is_refused():
         back[3].clamp(1.0)
     with pytest.raises(ValueError, match="W_skip= belongs to a transcoder"):
         sw.SAE(**tensors, layer=1, W_skip=torch.eye(32))
+
+
+def test_the_panel_steers_and_watches_one(llama):
+    """What is watched of a transcoder's feature is what it reads, though it steers elsewhere."""
+    ours = sw.SAE.from_sae_lens(theirs("transcoder"), labels={"sea": 3})
+    panel = sw.SteeringPanel(llama, [ours], prompt="Hi", recipe=ours["sea"].clamp(4.0))
+    try:
+        panel.generate()
+        assert panel.comparison.steered.token_ids
+        assert panel.recipe.steers[0].feature.site == sw.Site(LAYER, "mlp_out")
+        [told] = llama.measure("Hi", panel.recipe)
+        assert told.ratio > 0
+        assert told.achieved is None, "what it writes moves nothing of what it reads"
+        out = llama.compare(PROMPT, panel.recipe, watch=[ours["sea"]], temperature=0, max_new_tokens=3).steered
+        values = [value for (value,) in (each for each in out.watched if each is not None)]
+        ids = [*PROMPT, *out.token_ids][: len(PROMPT) + len(values)]
+        # Nothing before block 1's MLP depends on what was written behind it, so an unsteered read sees the same.
+        read = ours["sea"].activation(llama.residuals(ids, [ours.site]).values[ours.site][0])
+        torch.testing.assert_close(torch.tensor(values), read[-len(values) :], atol=1e-3, rtol=1e-3)
+    finally:
+        panel.close()

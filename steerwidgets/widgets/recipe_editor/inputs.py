@@ -77,7 +77,7 @@ def checked_inputs(values: Mapping[str, Any], features: FeatureShelf) -> Inputs:
     settings = _expect("settings", values["settings"], Mapping, "an object of sampling settings")
     recipe = recipe_of(values["steers"], values["positions"], features)
     key = _expect("watched", values["watched"], str, "the key of a feature, or empty")
-    watched = features.find(key) if key else next((steer.feature.read_as for steer in recipe), None)
+    watched = features.find(key) if key else next((steer.feature for steer in recipe), None)
     asked, draws = checked_beside(values.get("beside", {}))
     system = _expect("system", values.get("system", ""), str, "a text")
     turns = tuple(checked_turn(turn) for turn in _list("turns", values.get("turns", [])))
