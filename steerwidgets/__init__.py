@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.fitted import FittedLens
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.condition import Condition
@@ -67,6 +68,7 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "FittedLens": "lens.fitted",
     "Heads": "dictionaries.heads",
     "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
@@ -114,6 +116,7 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "FittedLens",
     "Heads",
     "LabelCheck",
     "Labels",

@@ -458,16 +458,18 @@ class LanguageModel(LoadedModel):
             recipe: what steers; the lens is then the steered one, with `.baseline` and `.difference`.
             chat: whether a string goes through the chat template.
             prompt_length: where the text is prompt and answer: the prompt's tokens, for positions such as `generated`.
-            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, as `LensSettings` explains them.
+            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, `lens`, as `LensSettings` explains
+                them; `lens` reads by a tuned lens or a Jacobian lens instead.
 
         Returns:
             The lens: `.token_ids` and `.log_probs` [layer, position, k], `.entropy` and `.kl` [layer, position] in
             nats.
 
         Raises:
-            ValueError: a setting is out of range, or the recipe does not fit the model.
+            ValueError: a setting is out of range, or the recipe or the lens does not fit the model.
             CompiledModelError: the model is compiled.
             TypeError: there is no such setting.
+            FileNotFoundError: there is no lens at the path given.
 
         Example:
             >>> lens = lm.logit_lens("The answer", k=3, track=[" the"])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack, overloa
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.cav import files
-from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
@@ -18,6 +17,7 @@ from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
+from steerwidgets.steering.exports.gguf import read_control_vector, write_control_vector
 from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.mistakes import wrong
