@@ -317,21 +317,21 @@ def _students(records: Mapping[str, LabRecord], keys: Sequence[str]) -> Iterator
 
 
 def _asked(lab: str, key: str, students: Sequence[Student]) -> Asked:
-    entries = {each: each.record.entries[key] for each in students if key in each.record.entries}
-    first = next(iter(entries.values()))
-    marked_ones = [each for each in entries.values() if each.right is not None]
-    choices = agreed([[_choice(each) for each in entries.values()]])
+    of_student = [(each.name, each.record.entries[key]) for each in students if key in each.record.entries]
+    entries = [entry for _, entry in of_student]
+    marked_ones = [each for each in entries if each.right is not None]
+    choices = agreed([[_choice(each) for each in entries]])
     return Asked(
         lab=lab,
         key=key,
-        kind=first.kind,
-        question=first.question,
-        answered=Share(sum(each.answer is not None for each in entries.values()), len(students)),
+        kind=entries[0].kind,
+        question=entries[0].question,
+        answered=Share(sum(each.answer is not None for each in entries), len(students)),
         right=Share(sum(each.right is True for each in marked_ones), len(marked_ones)),
-        tries=sum(each.tries for each in entries.values()),
-        revealed=sum(each.revealed for each in entries.values()),
+        tries=sum(each.tries for each in entries),
+        revealed=sum(each.revealed for each in entries),
         agreement=choices.raw,
-        stuck=tuple(student.name for student, each in entries.items() if _is_stuck(each)),
+        stuck=tuple(name for name, each in of_student if _is_stuck(each)),
     )
 
 

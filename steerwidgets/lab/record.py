@@ -183,14 +183,18 @@ def _entry(said: Fields) -> Entry:
     fits = is_finite(answer) if form == "number" else isinstance(answer, str) and len(answer) <= LONGEST
     if answer is not None and not fits:
         raise said.wrong("answer", "a number" if form == "number" else f"a text of at most {LONGEST:,} characters")
+    kind = said.text("kind", choices=KINDS)
+    right = said.flag("right", None)
+    if not said.text("key").strip():
+        raise said.wrong("key", "the question's name")
     return Entry(
         key=_short(said, "key"),
-        kind=said.text("kind", choices=KINDS),  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
         form=form,  # type: ignore[arg-type]
         question=_short(said, "question", LONGEST),
         answer=answer,
         draft=_short(said, "draft", LONGEST),
-        right=said.flag("right", None),
+        right=None if answer is None or kind == "ask" else right,
         tries=said.whole("tries", 0, low=0, high=10**6),
         revealed=said.flag("revealed", default=False),
         at=said.number("at", 0.0, low=0),

@@ -243,7 +243,7 @@ class Lab:
             >>> lab = sw.Lab("sea", student="Ada", folder=folder)
             >>> lab.keep("my recipe", sw.Recipe([cavs["the sea"].add(4)]))
             >>> sw.Recipe.from_json(lab.kept["my recipe"], dictionaries=[cavs])
-            Recipe(the sea: add(alpha=4))
+            'the sea'.add(4)
         """
         self._book.note_kept(_checked_name(name, "the name of what is kept"), _as_plain(value, name))
         self.save()
