@@ -13,7 +13,7 @@ import json, steerwidgets as sw
 lab = sw.Lab("sea", student="{name}")
 """
 CELLS = [
-    """lab.ask("Why is a neuron no concept?\\nOne sentence.", key="why", answer="There are more concepts than neurons.")""",
+    """lab.ask("Why is a neuron no concept?\\nOne sentence.", key="why", answer="There are more concepts.")""",
     """lab.check("Which word fires?", "sea", key="word", hint="Think of ships.", answer="The sea.")""",
     """prediction = lab.predict("Which will win?", choices=["the sea", "a random direction"], key="win")
 prediction""",

@@ -76,10 +76,10 @@ def test_checks_take_right_answers_and_refuse_wrong_ones(name, tmp_path):
     for key, node in calls(name, "check").items():
         right, wrong = ANSWERS[key]
         for each in wrong:
-            assert eval(ast.unparse(node), names).answer(each) is False, (key, each)  # noqa: S307 - our own notebook
+            assert eval(ast.unparse(node), names).answer(each) is False, (key, each)
         for at, each in enumerate(right):
             other = sw.Lab(name, student=f"Ada {at}", folder=tmp_path)
-            assert eval(ast.unparse(node), names | {"lab": other}).answer(each) is True, (key, each)  # noqa: S307
+            assert eval(ast.unparse(node), names | {"lab": other}).answer(each) is True, (key, each)
 
 
 @pytest.mark.parametrize("name", LABS)
