@@ -4,6 +4,8 @@ import { type HostModel, isFrozen, listen } from "./host";
 
 // ms between the kernel's having read a request and its having said so; twice what the way there took, within limits
 const GRACE = { least: 3000, most: 30_000 };
+// ms until the kernel is asked whether it is there: while it restarts, what it says of a message may reach nobody
+const AGAIN = { first: 8000, most: 120_000 };
 
 /** What is lost: the kernel that knew the model, or the way from this page to any kernel. */
 export type Lost = "" | "kernel" | "page";
@@ -27,16 +29,30 @@ export class Connection {
     const lose = (what: Lost) => {
       if (!until.aborted && !frozen) lost.value ||= what;
     };
-    const check = (answered: () => boolean, what: Lost, grace: number) => {
-      const wait = setTimeout(() => {
-        waits.delete(wait);
-        if (!answered()) lose(what);
-      }, grace);
-      waits.add(wait);
+    const after = (wait: number, then: () => void) => {
+      const timer = setTimeout(() => {
+        waits.delete(timer);
+        then();
+      }, wait);
+      waits.add(timer);
     };
+    let heard = 0;
     this.lost = lost;
-    this.send = (content, answered = () => true) => {
+    this.send = (content, answered) => {
       if (lost.peek()) return;
+      send(content, answered ?? (() => true));
+      if (answered) askWhile(() => !answered(), AGAIN.first);
+    };
+    /** It may go another way than the request did, past a cell that runs: what it says is said of itself alone. */
+    const askWhile = (waiting: () => boolean, wait: number) => {
+      after(wait, () => {
+        if (!waiting() || lost.peek()) return;
+        const before = heard;
+        send({ type: "ping", id: "ping" }, () => heard > before);
+        askWhile(waiting, Math.min(2 * wait, AGAIN.most));
+      });
+    };
+    const send = (content: object, answered: () => boolean) => {
       const sent = performance.now();
       // A kernel that works on a cell has not read the message yet, however long that takes: idle comes after reading.
       // Colab's comes after sending, and is no message of the kernel's.
@@ -44,7 +60,7 @@ export class Connection {
         if (content?.execution_state !== "idle" || !header) return;
         // JupyterLab that was not told of a restart goes on talking to a subshell that is gone, for new models too.
         const what = header.subshell_id ? "page" : "kernel";
-        check(answered, what, graceAfter(performance.now() - sent));
+        after(graceAfter(performance.now() - sent), () => answered() || lose(what));
       };
       try {
         model.send(content, { iopub: { status } });
@@ -52,6 +68,7 @@ export class Connection {
         lose("kernel"); // JupyterLab's models have been cut off from their comms.
       }
     };
+    listen(model, "msg:custom", () => heard++, until);
     // ipywidgets says it when a model is cut off; its models that are not have this event never.
     listen(model, "comm_live_update", () => model.comm_live || lose("kernel"), until);
     until.addEventListener("abort", () => waits.forEach(clearTimeout), { once: true });
