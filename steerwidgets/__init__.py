@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steerwidgets import threads as _threads
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus, labels
+    from steerwidgets import corpus, lab, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.heads import Heads
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.lab.lab import Lab
     from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
@@ -70,6 +71,7 @@ _HOMES = {
     "FeatureStatistics": "dictionaries.statistics",
     "FittedLens": "lens.fitted",
     "Heads": "dictionaries.heads",
+    "Lab": "widgets.lab.lab",
     "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
@@ -95,7 +97,7 @@ _HOMES = {
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus", "labels")
+_MODULES = ("corpus", "lab", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -118,6 +120,7 @@ __all__ = [
     "FeatureStatistics",
     "FittedLens",
     "Heads",
+    "Lab",
     "LabelCheck",
     "Labels",
     "LanguageModel",
@@ -139,6 +142,7 @@ __all__ = [
     "after",
     "corpus",
     "first",
+    "lab",
     "labels",
     "last_prompt",
     "role",

@@ -184,6 +184,25 @@ def _told(lm: Any, features: Any, texts: Any) -> Any:
     return check
 
 
+def _question(_lm: Any, _features: Any, texts: Any) -> Any:
+    """A question of a lab with a wrong answer, a hint, and the teacher's answer shown."""
+    lab = sw.Lab("hostile", student=texts.file, folder=tempfile.mkdtemp())
+    asked = lab.check(texts.prompt, "nothing", hint=texts.note, answer=texts.note, key="question")
+    for _ in range(2):
+        asked.answer(texts.labels[0])
+    asked.reveal()
+    return asked
+
+
+def _choosing(_lm: Any, _features: Any, texts: Any) -> Any:
+    """A prediction among labels."""
+    lab = sw.Lab("hostile", student=texts.file, folder=tempfile.mkdtemp())
+    asked = lab.predict(texts.prompt, choices=list(dict.fromkeys(texts.labels)), answer=texts.note, key="prediction")
+    asked.answer(texts.labels[0])
+    asked.turned_out(texts.labels[1])
+    return asked
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -197,6 +216,8 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "concept trainer": _trainer,
     "label check": _asking,
     "label check, the truth": _told,
+    "lab question": _question,
+    "lab prediction": _choosing,
 }
 
 
