@@ -14,9 +14,9 @@ from steerwidgets.dictionaries.base import Dictionary, call, refuse_path
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
+from steerwidgets.dictionaries.mfa.component import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.features import MFAFeature, MFAMixture, or_loading
 from steerwidgets.dictionaries.mfa.file import Checkpoint
-from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, Score
 from steerwidgets.dictionaries.mfa.reading import MixtureReading
 from steerwidgets.dictionaries.names import LabelsLike, labels_in
@@ -79,6 +79,7 @@ class MFA(MixtureReading, Dictionary):
 
     kind: ClassVar[str] = "MFA"
     active_above: ClassVar[float] = 1e-3  # a responsibility is never 0
+    are_regions: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -156,6 +157,11 @@ class MFA(MixtureReading, Dictionary):
         """
         apart = self.centroids[index] - self.mean
         return apart if bool(apart.any()) else or_loading(self.centroids[index], self, index)
+
+    @property
+    def feature_weights(self) -> Tensor:
+        """`π`, how much of what it was fitted to each component has; float32 [component]."""
+        return self.mixing
 
     def feature(self, index: int) -> MFAFeature:
         """The component at an index.
