@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
     from steerwidgets.widgets.patch_grid.patch_grid import PatchGrid
+    from steerwidgets.widgets.subspace_map.subspace_map import SubspaceMap
 
 _HOMES = {
     "Asked": "generation.conditions",
@@ -77,6 +78,7 @@ _HOMES = {
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
+    "SubspaceMap": "widgets.subspace_map.subspace_map",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
     "after": "steering.positions",
     "first": "steering.positions",
@@ -124,6 +126,7 @@ __all__ = [
     "Site",
     "Steer",
     "SteeringPanel",
+    "SubspaceMap",
     "TokenHeatmap",
     "Words",
     "after",

@@ -28,10 +28,12 @@ class BelongSettings(TypedDict, total=False):
     Attributes:
         min_responsibility: those with this responsibility or more; by default those that no other explains better.
         most: how many points at most, 100,000 by default.
+        where: what `MFA.belonging` found of the same points, so that they need not be looked at again.
     """
 
     min_responsibility: float | None
     most: int
+    where: Belonging | None
 
 
 @dataclass(frozen=True)
@@ -220,11 +222,15 @@ def component_points(
     component: int,
     min_responsibility: float | None = None,
     most: int = 100_000,
+    where: Belonging | None = None,
 ) -> ComponentPoints:
     """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
     import torch
 
     k = mfa.check_component(component)
+    if where is not None and min_responsibility is None:
+        rows = (where.component == k).nonzero()[:most, 0]
+        return points_at(mfa, points, k, rows, where.responsibility[rows])
     own, mine = [], []
     for chunk in chunks(mfa, points):
         shares = mfa.responsibilities(chunk)
