@@ -147,6 +147,7 @@ function doneText(status: Status): string {
   if (read === undefined) return state === "stopped" ? "Stopped before anything was read" : "";
   const said = [
     `${plural(read, "token")} of ${plural(texts ?? 0, examples ? "example" : "text")}`,
+    examples && "cut out of their texts",
     state === "stopped" && "stopped early",
     full && "reading ended there (max_tokens)",
     cut && `${cut} cut at ${max_length} tokens`,

@@ -36,7 +36,9 @@ export function FeatureList({ map, facts, features }: Props) {
                 onClick={() => map.look(index)}
               >
                 <span class="sw--index sw-num">{index}</span>
-                <span class="sw--label">{label}</span>
+                <span class="sw--label" title={label}>
+                  {label}
+                </span>
                 <span class="sw--share" aria-hidden="true">
                   {weight !== null && <span style={{ width: `${(100 * weight) / most}%` }} />}
                 </span>

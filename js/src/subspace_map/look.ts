@@ -17,6 +17,9 @@ export function colourList(root: Element, palette: Palette, kind: "groups" | "sc
 }
 
 export const RADII = [2.2, 2.6, 3, 3.4, 3.9, 4.5, 5.2, 6, 7, 8] as const;
+/** Where thousands of points would hide one another. */
+export const SMALL = RADII.map((radius) => radius / 1.8);
+export const MANY = 1500;
 
 /** Sizes of points by weight: their area goes with it. */
 export function sizesOf(

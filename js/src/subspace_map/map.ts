@@ -329,7 +329,10 @@ export class MapState {
     const at = Array.from(index, (_, i) => i);
     const matching = query ? at.filter((i) => matches(query, labels[i] ?? "", index[i] ?? -1)) : at;
     if (weight) matching.sort((a, b) => (weight[b] as number) - (weight[a] as number));
-    return matching.slice(0, LISTED).map((i) => this.#listedAt(features, i));
+    const shown = matching.slice(0, LISTED);
+    const chosen = this.chosenRow.value;
+    if (!query && chosen >= 0 && !shown.includes(chosen)) shown.unshift(chosen);
+    return shown.map((i) => this.#listedAt(features, i));
   });
 
   #listedAt({ index, labels, weight }: Features, i: number): Listed {

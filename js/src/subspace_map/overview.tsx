@@ -5,7 +5,7 @@ import type { Theme } from "../ui/theme";
 import { type Camera, type Dots, onScreen } from "./camera";
 import { Cloud, dotAt } from "./cloud";
 import { boundsOf, type Place } from "./geometry";
-import { colourList, RADII, sizesOf } from "./look";
+import { colourList, MANY, RADII, SMALL, sizesOf } from "./look";
 import { type Features, GREY, type MapState } from "./map";
 import { MapTip } from "./tip";
 import type { Facts, Near } from "./types";
@@ -29,7 +29,7 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
       colour: new Uint8Array(index.length),
       size: sizesOf(weight, index.length, whole ? 8 : 7),
       colours: [colourList(root, theme.palette, "groups")[GREY] as string],
-      radii: RADII,
+      radii: index.length > MANY ? SMALL : RADII,
     }),
     [features, theme, whole],
   );
@@ -105,10 +105,14 @@ function Edges({ near, camera }: { near: Near; camera: Camera }) {
           <path
             key={row.index}
             class={row.together === null ? "sw--edge" : "sw--edge sw--together"}
-            opacity={0.25 + 0.75 * Math.max(row.cosine, row.together ?? 0)}
+            opacity={0.35 + 0.65 * Math.max(row.cosine, row.together ?? 0)}
             d={`M${from}L${to}`}
           />
         );
+      })}
+      {near.rows.map((row) => {
+        const [x, y] = onScreen(camera, row.at);
+        return <circle key={row.index} class="sw--near" cx={x} cy={y} r={4.5} />;
       })}
       <Ring at={from} />
       {apart(near, camera).map(({ index, label, at: [x, y] }) => (

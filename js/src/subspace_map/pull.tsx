@@ -148,7 +148,7 @@ function Bar({ row, most }: { row: Change; most: number }) {
       <td class={delta < 0 ? "sw--bar sw--negative" : "sw--bar"} aria-hidden="true">
         <span style={{ width: `${(100 * Math.abs(delta)) / most}%` }} />
       </td>
-      <td class="sw--number">{`${delta > 0 ? "+" : ""}${formatNumber(delta)}`}</td>
+      <td class="sw--number">{`${delta > 0 ? "+" : "−"}${Math.abs(delta).toFixed(2)}`}</td>
     </tr>
   );
 }

@@ -186,7 +186,13 @@ function TargetHandle({ map, camera }: Drawn) {
   const held = useRef(false);
   const [x, y] = onScreen(camera, map.targetPlace.value);
   const said = targetText(map);
-  if (map.frozen) return <Flag camera={camera} at={[x, y]} text={`target ${said}`} />;
+  if (map.frozen)
+    return (
+      <>
+        <span class="sw--target sw--still" style={{ left: `${x}px`, top: `${y}px` }} />
+        <Flag camera={camera} at={[x, y]} text={`target ${said}`} />
+      </>
+    );
   const drag = (event: PointerEvent) => {
     if (!held.current) return;
     event.stopPropagation();
