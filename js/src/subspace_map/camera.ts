@@ -1,4 +1,6 @@
-// What part of a plane a drawing shows, and thousands of dots on a canvas: one small picture of each sort, drawn often.
+// What part of a plane a drawing shows, and thousands of dots in it.
+import { parseRgb, type Rgb } from "../ui/colour";
+import { parseHex } from "../ui/hues";
 import type { Bounds, Place } from "./geometry";
 
 const MARGIN = 22; // px around what is shown whole
@@ -69,8 +71,6 @@ export interface Dots {
   radii: readonly number[];
 }
 
-export const countOf = (dots: Dots): number => dots.places.length / 2;
-
 /** The point nearest to a place of the drawing, or -1 where none is near. */
 export function hit(dots: Dots, camera: Camera, [sx, sy]: Place, reach: number): number {
   const { places, size, radii } = dots;
@@ -87,53 +87,82 @@ export function hit(dots: Dots, camera: Camera, [sx, sy]: Place, reach: number):
 
 const ALPHA = 0.62;
 
-/** Draws all dots that are in sight. */
+/**
+ * Draws all dots that are in sight, pixel by pixel: for thousands of them that takes a tenth of what as many pictures or
+ * paths do.
+ */
 export function paintDots(
   context: CanvasRenderingContext2D,
   dots: Dots,
   camera: Camera,
   ratio: number,
 ): void {
-  const { places, colour, size, colours, radii } = dots;
-  const stamps = colours.map((each) => radii.map((radius) => stamp(each, radius, ratio)));
-  const [originX, originY] = onScreen(camera, [0, 0]);
-  const { kx, ky, width, height } = camera;
-  context.save();
-  context.setTransform(1, 0, 0, 1, 0, 0);
+  const { places, colour, size } = dots;
+  const { width, height } = context.canvas;
+  const image = context.createImageData(width, height);
+  const colours = dots.colours.map((each) => parseHex(each) ?? parseRgb(each) ?? GREY);
+  const stamps = dots.radii.map((radius) => stamp(radius * ratio));
+  const [left, top] = onScreen(camera, [0, 0]);
   for (let i = 0; i < size.length; i++) {
-    const x = originX + (places[2 * i] as number) * kx;
-    const y = originY - (places[2 * i + 1] as number) * ky;
-    if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-    const picture = stamps[colour[i] as number]?.[size[i] as number];
-    if (!picture) continue;
-    // Whole pixels: a picture that is shifted by part of one is blended anew, which takes several times as long.
-    context.drawImage(
-      picture,
-      Math.round(x * ratio - picture.width / 2),
-      Math.round(y * ratio - picture.height / 2),
-    );
+    const x = (left + (places[2 * i] as number) * camera.kx) * ratio;
+    const y = (top - (places[2 * i + 1] as number) * camera.ky) * ratio;
+    const mask = stamps[size[i] as number];
+    if (
+      mask &&
+      x > -mask.reach &&
+      y > -mask.reach &&
+      x < width + mask.reach &&
+      y < height + mask.reach
+    )
+      lay(image, mask, Math.round(x), Math.round(y), colours[colour[i] as number] ?? GREY);
   }
-  context.restore();
+  context.putImageData(image, 0, 0);
 }
 
-const kept = new Map<string, HTMLCanvasElement>();
+const GREY: Rgb = [119, 119, 119];
 
-function stamp(colour: string, radius: number, ratio: number): HTMLCanvasElement {
-  const name = `${colour} ${radius} ${ratio}`;
-  const found = kept.get(name);
-  if (found) return found;
-  const side = Math.ceil(2 * radius * ratio) + 2;
-  const picture = document.createElement("canvas");
-  picture.width = picture.height = side;
-  const context = picture.getContext("2d");
-  if (context) {
-    context.globalAlpha = ALPHA;
-    context.fillStyle = colour;
-    context.beginPath();
-    context.arc(side / 2, side / 2, radius * ratio, 0, 2 * Math.PI);
-    context.fill();
+/** How much of each pixel a dot covers, 0 to 255, from `reach` before its middle to as many behind. */
+interface Stamp {
+  reach: number;
+  cover: Uint8Array;
+}
+
+function stamp(radius: number): Stamp {
+  const reach = Math.ceil(radius);
+  const side = 2 * reach + 1;
+  const cover = new Uint8Array(side * side);
+  for (let i = 0; i < cover.length; i++) {
+    const away = Math.hypot((i % side) - reach, Math.floor(i / side) - reach);
+    cover[i] = 255 * ALPHA * Math.min(Math.max(radius + 0.5 - away, 0), 1);
   }
-  if (kept.size > 400) kept.clear();
-  kept.set(name, picture);
-  return picture;
+  return { reach, cover };
+}
+
+/** Lays a dot over what is there, as colours with an alpha each. */
+function lay(
+  { data, width, height }: ImageData,
+  mask: Stamp,
+  x: number,
+  y: number,
+  rgb: Rgb,
+): void {
+  const { reach, cover } = mask;
+  const [red, green, blue] = rgb;
+  const side = 2 * reach + 1;
+  const last = Math.min(x + reach, width - 1);
+  for (let row = Math.max(y - reach, 0); row <= y + reach && row < height; row++) {
+    let from = (row - y + reach) * side + Math.max(reach - x, 0);
+    for (let column = Math.max(x - reach, 0); column <= last; column++) {
+      const alpha = cover[from++] as number;
+      if (!alpha) continue;
+      const at = 4 * (row * width + column);
+      const under = (data[at + 3] as number) * (1 - alpha / 255);
+      const whole = alpha + under;
+      const share = alpha / whole;
+      data[at] = red * share + (data[at] as number) * (1 - share);
+      data[at + 1] = green * share + (data[at + 1] as number) * (1 - share);
+      data[at + 2] = blue * share + (data[at + 2] as number) * (1 - share);
+      data[at + 3] = whole;
+    }
+  }
 }

@@ -34,7 +34,8 @@ interface Props {
   plain?: boolean;
   /** Changes when it shall show the whole again. */
   of: unknown;
-  under?(context: CanvasRenderingContext2D, camera: Camera): void;
+  /** Draws lines among the dots. */
+  lines?: (context: CanvasRenderingContext2D, camera: Camera) => void;
   /** What stands over the dots. */
   children?(camera: Camera): ComponentChildren;
   onHover(row: number | null): void;
@@ -44,9 +45,10 @@ interface Props {
 
 /** Thousands of points on a canvas: zoomed by buttons, keys and pinch, panned or lassoed by dragging. */
 export function Cloud(props: Props) {
-  const { label, dots, bounds, height, drag, owns, plain, of, under, onHover } = props;
+  const { label, dots, bounds, height, drag, owns, plain, of, lines, onHover } = props;
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
+  const lined = useRef<HTMLCanvasElement>(null);
   const width = useSignal(0);
   const look = useSignal(WHOLE);
   const lasso = useSignal<Place[]>([]);
@@ -69,9 +71,12 @@ export function Cloud(props: Props) {
   }, [of]);
   useLayoutEffect(() => {
     // Drawn in the next frame, once, however often anything changed until then.
-    const frame = requestAnimationFrame(() => draw(canvas.current, camera, dots, under));
+    const frame = requestAnimationFrame(() => {
+      draw(canvas.current, camera, (context, ratio) => paintDots(context, dots, camera, ratio));
+      if (lines) draw(lined.current, camera, (context) => lines(context, camera));
+    });
     return () => cancelAnimationFrame(frame);
-  });
+  }, [dots, bounds, height, width.value, look.value, lines]);
   // Preact's own listener is passive in some hosts, and a page that zooms as well can't be read.
   useEffect(() => {
     const element = box.current;
@@ -145,6 +150,12 @@ export function Cloud(props: Props) {
         aria-label={label}
         style={{ width: `${camera.width}px`, height: `${height}px` }}
       />
+      {lines && (
+        <canvas
+          ref={lined}
+          style={{ width: `${camera.width}px`, height: `${height}px` }}
+        />
+      )}
       {props.children?.(camera)}
       {lasso.value.length > 1 && (
         <svg width={camera.width} height={height} aria-hidden="true">
@@ -190,21 +201,16 @@ function Zoom({ name, sign, onPress }: { name: string; sign: string; onPress(): 
 function draw(
   canvas: HTMLCanvasElement | null,
   camera: Camera,
-  dots: Dots,
-  under: Props["under"],
+  paint: (context: CanvasRenderingContext2D, ratio: number) => void,
 ): void {
   const context = canvas?.getContext?.("2d");
   if (!canvas || !context) return;
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  const [width, height] = [Math.round(camera.width * ratio), Math.round(camera.height * ratio)];
-  if (canvas.width !== width || canvas.height !== height) {
-    canvas.width = width;
-    canvas.height = height;
-  }
+  // Setting its size empties it.
+  canvas.width = Math.round(camera.width * ratio);
+  canvas.height = Math.round(camera.height * ratio);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, camera.width, camera.height);
-  under?.(context, camera);
-  paintDots(context, dots, camera, ratio);
+  paint(context, ratio);
 }
 
 function inside(dots: Dots, camera: Camera, drawn: readonly Place[]): number[] {

@@ -36,9 +36,11 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
   const bounds = useMemo(() => boundsOf(places, false), [places]);
   const chosen = map.chosenRow.value;
   const near = whole ? map.near.value : null;
-  const pointed = map.pointed.value;
   const named = `${whole ? "Map of features" : "All components"}: ${index.length.toLocaleString("en-US")} points, the ${facts.weighs} as size`;
-  const under = whole && links.length ? linksUnder(places, links, theme.dark) : undefined;
+  const lines = useMemo(
+    () => (whole && links.length ? linkLines(places, links, theme.dark) : undefined),
+    [places, links, theme, whole],
+  );
   return (
     <section class="sw-map-overview" aria-label={whole ? "Features" : "All components"}>
       {!whole && <h3>All components</h3>}
@@ -51,7 +53,7 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
         owns={map.drag.value !== null}
         plain={!whole}
         of={features}
-        {...(under && { under })}
+        {...(lines && { lines })}
         onHover={(row) => {
           if (map.pointed.peek() !== row) map.pointed.value = row;
         }}
@@ -63,11 +65,7 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
               {near && <Edges near={near} camera={camera} />}
               {chosen >= 0 && !near && <Ring at={dotAt(dots, chosen, camera)} />}
             </svg>
-            {pointed !== null && (
-              <MapTip camera={camera} at={dotAt(dots, pointed, camera)}>
-                <Said map={map} row={pointed} weighs={facts.weighs} />
-              </MapTip>
-            )}
+            <Pointed map={map} camera={camera} dots={dots} weighs={facts.weighs} />
           </>
         )}
       </Cloud>
@@ -75,19 +73,29 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
   );
 }
 
-function Said({ map, row, weighs }: { map: MapState; row: number; weighs: string }) {
-  const found = map.labelOf(row);
-  if (!found) return null;
+interface PointedProps {
+  map: MapState;
+  camera: Camera;
+  dots: Dots;
+  weighs: string;
+}
+
+function Pointed({ map, camera, dots, weighs }: PointedProps) {
+  const row = map.pointed.value;
+  const found = row === null ? null : map.labelOf(row);
+  if (row === null || !found) return null;
   return (
-    <p>
-      <b>{found.index}</b> {found.label}
-      {found.weight !== null && (
-        <span class="sw-note">
-          {" "}
-          · {weighs} {formatPercent(found.weight)}
-        </span>
-      )}
-    </p>
+    <MapTip camera={camera} at={dotAt(dots, row, camera)}>
+      <p>
+        <b>{found.index}</b> {found.label}
+        {found.weight !== null && (
+          <span class="sw-note">
+            {" "}
+            · {weighs} {formatPercent(found.weight)}
+          </span>
+        )}
+      </p>
+    </MapTip>
   );
 }
 
@@ -138,7 +146,7 @@ function apart(near: Near, camera: Camera) {
 }
 
 /** Faint lines from each feature to its nearest. */
-function linksUnder(places: Float32Array, links: Int32Array, dark: boolean) {
+function linkLines(places: Float32Array, links: Int32Array, dark: boolean) {
   return (context: CanvasRenderingContext2D, camera: Camera) => {
     context.strokeStyle = dark ? "rgb(255 255 255 / 0.16)" : "rgb(0 0 0 / 0.14)";
     context.lineWidth = 1;

@@ -6,8 +6,8 @@ import type { Theme } from "../ui/theme";
 import { type Camera, type Dots, onPlane, onScreen } from "./camera";
 import { Cloud, dotAt, placeIn } from "./cloud";
 import type { Place } from "./geometry";
-import { colourList, RADII } from "./look";
-import { GREY, type Group, type MapState, type Tokens } from "./map";
+import { colourList, MANY, RADII, SMALL } from "./look";
+import { GREY, type Group, type MapState, type Tokens, type Told } from "./map";
 import { MapTip } from "./tip";
 
 const HEIGHT = 460;
@@ -38,11 +38,10 @@ export function TokenMap({ map, root, theme }: Props) {
       colour,
       size: Uint8Array.from(tokens?.responsibility ?? [], (share) => Math.round(1 + 3 * share)),
       colours: colourList(root, theme.palette, kind),
-      radii: RADII,
+      radii: places.length > 2 * MANY ? SMALL : RADII,
     }),
     [places, colour, kind, theme],
   );
-  const hovered = map.hovered.value;
   const step = map.step.value;
   return (
     <section class="sw-map-tokens" aria-label={`Tokens of component ${component}`}>
@@ -68,11 +67,7 @@ export function TokenMap({ map, root, theme }: Props) {
           <>
             <Marks map={map} camera={camera} dots={dots} />
             <TargetHandle map={map} camera={camera} />
-            {hovered !== null && hovered < dots.size.length && (
-              <MapTip camera={camera} at={dotAt(dots, hovered, camera)}>
-                <Told map={map} row={hovered} />
-              </MapTip>
-            )}
+            <Hovered map={map} camera={camera} dots={dots} />
           </>
         )}
       </Cloud>
@@ -272,18 +267,25 @@ function targetText(map: MapState): string {
     .join(" · ");
 }
 
-function Told({ map, row }: { map: MapState; row: number }) {
-  const told = map.context(row);
-  if (!told) return null;
+function Hovered({ map, camera, dots }: Drawn & { dots: Dots }) {
+  const row = map.hovered.value;
+  const told = row === null || row >= dots.size.length ? null : map.context(row);
+  if (row === null || !told) return null;
   return (
-    <>
-      <p>
-        {told.before}
-        <b>{told.token.fragment ? `‹${told.token.text}›` : told.token.text}</b>
-        {told.after}
-      </p>
+    <MapTip camera={camera} at={dotAt(dots, row, camera)}>
+      <ToldText told={told} />
       <p class="sw-note sw-num">{numbers(map, row)}</p>
-    </>
+    </MapTip>
+  );
+}
+
+function ToldText({ told: { before, token, after } }: { told: Told }) {
+  return (
+    <p>
+      {before}
+      <b>{token.fragment ? `‹${token.text}›` : token.text}</b>
+      {after}
+    </p>
   );
 }
 
@@ -342,11 +344,7 @@ function Contexts({ map }: { map: MapState }) {
           return (
             told && (
               <li key={row}>
-                <p>
-                  {told.before}
-                  <b>{told.token.fragment ? `‹${told.token.text}›` : told.token.text}</b>
-                  {told.after}
-                </p>
+                <ToldText told={told} />
                 <span class="sw-note sw-num">{numbers(map, row)}</span>
               </li>
             )
