@@ -1,4 +1,4 @@
-"""SubspaceMap in JupyterLab, by accessible names: tokens, target by mouse, touch and keys, lasso, other kinds, frozen."""
+"""SubspaceMap in JupyterLab, by accessible names: tokens, a target for mouse, touch and keys, lasso, frozen copies."""
 
 import json
 import re
@@ -38,6 +38,8 @@ panel = sw.SteeringPanel(lm, features)
 widget = sw.SubspaceMap(lm, features, 0, panel=panel)
 widget
 """
+TALL = {"width": 1400, "height": 1500}
+"""The whole map is in sight, for what is done at places of it."""
 
 
 class Map:
@@ -119,7 +121,7 @@ def test_it_fits_and_is_readable(open_map, picture, theme):
 
 
 def test_the_dragged_target_is_the_z_of_the_pull(open_map):
-    notebook, found = open_map()
+    notebook, found = open_map(viewport=TALL)
     found.read()
     expect(found.logits.get_by_role("row")).not_to_have_count(0)
     mouse = notebook.page.mouse
@@ -182,7 +184,7 @@ def test_keys_alone(open_map):
 
 
 def test_touch(open_map):
-    notebook, found = open_map(has_touch=True)
+    notebook, found = open_map(has_touch=True, viewport=TALL)
     found.button("Read texts").tap()
     expect(found.root.get_by_role("img", name=re.compile(r"^\d+ tokens along"))).to_be_visible(timeout=2 * PATIENCE)
     session = notebook.page.context.new_cdp_session(notebook.page)
@@ -202,7 +204,7 @@ def test_touch(open_map):
 
 
 def test_lasso_hover_axes_and_colours(open_map):
-    notebook, found = open_map()
+    notebook, found = open_map(viewport=TALL)
     found.read()
     page = notebook.page
     page.mouse.move(*found.spot(0.02, 0.02))

@@ -151,10 +151,7 @@ export function Cloud(props: Props) {
         style={{ width: `${camera.width}px`, height: `${height}px` }}
       />
       {lines && (
-        <canvas
-          ref={lined}
-          style={{ width: `${camera.width}px`, height: `${height}px` }}
-        />
+        <canvas ref={lined} style={{ width: `${camera.width}px`, height: `${height}px` }} />
       )}
       {props.children?.(camera)}
       {lasso.value.length > 1 && (

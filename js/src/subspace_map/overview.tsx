@@ -48,7 +48,7 @@ export function Overview({ map, facts, features, root, theme, whole }: Props) {
         label={named}
         dots={dots}
         bounds={bounds}
-        height={whole ? 460 : 132}
+        height={whole ? 560 : 132}
         drag={whole ? "pan" : "none"}
         owns={map.drag.value !== null}
         plain={!whole}
