@@ -124,12 +124,15 @@ def test_the_dragged_target_is_the_z_of_the_pull(open_map):
     notebook, found = open_map(viewport=TALL)
     found.read()
     expect(found.logits.get_by_role("row")).not_to_have_count(0)
+    at_first = found.logits.inner_text()
     mouse = notebook.page.mouse
     mouse.move(*found.at_centre(found.target))
     mouse.down()
     mouse.move(*found.spot(0.6, 0.5))
     mouse.move(*found.spot(0.75, 0.8), steps=6)
-    expect(found.region("Steered")).to_have_count(0)  # not before it is let go
+    # Δ logits follow while it is held; the pair waits until it is let go.
+    expect(found.logits).not_to_have_text(at_first)
+    expect(found.region("Steered")).to_have_count(0)
     before = found.target.get_attribute("aria-valuetext")
     mouse.up()
     expect(found.region("Baseline")).to_have_attribute("aria-busy", "false", timeout=2 * PATIENCE)

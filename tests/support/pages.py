@@ -176,7 +176,7 @@ def _tokens_map(lm: Any, _features: Any, texts: Any) -> Any:
     """A component's tokens with what steers, some of them chosen."""
     state, meta = make_state(len(texts.labels), D_MODEL, 3)
     mfa = sw.MFA(state, meta, layer=1, labels=sw.Labels(list(texts.labels), source=texts.file))
-    read = mfa.points(lm, [texts.prompt, texts.note, *texts.labels])
+    read = mfa.points(lm, [texts.prompt, 2 * texts.prompt])
     fullest = int(torch.bincount(mfa.belonging(read).component).argmax())
     widget = sw.SubspaceMap(lm, mfa, fullest, texts=read, prompt=texts.prompt, max_new_tokens=6)
     widget.move(a=0.3, z={0: 1.0})

@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
 import traitlets
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from steerwidgets.lens.top_logits import LogitDifference
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Feature
+    from steerwidgets.widgets.subspace_map.content import TextPoints
 
 PROMPT: Final = "I think that"
 """The prompt of the MFA's own tutorial."""
@@ -166,7 +168,7 @@ class SubspaceMap(Widget):
         dictionary: Dictionary,
         component: int | str | Feature | None = None,
         *,
-        texts: Iterable[Any] | None = None,
+        texts: Iterable[Any] | TextPoints | None = None,
         prompt: str = PROMPT,
         panel: Holder | None = None,
         **settings: Unpack[MapSettings],
@@ -180,7 +182,7 @@ class SubspaceMap(Widget):
         self._points: Any = None
         self._mine: Any = None
         self._where: Any = None
-        self._texts = texts if texts is None or _is_points(texts) else checked_texts(texts)
+        self._texts: Any = texts if texts is None or _is_points(texts) else checked_texts(texts)
         check_feature(lm.architecture, self._dictionary[0])
         self._map: FeatureMap = self._dictionary.map(self._settings["method"], seed=self._settings["seed"])
         index = self._index_of(component)
@@ -336,7 +338,9 @@ class SubspaceMap(Widget):
             >>> len(widget.logit_difference(k=3).promoted)
             3
         """
-        return self._show_logits(self._asked({}), k)
+        found = self._show_logits(self._asked({}), k)
+        several = ("promoted", "suppressed", "changed", "before", "after")
+        return replace(found, **{name: getattr(found, name)[:k] for name in several})
 
     def compare(self) -> Comparison:
         """Write the steered pair from code, shown beside the map as well.
