@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets import threads as _threads
+
 if TYPE_CHECKING:
     from steerwidgets import corpus, labels
     from steerwidgets.dictionaries.cav.cav import CAV
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
     from steerwidgets.widgets.patch_grid.patch_grid import PatchGrid
     from steerwidgets.widgets.subspace_map.subspace_map import SubspaceMap
+
+_threads.wait_quietly()
 
 _HOMES = {
     "Asked": "generation.conditions",

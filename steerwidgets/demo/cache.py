@@ -45,8 +45,9 @@ def way_out(source: DemoSource) -> str:
     )
 
 
-FORMAT = 1
-"""Counts up when the files in the cache change their meaning; a cache of another format is rebuilt."""
+FORMAT = 2
+"""Counts up when the files in the cache change their meaning; a cache of another format is made anew, out of that of
+format 1 where there is one."""
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
@@ -114,12 +115,12 @@ def read_manifest(folder: Path) -> DemoManifest:
     }
 
 
-def complete(folder: Path, source: DemoSource) -> bool:
+def complete(folder: Path, source: DemoSource, *, form: int = FORMAT) -> bool:
     """Tell whether the folder is a finished cache of this source: every size, and the hash of every small file."""
     try:
         manifest = read_manifest(folder)
         return (
-            manifest["format"] == FORMAT
+            manifest["format"] == form
             and manifest["wheel_sha256"] == source.wheel_sha256
             and WEIGHTS in manifest["files"]
             and all(_intact(folder / name, record) for name, record in manifest["files"].items())

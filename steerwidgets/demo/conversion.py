@@ -17,6 +17,7 @@ from steerwidgets.demo.cache import (
     FileRecord,
     sha256,
 )
+from steerwidgets.files.json_text import read_json
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
@@ -30,7 +31,11 @@ START, END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
 def convert(gguf: Path, staging: Path, source: DemoSource) -> None:
-    """Dequantise the file with transformers and write an ordinary checkpoint, its manifest last."""
+    """Dequantise the file with transformers and write an ordinary checkpoint, its manifest last.
+
+    The weights are those of a bfloat16 checkpoint, stored as the float32 that a CPU computes with: loading maps the
+    file, and all kernels of a machine share its pages.
+    """
     import torch
     import transformers
     from transformers import AutoModelForCausalLM
@@ -58,8 +63,28 @@ def convert(gguf: Path, staging: Path, source: DemoSource) -> None:
     )
     if source.probe is not None:
         _probe(model, tokenizer, *source.probe)
-    model.save_pretrained(staging, max_shard_size="100GB")
+    model.float().save_pretrained(staging, max_shard_size="100GB")
     tokenizer.save_pretrained(staging)
+    _finish(staging, source)
+
+
+def widen(folder: Path, staging: Path, source: DemoSource) -> None:
+    """Take over a cache of format 1, whose weights are stored in bfloat16, without fetching anything."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, staging, ignore=shutil.ignore_patterns(MANIFEST, WEIGHTS))
+    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
+    config = read_json(staging / "config.json")
+    (staging / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", "utf-8")
+    _finish(staging, source)
+
+
+def _finish(staging: Path, source: DemoSource) -> None:
+    """Write the manifest, which makes the folder a complete one."""
+    import torch
+    import transformers
+
     for file in staging.iterdir():  # safetensors are written for their owner alone; a cache may be shared
         shutil.copymode(staging / "config.json", file)
     files: dict[str, FileRecord] = {
@@ -72,7 +97,7 @@ def convert(gguf: Path, staging: Path, source: DemoSource) -> None:
         "requirement": source.requirement,
         "wheel_sha256": source.wheel_sha256,
         "weights_sha256": files[WEIGHTS]["sha256"],
-        "stored_as": f"bfloat16, dequantised from {source.member}",
+        "stored_as": f"float32 of bfloat16, dequantised from {source.member}",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "files": files,
     }

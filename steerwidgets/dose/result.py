@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from steerwidgets.dose.fluency import first_broken, is_fluent, own_range
 from steerwidgets.dose.statistics import Count, Interval, Mean, mean_over_prompts
 from steerwidgets.dose.trials import Answer, by_prompt
 from steerwidgets.files.atomic import write_text
@@ -195,14 +196,14 @@ class DoseResult:
     def baseline(self) -> BaselineRange:
         """The unsteered answers: on topic, and their own range of surprise and distinct-2 over seeds.
 
-        The range is over the seeds of each prompt, its ends averaged over prompts.
+        The range is the mean and two standard deviations over the seeds of a prompt, pooled over prompts.
         """
         answers = self.of("baseline")
         surprise, distinct = by_prompt(answers, _surprise), by_prompt(answers, _distinct)
         return BaselineRange(
             _count(answers),
-            _own_range(surprise),
-            _own_range(distinct),
+            own_range(surprise.values()),
+            own_range(distinct.values()),
             mean_over_prompts(surprise).value,
             mean_over_prompts(distinct).value,
         )
@@ -225,11 +226,7 @@ class DoseResult:
         surprise = mean_over_prompts(by_prompt(answers, _surprise))
         distinct = mean_over_prompts(by_prompt(answers, _distinct))
         tokens = [kl for answer in answers for kl in answer.kl]
-        fluent = (
-            None
-            if math.isnan(baseline.surprise[0])
-            else (_within(surprise.value, baseline.surprise) and _within(distinct.value, baseline.distinct_2))
-        )
+        fluent = is_fluent(surprise.value, distinct.value, baseline.surprise, baseline.distinct_2)
         above = max(baseline.on_topic.interval[1], by_chance.interval[1] if by_chance.n else 0.0)
         marked = [answer for answer in answers if answer.verdict is not None and answer.verdict.marks is not None]
         return DoseRow(
@@ -270,7 +267,7 @@ class DoseResult:
     def breaks(self) -> float | None:
         """The lowest strength from which on no stronger one is fluent; None where the strongest tested still is.
 
-        Fluent is surprise and distinct-2 within the baseline's own range.
+        Fluent is a mean surprise within the baseline's own range, and a mean distinct-2 not below it.
         """
         return self._first_broken([row for row in self.table if row.strength > self.origin])
 
@@ -280,12 +277,7 @@ class DoseResult:
         return self._first_broken([row for row in reversed(self.table) if row.strength < self.origin])
 
     def _first_broken(self, outwards: Sequence[DoseRow]) -> float | None:
-        broken = None
-        for row in reversed(outwards):
-            if row.fluent is not False:
-                break
-            broken = row.strength
-        return broken
+        return first_broken((row.strength, row.fluent) for row in outwards)
 
     def _from_origin(self, strength: float) -> float:
         return abs(strength - self.origin)
@@ -468,18 +460,6 @@ def number(value: float) -> str:
 
 def _span(interval: Interval) -> str:
     return f"{interval[0]:.2f}–{interval[1]:.2f}"
-
-
-def _within(value: float, interval: Interval) -> bool:
-    return interval[0] <= value <= interval[1]
-
-
-def _own_range(by_prompt: dict[int, list[float]]) -> Interval:
-    known = [[v for v in values if not math.isnan(v)] for values in by_prompt.values()]
-    ends = [(min(values), max(values)) for values in known if len(values) > 1]
-    if not ends:
-        return math.nan, math.nan
-    return statistics.fmean(low for low, _ in ends), statistics.fmean(high for _, high in ends)
 
 
 def _count(answers: Sequence[Answer]) -> Count:

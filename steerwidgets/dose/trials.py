@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.dose.fluency import distinct_2
 from steerwidgets.dose.judges import Judge, Verdict, judged
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.rows import Plan, Row, generate_rows
@@ -175,12 +176,6 @@ class Trials:
                     mean = sum(found.surprise) / len(found.surprise)
                     answer = replace(answer, surprise=mean, kl=found.kl, ratio=found.ratio)
                 yield answer
-
-
-def distinct_2(token_ids: Sequence[int]) -> float:
-    """The share of distinct pairs among neighbouring tokens (Li et al. 2016); 1 of fewer than two tokens."""
-    pairs = list(itertools.pairwise(token_ids))
-    return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
 def checked_prompts(given: Any, call: str) -> list[PromptLike]:

@@ -32,27 +32,17 @@ _NOTHING: Final = 0.9
 _FEW: Final = 8
 
 
-@dataclass(frozen=True, repr=False)
-class DictionaryCheck:
-    """How well a dictionary fits a model.
+@dataclass(frozen=True)
+class Fit:
+    """Where a dictionary fits.
 
     Attributes:
-        dictionary: as it prints.
         site: where it says that it lives.
         fvu: for each site that was read, the fraction of variance unexplained there, `Σ‖h − ĥ‖² / Σ‖h − mean‖²`.
-        l0: features active at a token of its own site, on average.
-        dead: the share of features that were active at no token.
-        losses: next-token losses, in nats: as the model is, with the reconstruction in place, and with the mean.
-        tokens: how many were read at its own site.
     """
 
-    dictionary: str
     site: Site
     fvu: dict[Site, float]
-    l0: float
-    dead: float
-    losses: Losses
-    tokens: int
 
     @property
     def best(self) -> Site:
@@ -80,6 +70,27 @@ class DictionaryCheck:
             f"It seems to have been trained at {best}: FVU {self.fvu[best]:.2f} there, {own:.2f} at {self.site}; load "
             f'it with layer={best.layer}, stream="{best.stream}".'
         )
+
+
+@dataclass(frozen=True, repr=False)
+class DictionaryCheck(Fit):
+    """How well a dictionary fits a model.
+
+    Attributes:
+        site: where it says that it lives.
+        fvu: for each site that was read, the fraction of variance unexplained there, `Σ‖h − ĥ‖² / Σ‖h − mean‖²`.
+        dictionary: as it prints.
+        l0: features active at a token of its own site, on average.
+        dead: the share of features that were active at no token.
+        losses: next-token losses, in nats: as the model is, with the reconstruction in place, and with the mean.
+        tokens: how many were read at its own site.
+    """
+
+    dictionary: str
+    l0: float
+    dead: float
+    losses: Losses
+    tokens: int
 
     def __repr__(self) -> str:
         rows: list[tuple[str, object]] = [
@@ -136,6 +147,28 @@ def check(
         losses=_losses(lm, dictionary, kept, own.mean, on_progress, len(texts)),
         tokens=own.tokens,
     )
+
+
+def fit(lm: LoadedModel, dictionary: Dictionary, texts: Sequence[Sequence[int]], within: int | None = None) -> Fit:
+    """Where a dictionary fits, read on few tokens and without losses.
+
+    Args:
+        lm: the model.
+        dictionary: one that reconstructs.
+        texts: of each its token ids.
+        within: blocks up or down to which other sites are looked at; by default all.
+
+    Raises:
+        ValueError: it has another width than its site.
+    """
+    own = dictionary.site
+    sites = [s for s in candidates(lm, dictionary) if within is None or abs(s.layer - own.layer) <= within]
+    seen = {site: _Variance() for site in sites}
+    for text in texts:
+        h, _ = _read(lm, text, sites)
+        for site in sites:
+            seen[site].add(dictionary, h[site])
+    return Fit(own, {site: each.fvu for site, each in seen.items()})
 
 
 def candidates(lm: LoadedModel, dictionary: Dictionary) -> list[Site]:

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.calls import tells_calls
+from steerwidgets.threads import follow_quota
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
@@ -80,6 +81,8 @@ class LoadedModel:
         with self.lock:
             self.architecture.refuse_unreadable()
         self.source_code: str | None = None
+        if self.architecture.input_device.type == "cpu":
+            follow_quota()
 
     @property
     def engine(self) -> LoadedModel:

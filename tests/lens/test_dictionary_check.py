@@ -1,10 +1,13 @@
 """Does a dictionary fit: variance unexplained and losses against plain tensors, and the site that it was made at."""
 
+import threading
+
 import pytest
 import torch
 from support import kinds, sae
 
 import steerwidgets as sw
+from steerwidgets.lens import dictionary_check, misfit
 from steerwidgets.lens.reconstruction import counted
 
 TEXTS = ["The user asks the assistant about the ocean and the sea.", "Nothing is as old as the city of music, he said."]
@@ -82,3 +85,47 @@ def test_what_cannot_be_checked_is_one_sentence(llama):
         llama.check(sw.SAE(**wide, activation="relu", layer=1), TEXTS)
     with pytest.raises(ValueError, match="There is no prompt"):
         llama.check(sae.make(), [])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_widget_says_which_dictionary_does_not_fit(lm):
+    site = sw.Site(2, "mlp_out")
+    texts = [lm.encode(text, chat=False).token_ids for text in misfit.TEXTS]
+    h = torch.cat([lm.residuals(list(text), [site]).values[site][0, 1:] for text in texts])
+    axes = torch.linalg.svd(h - h.mean(0), full_matrices=False)[2][:24]
+    both = torch.cat([axes, -axes])
+    made = {
+        claimed: sw.SAE(
+            both.T, torch.zeros(48), both, h.mean(0), activation="relu", layer=claimed.layer, stream=claimed.stream
+        )
+        for claimed in (site, sw.Site(3))
+    }
+    assert misfit.misfit(lm, made[site]) == ""
+    assert f"It seems to have been trained at {site}" in misfit.misfit(lm, made[sw.Site(3)])
+    for make in (lambda given: sw.FeaturePicker(lm, given), lambda given: sw.SteeringPanel(lm, given)):
+        said = [facts["misfit"] for facts in make([*made.values(), kinds.make("CAV", lm)]).dictionaries]
+        assert [bool(each) for each in said] == [False, True, False]
+
+
+@pytest.mark.parametrize("family", ["llama"])
+def test_a_widget_asks_in_the_background_and_once(lm, monkeypatch):
+    runs = []
+    monkeypatch.setattr(
+        misfit, "fit", lambda *args, **settings: (runs.append(args), dictionary_check.fit(*args, **settings))[1]
+    )
+    dictionary = sae.make()
+    picker = sw.FeaturePicker(lm, dictionary)
+    told = threading.Event()
+    picker.observe(lambda _: told.set(), names="dictionaries")
+    assert picker.dictionaries[0]["misfit"] or told.wait(60)
+    assert picker.dictionaries[0]["misfit"].startswith("It fits nowhere in this model")
+    first = len(runs)
+    assert sw.FeaturePicker(lm, dictionary).dictionaries[0]["misfit"]
+    assert len(runs) == first
+
+
+@pytest.mark.parametrize("family", ["llama"])
+def test_a_large_one_is_not_read_unasked(lm, monkeypatch):
+    monkeypatch.setattr(misfit, "MOST_WEIGHTS", 10)
+    assert not misfit.is_checked(sae.make())
+    assert sw.FeaturePicker(lm, sae.make()).dictionaries[0]["misfit"] == ""

@@ -69,9 +69,10 @@ export function DoseDetail({ dose, result, palette }: Props) {
       </div>
       <p class="sw-note">
         Useful: the interval of answers on topic lies above those of the baseline and of random
-        directions, with surprise and distinct-2 within the baseline’s own range. Text breaks where
-        they no longer are, for good. All rows of a prompt ran in one batch with the same noise.
-        Nothing is claimed beyond the strengths that were tested.
+        directions, with surprise within the baseline’s own range (mean ± 2 sd over seeds) and
+        distinct-2 not below it. Text breaks where they no longer are, for good. All rows of a
+        prompt ran in one batch with the same noise. Nothing is claimed beyond the strengths that
+        were tested.
       </p>
     </>
   );

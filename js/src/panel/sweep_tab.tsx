@@ -138,7 +138,7 @@ function Found({ panel, swept }: { panel: Panel; swept: Swept }) {
       <p class="sw-note sw-num">
         {swept.label}, {swept.op} ·{" "}
         {range
-          ? `the unsteered model's own texts: ${formatNumber(range[0], 2)} to ${formatNumber(range[1], 2)} nats (mean ± 3 sd over ${swept.seeds} seeds); a text breaks above that, or where it repeats itself more than they do · one prompt`
+          ? `the unsteered model's own texts: ${formatNumber(range[0], 2)} to ${formatNumber(range[1], 2)} nats (mean ± 2 sd over ${swept.seeds} seeds); a text breaks outside that, or where it repeats itself more than they do · one prompt`
           : "stopped: nothing was measured"}
         {swept.prompt !== panel.traits.prompt.value && " · on another prompt"}
       </p>

@@ -60,6 +60,14 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
         </p>
         {tools}
       </div>
+      {bench.traits.dictionaries.value.map(
+        ({ fingerprint, name, misfit }) =>
+          misfit && (
+            <p key={fingerprint} class="sw-note sw--misfit" role="note">
+              <strong>{name}</strong>: {misfit}
+            </p>
+          ),
+      )}
       {answer && answer.total > 0 ? (
         // another search starts at the top again
         <FeatureList

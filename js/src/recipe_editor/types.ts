@@ -71,6 +71,8 @@ export interface DictionaryInfo {
   labelled: number;
   has_density: boolean;
   has_histogram: boolean;
+  /** A sentence where it does not fit the model at its site, else empty. */
+  misfit?: string;
 }
 
 export type Mode = "label" | "prompt" | "token" | "similar";

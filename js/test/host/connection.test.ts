@@ -45,6 +45,30 @@ describe("a kernel that was restarted", () => {
     expect(await asked).toBeInstanceOf(Cancelled);
   });
 
+  it("is known though what it said of the request reached nobody", async () => {
+    const asked = ask();
+    const { id } = model.sent[0] as { id: string };
+    vi.advanceTimersByTime(8000);
+    expect(model.sent).toHaveLength(2);
+    expect(model.sent[1]).toMatchObject({ type: "cancel" });
+    expect(model.sent[1]?.id).not.toBe(id);
+    model.idle?.();
+    vi.advanceTimersByTime(3500);
+    expect(rpc.lost.value).toBe("kernel");
+    expect(await asked).toBeInstanceOf(Cancelled);
+  });
+
+  it("is asked ever more seldom, and no more once it has accepted", () => {
+    ask();
+    const { id } = model.sent[0] as { id: string };
+    vi.advanceTimersByTime(3_600_000);
+    expect(model.sent.length).toBeLessThan(40);
+    model.says({ type: "accepted", id });
+    const before = model.sent.length;
+    vi.advanceTimersByTime(3_600_000);
+    expect(model.sent).toHaveLength(before);
+  });
+
   it("is not to be known where the host says idle by itself, as Colab does", async () => {
     ask();
     model.idle?.({ content: { execution_state: "idle" } });
@@ -75,11 +99,12 @@ describe("a kernel that was restarted", () => {
 
   it("is not one that works on a cell for an hour, or is slow to accept", () => {
     ask();
+    const { id } = model.sent[0] as { id: string };
     vi.advanceTimersByTime(3_600_000);
     expect(rpc.lost.value).toBe("");
     model.idle?.();
     vi.advanceTimersByTime(1000);
-    model.says({ type: "accepted", id: model.lastId });
+    model.says({ type: "accepted", id });
     vi.advanceTimersByTime(5000);
     expect(rpc.lost.value).toBe("");
   });

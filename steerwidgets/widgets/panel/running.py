@@ -183,9 +183,9 @@ class RunningPanel(RecipeWidget):
     def sweep(self, steer: int = 0, strengths: Iterable[float] | None = None, *, tokens: int = TOKENS) -> Sweep:
         """Sweep the strength of one steer, the others as they are: all rows in one batch with shared noise.
 
-        The tab "Sweep" shows the rows, and the steer's slider where texts break: past there they are more surprising
-        to the unsteered model than its own over eight seeds (three standard deviations above their mean), or repeat
-        themselves more.
+        The tab "Sweep" shows the rows, and the steer's slider where texts break: past there their surprise
+        is outside that of the unsteered model's own over eight seeds (their mean and two standard deviations), or they
+        repeat themselves more.
 
         Args:
             steer: which steer of the recipe, from 0.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from steerwidgets.dose.fluency import distinct_2, first_broken, is_fluent, own_range
 from steerwidgets.files.fields import Fields, is_finite, is_whole
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.conditions import plan as planned
@@ -52,7 +51,7 @@ class SweepRow:
         text: the text.
         surprise: the mean of −log p of its tokens under the unsteered model, in nats; NaN without tokens.
         distinct_2: the share of its pairs of neighbouring tokens that are no repetition; 1 where nothing repeats.
-        usual: whether both lie within the baseline's own range over seeds.
+        usual: whether neither is worse than the baseline's own range over seeds.
     """
 
     strength: float
@@ -68,7 +67,7 @@ class Sweep:
 
     Attributes:
         rows: the strengths in order, each with its text.
-        surprise: the baseline's own range over eight seeds, in nats: mean and three standard deviations either way.
+        surprise: the baseline's own range over eight seeds, in nats: mean and two standard deviations either way.
         distinct_2: the same of the share of pairs that are no repetition.
         breaks: for either side of where the steer changes nothing the first strength past which texts are not usual,
             for good; None where the tested range ends before that.
@@ -87,38 +86,12 @@ class Sweep:
         return table(["strength", "surprise", "distinct-2", "", "text"], rows)
 
 
-def distinct_2(ids: Sequence[int]) -> float:
-    """The share of pairs of neighbouring tokens that did not stand in the text before (Li et al. 2016)."""
-    pairs = list(itertools.pairwise(ids))
-    return len(set(pairs)) / len(pairs) if pairs else 1.0
-
-
-def own_range(values: Sequence[float]) -> tuple[float, float]:
-    """What is usual: the mean of some texts, and three standard deviations to either side.
-
-    Of one prompt and a few seeds the smallest and largest would leave out every tenth text of the model's own.
-    """
-    if len(values) < 2:
-        return (math.nan, math.nan)
-    mean, width = statistics.fmean(values), 3 * statistics.stdev(values)
-    return (mean - width, mean + width)
-
-
 def breaks(rows: Sequence[SweepRow], neutral: float) -> tuple[float | None, float | None]:
     """Below and above where nothing changes: the first strength from which on no text is usual."""
     below = sorted((row for row in rows if row.strength < neutral), key=lambda row: -row.strength)
     above = sorted((row for row in rows if row.strength > neutral), key=lambda row: row.strength)
-    return _first_for_good(below), _first_for_good(above)
-
-
-def _first_for_good(rows: Sequence[SweepRow]) -> float | None:
-    """Of strengths that grow, the first from which on no text is usual."""
-    found = None
-    for row in reversed(rows):
-        if row.usual:
-            break
-        found = row.strength
-    return found
+    outwards = [[(row.strength, row.usual) for row in side] for side in (below, above)]
+    return first_broken(outwards[0]), first_broken(outwards[1])
 
 
 @dataclass(frozen=True)
@@ -211,15 +184,14 @@ class PanelSweep:
         texts = [row.token_ids for row in rows]
         measured = surprises(self._lm, self._plans[0].prompt, texts)
         own = [distinct_2(ids) for ids in texts]
-        surprise = own_range([value for value in measured[-SEEDS:] if not math.isnan(value)])
-        distinct = own_range(own[-SEEDS:])
+        surprise, distinct = own_range([measured[-SEEDS:]]), own_range([own[-SEEDS:]])
         made = tuple(
             SweepRow(
                 strength,
                 row.text,
                 value,
                 repeats,
-                bool(row.token_ids) and not value > surprise[1] and not repeats < distinct[0],
+                bool(row.token_ids) and is_fluent(value, repeats, surprise, distinct) is not False,
             )
             for strength, row, value, repeats in zip(self._plan.strengths, rows, measured, own, strict=False)
         )

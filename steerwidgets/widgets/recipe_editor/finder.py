@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from steerwidgets.lens.misfit import is_checked, known_misfit
 from steerwidgets.transformer.model_state import model_state
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request
 from steerwidgets.widgets.recipe_editor.by_model import Matches, ModelSearches
@@ -19,6 +20,7 @@ from steerwidgets.widgets.recipe_editor.source import DictionarySource, Hits, Lo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.model import LanguageModel
     from steerwidgets.widgets.recipe_editor.shelf import FeatureShelf
 
@@ -66,7 +68,16 @@ class FeatureFinder:
 
     def dictionaries(self) -> list[dict[str, Any]]:
         """The dictionaries that there are, for the trait of that name."""
-        return [source.facts() for source in self._dictionaries]
+        return [source.facts() | {"misfit": self._misfit(source.dictionary)} for source in self._dictionaries]
+
+    def unchecked(self) -> list[Dictionary]:
+        """Those of which it is not known yet whether they fit the model."""
+        if self._lm is None:
+            return []
+        return [each for each in self._shelf.dictionaries if is_checked(each) and known_misfit(self._lm, each) is None]
+
+    def _misfit(self, dictionary: Dictionary) -> str:
+        return (self._lm is not None and known_misfit(self._lm, dictionary)) or ""
 
     def _serve_score(self, request: Request) -> dict[str, Any]:
         """Measure output scores of some features; those that can't be added to the stream have none."""

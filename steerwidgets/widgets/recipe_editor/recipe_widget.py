@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import traitlets
 
 from steerwidgets.dictionaries.base import Dictionary
+from steerwidgets.lens.misfit import misfit
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.hooks import check_fits, other_model_note, warn_of_other_model
 from steerwidgets.steering.positions import Positions
@@ -88,6 +90,16 @@ class RecipeWidget(Widget):
         self.recipe = recipe
         self._refresh()
         self.observe(self._refresh, names=list(self.inputs))
+        if self._finder.unchecked():
+            self._worker.submit(self._check_fit)
+
+    def _check_fit(self) -> None:
+        """Say which dictionaries do not fit; of one that cannot be read here, other sentences tell."""
+        assert self.lm is not None
+        for dictionary in self._finder.unchecked():
+            with contextlib.suppress(ValueError):
+                misfit(self.lm, dictionary)
+        self.publish(dictionaries=self._finder.dictionaries())
 
     def _other_model_notes(self) -> str:
         if self.lm is None:
