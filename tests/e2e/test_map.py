@@ -131,7 +131,7 @@ def test_the_dragged_target_is_the_z_of_the_pull(open_map):
     mouse.move(*found.spot(0.6, 0.5))
     mouse.move(*found.spot(0.75, 0.8), steps=6)
     # Δ logits follow while it is held; the pair waits until it is let go.
-    expect(found.logits).not_to_have_text(at_first)
+    expect(found.logits).not_to_have_text(at_first, use_inner_text=True)
     expect(found.region("Steered")).to_have_count(0)
     before = found.target.get_attribute("aria-valuetext")
     mouse.up()

@@ -15,6 +15,7 @@ export function FeatureList({ map, facts, features }: Props) {
   const kind = facts.rank ? "components" : "features";
   const chosen = map.traits.component.value;
   const most = Math.max(Number.MIN_VALUE, ...listed.map(({ weight }) => weight ?? 0));
+  const busy = map.doing.value !== null;
   const query = map.query.value.trim();
   return (
     <section class="sw-map-list" aria-label={`List of ${kind}`}>
@@ -32,7 +33,7 @@ export function FeatureList({ map, facts, features }: Props) {
               <button
                 type="button"
                 aria-current={index === chosen}
-                aria-disabled={map.frozen && index !== chosen}
+                aria-disabled={(map.frozen || busy) && index !== chosen}
                 onClick={() => map.look(index)}
               >
                 <span class="sw--index sw-num">{index}</span>
