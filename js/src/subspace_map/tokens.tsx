@@ -149,8 +149,8 @@ function Marks({ map, camera, dots }: Drawn & { dots: Dots }) {
       <text x={x + 9} y={y + 17}>
         centroid μ{subscript(component)}
       </text>
-      {names(map.groups.value, camera).map(({ name, at: [nx, ny] }) => (
-        <text key={name} x={nx} y={ny} text-anchor="middle">
+      {names(map.groups.value, camera).map(({ name, colour, at: [nx, ny] }) => (
+        <text key={colour} x={nx} y={ny} text-anchor="middle">
           {name}
         </text>
       ))}
@@ -163,11 +163,12 @@ function names(groups: readonly Group[], camera: Camera) {
   const taken: Place[] = [];
   return groups
     .filter(({ colour }) => colour !== GREY)
-    .map(({ name, middle }) => ({
+    .map(({ name, colour, middle }) => ({
+      colour,
       name: name.length > 26 ? `${name.slice(0, 25)}…` : name,
       at: onScreen(camera, middle),
     }))
-    .map(({ name, at: [x, y] }) => ({ name, at: [x, y - 14] as Place }))
+    .map(({ at: [x, y], ...each }) => ({ ...each, at: [x, y - 14] as Place }))
     .filter(({ at: [x, y] }) => {
       const free = taken.every(([tx, ty]) => Math.abs(ty - y) > 16 || Math.abs(tx - x) > 90);
       if (free) taken.push([x, y]);
