@@ -50,12 +50,26 @@ describe("a kernel that was restarted", () => {
     const { id } = model.sent[0] as { id: string };
     vi.advanceTimersByTime(8000);
     expect(model.sent).toHaveLength(2);
-    expect(model.sent[1]).toMatchObject({ type: "cancel" });
+    expect(model.sent[1]).toMatchObject({ type: "ping" });
     expect(model.sent[1]?.id).not.toBe(id);
     model.idle?.();
     vi.advanceTimersByTime(3500);
     expect(rpc.lost.value).toBe("kernel");
     expect(await asked).toBeInstanceOf(Cancelled);
+  });
+
+  it("is not one that a question reaches past a cell, while the request waits behind it", () => {
+    ask();
+    vi.advanceTimersByTime(8000);
+    model.says({ type: "pong", id: "ping" });
+    model.idle?.({ parent_header: { subshell_id: "new" }, content: { execution_state: "idle" } });
+    vi.advanceTimersByTime(8000);
+    expect(rpc.lost.value).toBe("");
+    vi.advanceTimersByTime(16_000);
+    expect(model.sent).toHaveLength(3);
+    model.idle?.();
+    vi.advanceTimersByTime(60_000);
+    expect(rpc.lost.value).toBe("kernel");
   });
 
   it("is asked ever more seldom, and no more once it has accepted", () => {
@@ -78,11 +92,12 @@ describe("a kernel that was restarted", () => {
 
   it("is given longer where messages take longer", () => {
     ask();
+    const { id } = model.sent[0] as { id: string };
     vi.advanceTimersByTime(5000);
     model.idle?.();
     vi.advanceTimersByTime(9000);
     expect(rpc.lost.value).toBe("");
-    model.says({ type: "accepted", id: model.lastId });
+    model.says({ type: "accepted", id });
     vi.advanceTimersByTime(60_000);
     expect(rpc.lost.value).toBe("");
   });
