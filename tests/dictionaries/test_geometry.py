@@ -32,10 +32,10 @@ def test_principal_axes_are_scikit_learns(shape):
 
 
 def test_axes_do_not_depend_on_the_chunks(monkeypatch):
-    x = torch.randn(100, 8)
+    x = torch.randn(100, 8, generator=torch.Generator().manual_seed(5)) * torch.arange(8, 0, -1)
     whole = principal_axes(x, 2)
     monkeypatch.setattr(geometry, "_CHUNK", 7)
-    torch.testing.assert_close(principal_axes(x, 2).axes, whole.axes)
+    torch.testing.assert_close(principal_axes(x, 2).axes, whole.axes, atol=1e-5, rtol=1e-4)  # float32 products
 
 
 @pytest.mark.parametrize("kind", ["SAE", "ReFT", "CAV"])
