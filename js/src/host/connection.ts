@@ -1,6 +1,7 @@
 // Whether the kernel that a model belongs to is still there. After a restart nobody there knows the model any more.
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { type HostModel, isFrozen, listen } from "./host";
+import { renewSubshell } from "./subshell";
 
 // ms between the kernel's having read a request and its having said so; twice what the way there took, within limits
 const GRACE = { least: 3000, most: 30_000 };
@@ -37,6 +38,7 @@ export class Connection {
       waits.add(timer);
     };
     let heard = 0;
+    let renewal: Promise<boolean> | undefined;
     this.lost = lost;
     this.send = (content, answered) => {
       if (lost.peek()) return;
@@ -54,19 +56,28 @@ export class Connection {
     };
     const send = (content: object, answered: () => boolean) => {
       const sent = performance.now();
+      const first = !renewal;
       // A kernel that works on a cell has not read the message yet, however long that takes: idle comes after reading.
       // Colab's comes after sending, and is no message of the kernel's.
-      const status = ({ content, parent_header: header }: Status = {}) => {
-        if (content?.execution_state !== "idle" || !header) return;
-        // JupyterLab that was not told of a restart goes on talking to a subshell that is gone, for new models too.
-        const what = header.subshell_id ? "page" : "kernel";
-        after(graceAfter(performance.now() - sent), () => answered() || lose(what));
+      const status = ({ content: said, parent_header: header }: Status = {}) => {
+        if (said?.execution_state !== "idle" || !header) return;
+        after(graceAfter(performance.now() - sent), () => {
+          if (answered()) return;
+          if (header.subshell_id && first) again(content, answered);
+          else lose("kernel");
+        });
       };
       try {
         model.send(content, { iopub: { status } });
       } catch {
         lose("kernel"); // JupyterLab's models have been cut off from their comms.
       }
+    };
+    /** JupyterLab may have talked to a subshell that is gone, with the kernel there as it was. */
+    const again = async (content: object, answered: () => boolean) => {
+      renewal ??= renewSubshell(model);
+      if (await renewal) send(content, answered);
+      else lose("page");
     };
     listen(model, "msg:custom", () => heard++, until);
     // ipywidgets says it when a model is cut off; its models that are not have this event never.

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { connectionOf } from "../../src/host/connection";
 import { isFrozen } from "../../src/host/host";
 import { Cancelled, Rpc } from "../../src/host/rpc";
+import { Store } from "../../src/host/store";
 import { FakeModel } from "./fake_model";
 
 let life: AbortController;
@@ -102,14 +103,45 @@ describe("a kernel that was restarted", () => {
     expect(rpc.lost.value).toBe("");
   });
 
-  it("is out of the page's reach where JupyterLab talks to a subshell that is gone", () => {
+  it("is out of the page's reach where JupyterLab talks to a subshell that is gone and has no other", async () => {
     ask();
     model.idle?.({
       parent_header: { subshell_id: "gone" },
       content: { execution_state: "idle" },
     });
-    vi.advanceTimersByTime(3500);
+    await vi.advanceTimersByTimeAsync(3500);
     expect(rpc.lost.value).toBe("page");
+  });
+
+  it("is not gone where JupyterLab talked to a subshell that is: another one is taken, and asked again", async () => {
+    const GONE = { parent_header: { subshell_id: "gone" }, content: { execution_state: "idle" } };
+    const comm = { commsOverSubshells: "perCommTarget", subshellId: "gone" };
+    const save = vi.fn();
+    const get_model = async () => ({ comm: { jsServicesComm: comm }, save });
+    Object.assign(model, { widget_manager: { get_model } });
+    model.values._own_id = "1234";
+    new Store(model, { prompt: "" }, life.signal).write("prompt", "typed");
+    const asked = [ask(), ask()];
+    const ids = model.sent.map(({ id }) => id);
+    const read = model.idles.slice();
+    for (const idle of read) idle(GONE);
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(comm.commsOverSubshells).toBe("perComm");
+    comm.subshellId = "new";
+    await vi.advanceTimersByTimeAsync(100);
+    expect(save.mock.calls).toEqual([[{ prompt: "typed" }, { patch: true }]]);
+    expect(model.sent.slice(2).map(({ id }) => id)).toEqual(ids);
+    expect(rpc.lost.value).toBe("");
+    for (const id of ids) model.says({ type: "result", id, value: 1 });
+    expect(await Promise.all(asked)).toEqual([1, 1]);
+    // The kernel behind the new one knows nothing of the model.
+    ask();
+    model.idle?.({
+      parent_header: { subshell_id: "new" },
+      content: { execution_state: "idle" },
+    });
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(rpc.lost.value).toBe("kernel");
   });
 
   it("is not one that works on a cell for an hour, or is slow to accept", () => {
