@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
     from steerwidgets.widgets.patch_grid.patch_grid import PatchGrid
+    from steerwidgets.widgets.subspace_map.subspace_map import SubspaceMap
 
 _threads.wait_quietly()
 
@@ -87,6 +88,7 @@ _HOMES = {
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
+    "SubspaceMap": "widgets.subspace_map.subspace_map",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
     "after": "steering.positions",
     "first": "steering.positions",
@@ -137,6 +139,7 @@ __all__ = [
     "Site",
     "Steer",
     "SteeringPanel",
+    "SubspaceMap",
     "TokenHeatmap",
     "Words",
     "after",

@@ -13,6 +13,8 @@ import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
 from steerwidgets.transformer.plain_text import whole
 from support import sae
+from support.mfa import make_state
+from support.models import D_MODEL
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,24 @@ def _choosing(_lm: Any, _features: Any, texts: Any) -> Any:
     return asked
 
 
+def _tokens_map(lm: Any, _features: Any, texts: Any) -> Any:
+    """A component's tokens with what steers, some of them chosen."""
+    state, meta = make_state(len(texts.labels), D_MODEL, 3)
+    mfa = sw.MFA(state, meta, layer=1, labels=sw.Labels(list(texts.labels), source=texts.file))
+    read = mfa.points(lm, [texts.prompt, 2 * texts.prompt])
+    fullest = int(torch.bincount(mfa.belonging(read).component).argmax())
+    widget = sw.SubspaceMap(lm, mfa, fullest, texts=read, prompt=texts.prompt, max_new_tokens=6)
+    widget.move(a=0.3, z={0: 1.0})
+    widget.logit_difference()
+    widget.compare()
+    widget.selected = list(range(min(3, len(widget.points))))
+    return widget
+
+
+def _features_map(lm: Any, features: Any, _texts: Any) -> Any:
+    return sw.SubspaceMap(lm, features, 0)
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -218,6 +238,8 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "label check, the truth": _told,
     "lab question": _question,
     "lab prediction": _choosing,
+    "subspace map": _tokens_map,
+    "map of features": _features_map,
 }
 
 
