@@ -28,7 +28,7 @@ STEERING = {
     "music": 36,
     "law and courts": 36,
     "money and business": 52,
-    "medicine and health": 60,
+    "medicine and health": 45,
     "religion and prayer": 28,
     "romantic love": 44,
 }

@@ -49,6 +49,9 @@ SHIPPED_FROM: Final = 0.6
 """A concept is shipped if this share of its steered test answers is on the concept, …"""
 CONTROLS_BELOW: Final = 0.1
 """…and less than this share of the unsteered and of the randomly steered ones. The report holds all of them."""
+GENTLER: Final = {"medicine and health": 45.0}
+"""Suggested in place of the strength that was chosen, since a dose–response (`check_strengths`) found texts broken there:
+at 60 their surprise is 2.97 nats, the unsteered model's own end at 2.38; at 45 it is 2.29."""
 TOKENS: Final = 64
 
 
@@ -225,7 +228,7 @@ def _write(
         vectors,
         list(directions),
         layer=site.layer,
-        suggested=[("add", {"alpha": chosen[label]}) for label in directions],
+        suggested=[("add", {"alpha": GENTLER.get(label, chosen[label])}) for label in directions],
         max_activations=maxima,
         max_activation_of=f"the {texts} texts that the concepts were made from, {tokens:,} tokens",
         provenance={
