@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steerwidgets import threads as _threads
 
 if TYPE_CHECKING:
-    from steerwidgets import corpus, labels
+    from steerwidgets import corpus, lab, labels
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.evidence import FeatureData
     from steerwidgets.dictionaries.heads import Heads
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.fitted import FittedLens
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.condition import Condition
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.concept_trainer.concept_trainer import ConceptTrainer
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
+    from steerwidgets.widgets.lab.lab import Lab
     from steerwidgets.widgets.label_check.label_check import LabelCheck
     from steerwidgets.widgets.lens.logit_lens import LogitLens
     from steerwidgets.widgets.panel.steering_panel import SteeringPanel
     from steerwidgets.widgets.patch_grid.patch_grid import PatchGrid
+    from steerwidgets.widgets.subspace_map.subspace_map import SubspaceMap
 
 _threads.wait_quietly()
 
@@ -53,6 +57,7 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "ConceptTrainer": "widgets.concept_trainer.concept_trainer",
     "Condition": "steering.condition",
     "ConditionTable": "dose.table",
     "DoseResponse": "widgets.dose.dose_response",
@@ -65,7 +70,9 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "FittedLens": "lens.fitted",
     "Heads": "dictionaries.heads",
+    "Lab": "widgets.lab.lab",
     "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
     "LanguageModel": "model",
@@ -81,6 +88,7 @@ _HOMES = {
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
     "SteeringPanel": "widgets.panel.steering_panel",
+    "SubspaceMap": "widgets.subspace_map.subspace_map",
     "TokenHeatmap": "widgets.heatmap.token_heatmap",
     "after": "steering.positions",
     "first": "steering.positions",
@@ -91,7 +99,7 @@ _HOMES = {
 _WITH_THEM = {"Recipe": tuple(home for home in _HOMES.values() if home.startswith("dictionaries."))}
 """What else a name loads: a recipe reads the features that any kind wrote out."""
 
-_MODULES = ("corpus", "labels")
+_MODULES = ("corpus", "lab", "labels")
 """Modules that are names of the package themselves: `sw.corpus.build`."""
 
 __all__ = [
@@ -101,6 +109,7 @@ __all__ = [
     "Asked",
     "Attribution",
     "Comparison",
+    "ConceptTrainer",
     "Condition",
     "ConditionTable",
     "Direction",
@@ -111,7 +120,9 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "FittedLens",
     "Heads",
+    "Lab",
     "LabelCheck",
     "Labels",
     "LanguageModel",
@@ -128,11 +139,13 @@ __all__ = [
     "Site",
     "Steer",
     "SteeringPanel",
+    "SubspaceMap",
     "TokenHeatmap",
     "Words",
     "after",
     "corpus",
     "first",
+    "lab",
     "labels",
     "last_prompt",
     "role",

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
 
 from steerwidgets.calls import tell_calls, tells_calls
+from steerwidgets.dictionaries.geometry import FeatureMap, MapMethod, feature_map
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.dictionaries.nearest import Nearest, nearest
 from steerwidgets.labels.files import Label
@@ -42,6 +43,8 @@ class Dictionary(ABC):
         adds_up: whether activations times directions add up to the residual, so that a feature has a share in another's
             direction.
         are_axes: whether its directions are the axes of their space, whose cosines say nothing.
+        are_regions: whether its features are places in the space of residuals with loadings of their own, so that how
+            far they lie from one another counts, and not the angle alone.
         site: where its features are read and steered.
         labels: the imported labels, the first one of each feature, "" for a feature without one; or empty, where there
             are none at all. They may be set, in every form that `LabelsLike` names.
@@ -59,6 +62,7 @@ class Dictionary(ABC):
     active_above: ClassVar[float] = 0.0
     adds_up: ClassVar[bool] = False
     are_axes: ClassVar[bool] = False
+    are_regions: ClassVar[bool] = False
     site: Site
     provenance: Mapping[str, str] = MappingProxyType({})
     source_code: str | None = None
@@ -503,6 +507,34 @@ class Dictionary(ABC):
         """
         indices, cosines = nearest(self, direction, k)
         return Nearest(tuple(self[index] for index in indices), cosines)
+
+    @property
+    def feature_weights(self) -> Tensor | None:
+        """How much of a corpus each feature has, float32 [feature]: densities, where they are known."""
+        return None if self.statistics is None else self.statistics.density
+
+    def map(self, method: MapMethod = "pca", n: int = 2, *, seed: int = 0) -> FeatureMap:
+        """The features as points on a map, by their directions, so that what lies together can be seen.
+
+        Directions are taken at unit length, so that cosines decide; an MFA's centroids as they lie.
+
+        Args:
+            method: `pca`, the directions' own axes of largest variance, or `umap` by cosine, which needs umap-learn.
+            n: how many axes.
+            seed: of `umap`.
+
+        Returns:
+            `.coordinates`, float32 [feature, axis], with `.explained`, the share of the variance of each axis.
+
+        Raises:
+            ValueError: there is no such method or number of axes, or the directions are the axes of their space.
+            ModuleNotFoundError: umap-learn is missing; the message says how to install it.
+
+        Example:
+            >>> mfa.map().coordinates.shape
+            torch.Size([5, 2])
+        """
+        return feature_map(self, method, n, seed)
 
     @property
     def _named(self) -> FeatureNames:

@@ -15,6 +15,7 @@ CELLS = {
     ".sw-heat": 'heatmap = sw.TokenHeatmap(lm, cavs, "The ship sailed at dawn.", features=[0])\nheatmap',
     ".sw-picker": "picker = sw.FeaturePicker(lm, cavs)\npicker",
     ".sw-card": "card = sw.FeatureCard(lm, cavs, 0)\ncard",
+    ".sw-map": "features_map = sw.SubspaceMap(lm, cavs, 0)\nfeatures_map",
 }
 COUNTED = ("JSHeapUsedSize", "Nodes", "JSEventListeners")
 

@@ -48,6 +48,7 @@ CELLS: Final = {
     "FeaturePicker": "picker = sw.FeaturePicker(lm, cavs, prompt=text)",
     "PatchGrid": "grid = sw.PatchGrid(lm, text, 'The ship sank at dawn.', metric='kl')\ngrid.run();",
     "FeatureCard": "card = sw.FeatureCard(lm, cavs, 0)",
+    "SubspaceMap": "features_map = sw.SubspaceMap(lm, cavs, 0)",
 }
 
 

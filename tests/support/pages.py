@@ -11,7 +11,10 @@ import torch
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
+from steerwidgets.transformer.plain_text import whole
 from support import sae
+from support.mfa import make_state
+from support.models import D_MODEL
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,19 @@ def _patching(lm: Any, _features: Any, texts: Any) -> Any:
     return grid
 
 
+def _trainer(lm: Any, features: Any, texts: Any) -> Any:
+    # Half of a character is in no text that a model reads: it is refused.
+    with_it = [texts.prompt, *(f"{whole(label)} with it" for label in texts.labels)]
+    without = [texts.note, *(f"{whole(label)} is not here" for label in texts.labels)]
+    name, systems = texts.labels[0], (texts.note, texts.corpus)
+    trainer = sw.ConceptTrainer(lm, with_it, without, name=name, dictionaries=features, systems=systems)
+    trainer.inputs = {**trainer.inputs, "source": "texts"}
+    trainer.train()
+    trainer.selected = features.site.layer
+    trainer.combine(plus=[features[1]], minus=[features[2]])
+    return trainer
+
+
 def _asking(lm: Any, _features: Any, texts: Any) -> Any:
     """A label check at an item of a labelled feature."""
     from support import checked
@@ -170,6 +186,43 @@ def _told(lm: Any, features: Any, texts: Any) -> Any:
     return check
 
 
+def _question(_lm: Any, _features: Any, texts: Any) -> Any:
+    """A question of a lab with a wrong answer, a hint, and the teacher's answer shown."""
+    lab = sw.Lab("hostile", student=texts.file, folder=tempfile.mkdtemp())
+    asked = lab.check(texts.prompt, "nothing", hint=texts.note, answer=texts.note, key="question")
+    for _ in range(2):
+        asked.answer(texts.labels[0])
+    asked.reveal()
+    return asked
+
+
+def _choosing(_lm: Any, _features: Any, texts: Any) -> Any:
+    """A prediction among labels."""
+    lab = sw.Lab("hostile", student=texts.file, folder=tempfile.mkdtemp())
+    asked = lab.predict(texts.prompt, choices=list(dict.fromkeys(texts.labels)), answer=texts.note, key="prediction")
+    asked.answer(texts.labels[0])
+    asked.turned_out(texts.labels[1])
+    return asked
+
+
+def _tokens_map(lm: Any, _features: Any, texts: Any) -> Any:
+    """A component's tokens with what steers, some of them chosen."""
+    state, meta = make_state(len(texts.labels), D_MODEL, 3)
+    mfa = sw.MFA(state, meta, layer=1, labels=sw.Labels(list(texts.labels), source=texts.file))
+    read = mfa.points(lm, [texts.prompt, 2 * texts.prompt])
+    fullest = int(torch.bincount(mfa.belonging(read).component).argmax())
+    widget = sw.SubspaceMap(lm, mfa, fullest, texts=read, prompt=texts.prompt, max_new_tokens=6)
+    widget.move(a=0.3, z={0: 1.0})
+    widget.logit_difference()
+    widget.compare()
+    widget.selected = list(range(min(3, len(widget.points))))
+    return widget
+
+
+def _features_map(lm: Any, features: Any, _texts: Any) -> Any:
+    return sw.SubspaceMap(lm, features, 0)
+
+
 WIDGETS: dict[str, Callable[..., Any]] = {
     "steering panel": _panel,
     "token heatmap": _heatmap,
@@ -180,8 +233,13 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "logit lens": _lens,
     "dose and response": _dose,
     "patching": _patching,
+    "concept trainer": _trainer,
     "label check": _asking,
     "label check, the truth": _told,
+    "lab question": _question,
+    "lab prediction": _choosing,
+    "subspace map": _tokens_map,
+    "map of features": _features_map,
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import einops
 
-from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
+from steerwidgets.dictionaries.mfa.component import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa.plot import BelongSettings, ScatterSettings
+    from steerwidgets.dictionaries.mfa.component import BelongSettings
+    from steerwidgets.dictionaries.mfa.plot import ScatterSettings
     from steerwidgets.dictionaries.mfa.points import ContextSettings
     from steerwidgets.dictionaries.mfa.reading import MixtureReading
 

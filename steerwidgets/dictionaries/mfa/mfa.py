@@ -14,9 +14,9 @@ from steerwidgets.dictionaries.base import Dictionary, call, refuse_path
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.mfa import file as mfa_file
 from steerwidgets.dictionaries.mfa import points as mfa_points
+from steerwidgets.dictionaries.mfa.component import Belonging, ComponentPoints, belonging, component_points
 from steerwidgets.dictionaries.mfa.features import MFAFeature, MFAMixture, or_loading
 from steerwidgets.dictionaries.mfa.file import Checkpoint
-from steerwidgets.dictionaries.mfa.plot import ComponentPoints, component_points
 from steerwidgets.dictionaries.mfa.points import Context, Points, Score
 from steerwidgets.dictionaries.mfa.reading import MixtureReading
 from steerwidgets.dictionaries.names import LabelsLike, labels_in
@@ -79,6 +79,7 @@ class MFA(MixtureReading, Dictionary):
 
     kind: ClassVar[str] = "MFA"
     active_above: ClassVar[float] = 1e-3  # a responsibility is never 0
+    are_regions: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -156,6 +157,11 @@ class MFA(MixtureReading, Dictionary):
         """
         apart = self.centroids[index] - self.mean
         return apart if bool(apart.any()) else or_loading(self.centroids[index], self, index)
+
+    @property
+    def feature_weights(self) -> Tensor:
+        """`π`, how much of what it was fitted to each component has; float32 [component]."""
+        return self.mixing
 
     def feature(self, index: int) -> MFAFeature:
         """The component at an index.
@@ -307,7 +313,13 @@ class MFA(MixtureReading, Dictionary):
         return mfa_points.contexts(self, points, components, by=by, sample=sample, pool=pool, seed=seed, window=window)
 
     def component_points(
-        self, points: Points, component: int, *, min_responsibility: float | None = None, most: int = 100_000
+        self,
+        points: Points,
+        component: int,
+        *,
+        min_responsibility: float | None = None,
+        most: int = 100_000,
+        where: Belonging | None = None,
     ) -> ComponentPoints:
         """The first `most` points of a component, in the coordinates of its loadings.
 
@@ -319,9 +331,10 @@ class MFA(MixtureReading, Dictionary):
             min_responsibility: those with this responsibility or more; by default those that no other component
                 explains better.
             most: how many at most.
+            where: what `belonging` found of the same points, so that they need not be looked at again.
 
         Returns:
-            `.coordinates`, float32 [n, rank], with tokens, and what draws them.
+            `.coordinates` and `.z`, float32 [n, rank], with tokens, and what draws them.
 
         Raises:
             IndexError: there is no such component.
@@ -333,7 +346,28 @@ class MFA(MixtureReading, Dictionary):
             >>> found.coordinates.shape == (len(points), mfa.rank)
             True
         """
-        return component_points(self, points, component, min_responsibility, most)
+        return component_points(self, points, component, min_responsibility, most, where)
+
+    def belonging(self, points: Points) -> Belonging:
+        """Which component explains each point best: looked at once, it serves all of them.
+
+        Args:
+            points: residuals with their texts.
+
+        Returns:
+            `.component`, int [n], and `.responsibility`, float32 [n].
+
+        Raises:
+            ValueError: the points are of another width.
+
+        Example:
+            >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
+            >>> where = mfa.belonging(points)
+            >>> k = int(where.component[0])
+            >>> 0 in mfa.component_points(points, k, where=where).rows
+            True
+        """
+        return belonging(self, points)
 
     def save(self, path: str | Path) -> None:
         """Write a file that `MFA.load` and the reference's `load_mfa` read; layer and the like stand in its `extra`.

@@ -1,20 +1,16 @@
-"""The points of a component in the coordinates of its loadings, and their scatter plots along two or three of them."""
+"""Scatter plots of a component's points along two or three of its loadings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
-
-from steerwidgets.dictionaries.mfa.points import Points, chunks
-from steerwidgets.transformer.prompts import Token
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from steerwidgets.dictionaries.mfa.reading import MixtureReading
+    from steerwidgets.transformer.prompts import Token
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -28,18 +24,6 @@ _CANDIDATES: Final = 4
 """For each label that is wanted, so many points are tried."""
 
 _VISIBLE: Final = str.maketrans({"\n": "⏎", "\r": "⏎", "\t": "⇥"})
-
-
-class BelongSettings(TypedDict, total=False):
-    """Which points belong to a component.
-
-    Attributes:
-        min_responsibility: those with this responsibility or more; by default those that no other explains better.
-        most: how many points at most, 100,000 by default.
-    """
-
-    min_responsibility: float | None
-    most: int
 
 
 class ScatterSettings(TypedDict, total=False):
@@ -56,133 +40,58 @@ class ScatterSettings(TypedDict, total=False):
     ax: Axes | None
 
 
-@dataclass(frozen=True)
-class ComponentPoints:
-    """The points that belong to a component, in the coordinates of its loadings.
+class Scattered(Protocol):
+    """A component's points, as far as they are drawn."""
 
-    Attributes:
-        component: which.
-        rows: int [n], which points.
-        coordinates: float32 [n, rank], least squares on the unit loadings, uncentred.
-        centroid: float32 [rank], the centroid's.
-        energy: float32 [n], the squared length of the part of the point that the loadings span.
-        share: float32 [n], that of the whole squared length.
-        tokens: the points' tokens.
-    """
+    @property
+    def component(self) -> int:
+        """Which it is."""
+        ...
 
-    component: int
-    rows: Tensor
-    coordinates: Tensor
-    centroid: Tensor
-    energy: Tensor
-    share: Tensor
-    tokens: tuple[Token, ...]
+    @property
+    def centroid(self) -> Tensor:
+        """The centroid's coordinates."""
+        ...
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """Their tokens."""
+        ...
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """How many there are."""
+        ...
 
-    def plot(self, dims: Sequence[int] | None = None, **settings: Unpack[ScatterSettings]) -> Axes:
-        """A scatter plot in two or three dimensions, or of principal axes, with tokens; see `scatter`.
+    def axes(self, *loadings: int) -> Array:
+        """Some of their coordinates."""
+        ...
 
-        `plot((0, 8))`, `plot((0, 1, 2))`, `plot(pca=True)`, `plot(pca=3)`; `max_labels` and `ax` as there.
-
-        Raises:
-            ValueError: there is no such dimension, or there are too few points.
-            ModuleNotFoundError: matplotlib is missing.
-        """
-        return scatter(self, dims, **settings)
-
-    def axes(self, *loadings: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Some of the coordinates, for a plot: `axes(0, 8)` gives [n, 2], `axes(0, 1, 2)` gives [n, 3].
-
-        Raises:
-            ValueError: there is no such loading.
-        """
-        rank = self.coordinates.shape[1]
-        for loading in loadings:
-            if not 0 <= loading < rank:
-                raise ValueError(
-                    f"Component {self.component} has loadings 0 to {rank - 1}, but {loading} was asked for."
-                )
-        chosen: np.ndarray[Any, np.dtype[np.float32]] = self.coordinates[:, list(loadings)].numpy()
-        return chosen
-
-    def pca(self, n: int = 2) -> PrincipalAxes:
-        """The coordinates along their own directions of largest variance, for a plot in two or three dimensions.
-
-        The loadings need not be orthogonal, and variance is spread over them; this shows most of it.
-
-        Raises:
-            ValueError: there are fewer than two points, or not that many axes.
-        """
-        import torch
-
-        rank = self.coordinates.shape[1]
-        if not 1 <= n <= rank:
-            raise ValueError(f"Component {self.component} has {rank} loadings, so 1 to {rank} axes, but {n} was given.")
-        if len(self) < 2:
-            raise ValueError(
-                f"Component {self.component} has {len(self)} point, and axes of variance need two or more."
-            )
-        mean = self.coordinates.double().mean(0)
-        centred = self.coordinates.double() - mean
-        _, singular, axes = torch.linalg.svd(centred, full_matrices=False)
-        # An axis has no sign of its own: its largest entry is made positive, so that plots come out the same.
-        signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-        axes = (axes * signs)[:n]
-        variance = singular.square()
-        explained = (variance / variance.sum().clamp_min(1e-30))[:n]
-        centroid = (self.centroid.double() - mean) @ axes.T
-        found = ((centred @ axes.T), axes, explained, centroid)
-        return PrincipalAxes(*(each.float().numpy() for each in found))
+    def pca(self, n: int = 2) -> Principal:
+        """Their principal axes."""
+        ...
 
 
-@dataclass(frozen=True)
-class PrincipalAxes:
-    """Points along their directions of largest variance.
+class Principal(Protocol):
+    """Points along their principal axes, as far as they are drawn."""
 
-    Attributes:
-        coordinates: float32 [n, axis].
-        axes: float32 [axis, rank], in coordinates of the loadings.
-        explained: float32 [axis], the share of the variance.
-        centroid: float32 [axis], the component's centroid.
-    """
+    @property
+    def coordinates(self) -> Array:
+        """Where they are."""
+        ...
 
-    coordinates: np.ndarray[Any, np.dtype[np.float32]]
-    axes: np.ndarray[Any, np.dtype[np.float32]]
-    explained: np.ndarray[Any, np.dtype[np.float32]]
-    centroid: np.ndarray[Any, np.dtype[np.float32]]
+    @property
+    def explained(self) -> Array:
+        """Each axis' share of the variance."""
+        ...
 
-
-def component_points(
-    mfa: MixtureReading,
-    points: Points,
-    component: int,
-    min_responsibility: float | None = None,
-    most: int = 100_000,
-) -> ComponentPoints:
-    """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
-    import torch
-
-    k = mfa.check_component(component)
-    rows, start = [torch.zeros(0, dtype=torch.long)], 0
-    for chunk in chunks(mfa, points):
-        shares = mfa.responsibilities(chunk)
-        mine = shares.argmax(-1) == k if min_responsibility is None else shares[:, k] >= min_responsibility
-        rows.append(start + mine.nonzero()[:, 0])
-        start += len(chunk)
-    found = torch.cat(rows)[:most]
-    x = mfa.seen(points.residuals[found])
-    coordinates = mfa.coordinates(x, k)
-    energy = (coordinates.double() @ mfa.unit_loadings(k).T).square().sum(-1)
-    share = energy / x.double().square().sum(-1).clamp_min(1e-6)
-    centroid = mfa.coordinates(mfa.centroids[k], k)
-    tokens = tuple(points.tokens(found.tolist()))
-    return ComponentPoints(k, found, coordinates, centroid, energy.float(), share.float(), tokens)
+    @property
+    def centroid(self) -> Array:
+        """Where the centroid is."""
+        ...
 
 
 def scatter(
-    points: ComponentPoints,
+    points: Scattered,
     dims: Sequence[int] | None = None,
     *,
     pca: bool | int = False,
@@ -255,7 +164,7 @@ def _chosen(dims: Sequence[int] | None, pca: bool | int) -> tuple[int, ...]:
     return chosen
 
 
-def _coordinates(points: ComponentPoints, dims: tuple[int, ...], *, pca: bool) -> tuple[Array, Array, list[str]]:
+def _coordinates(points: Scattered, dims: tuple[int, ...], *, pca: bool) -> tuple[Array, Array, list[str]]:
     """The points [n, dimension], the centroid [dimension], and what the axes are called."""
     if not pca:
         return points.axes(*dims), points.centroid[list(dims)].numpy(), [f"loading {dim}" for dim in dims]

@@ -1,9 +1,9 @@
 """The points that an MFA describes: residuals of texts, which token each stands for, and which component explains it.
 
 Three things are called z elsewhere, and are three things here. `pull(a, z)` moves along the loadings `W_k` as they
-are. `MFA.expected_latent` is `E[z|x,k]`, what the model infers: shrunk by the noise, and counted from the centroid.
-`coordinates` are what the reference plots: least squares of the residual itself, uncentred, on the loadings at unit
-length.
+are; `ComponentPoints.z` says where points lie in its units. `MFA.expected_latent` is `E[z|x,k]`, what the model infers:
+shrunk by the noise, and counted from the centroid. `coordinates` are what the reference plots: least squares of the
+residual itself, uncentred, on the loadings at unit length.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The questions of a lab, and the lab that keeps their answers."""
