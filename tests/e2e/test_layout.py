@@ -25,6 +25,25 @@ CONTRAST = """element => {
     const [a, b] = [getComputedStyle(element).color, behind].map(c => light(parts(c))).sort((x, y) => y - x);
     return (a + 0.05) / (b + 0.05);
 }"""
+CUT_OFF = """root => {
+    const cut = [];
+    const told = (element, from, to) => {
+        const { left, right } = element.getBoundingClientRect();
+        if (left < from - 0.5 || right > to + 0.5) cut.push(`${root.style.width}: ${element.textContent}`);
+    };
+    for (let width = 320; width <= root.parentElement.clientWidth; width += 20) {
+        root.style.width = `${width}px`;
+        for (const line of root.querySelectorAll('.sw-strength .sw--meanings')) {
+            const { left, right } = line.getBoundingClientRect();
+            const clipped = parseFloat(getComputedStyle(line).clipPath.match(/([\\d.]+)px\\)$/)?.[1] ?? 0);
+            for (const fact of line.children) told(fact, left + clipped, right);
+        }
+        for (const cell of root.querySelectorAll('.sw-logits :is(td, thead th)'))
+            if (cell.scrollWidth > cell.clientWidth + 1) cut.push(`${width}px: ${cell.textContent}`);
+    }
+    root.style.width = '';
+    return cut;
+}"""
 
 
 @pytest.mark.parametrize("width", [600, 1400])
@@ -51,6 +70,18 @@ def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     if theme == "Dark":
         assert sum(ground[:3]) < 300 or ground[3:] == [0]
     page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+
+
+def test_nothing_that_is_said_is_cut_off_at_any_width(open_panel):
+    notebook, panel = open_panel()
+    panel.root.get_by_role("table", name="Rises").wait_for()
+    notebook.printed("panel.recipe = cavs[0].add(4).at('generated').when(cavs[0] > 0).fade(to=0, over=32)")
+    expect(panel.recipe.get_by_text("measured on the prompt's tokens")).to_be_visible()
+    facts = panel.root.evaluate(CUT_OFF)
+    notebook.printed("panel.recipe = cavs[0].add(-40)")
+    expect(panel.slider(SEA)).to_have_value("-40")
+    expect(panel.root.get_by_role("table", name="Rises")).to_contain_text("%")
+    assert facts + panel.root.evaluate(CUT_OFF) == []
 
 
 def test_keys_alone(open_panel):

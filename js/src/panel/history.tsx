@@ -1,5 +1,5 @@
 import "./history.css";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Token } from "../host/tokens";
 import { Button } from "../ui/button";
 import { download } from "../ui/download";
@@ -14,7 +14,9 @@ const KEPT = 20; // as the kernel has it
 /** Every run of the panel, the newest first: named, pinned, compared, taken back, taken away. */
 export function History({ panel }: { panel: Panel }) {
   const runs = panel.traits.runs.value;
+  const compared = panel.traits.compared.value;
   const [chosen, setChosen] = useState<string[]>([]);
+  useEffect(() => setChosen(isCompared(compared) ? compared.runs : []), [compared]);
   if (!runs.length)
     return (
       <p class="sw-empty">

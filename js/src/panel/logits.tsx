@@ -45,10 +45,10 @@ function Side({ name, tokens, most }: { name: string; tokens: NextToken[]; most:
   return (
     <table class="sw-num" aria-label={name}>
       <colgroup>
-        <col style={{ width: "34%" }} />
-        <col style={{ width: "22%" }} />
-        <col style={{ width: "15%" }} />
         <col />
+        <col style={{ width: "18%" }} />
+        <col style={{ width: "52px" }} />
+        <col style={{ width: "126px" }} />
       </colgroup>
       <thead>
         <tr>

@@ -43,6 +43,8 @@ export class Panel extends Bench {
   });
   #dismissed = signal("");
   #stopper: (() => void) | null = null;
+  /** What was asked of the kernel that changes what a run depends on, and is not answered. */
+  readonly #acts = new Set<Promise<unknown>>();
 
   constructor(
     readonly model: HostModel,
@@ -118,13 +120,21 @@ export class Panel extends Bench {
   }
 
   /** An answer becomes a turn, and the next prompt a reply to it. */
-  reply(row: string): void {
-    this.rpc.request("reply", { row }).catch((error) => this.fail(error));
+  async reply(row: string): Promise<void> {
+    const { prompt } = this.traits;
+    const answered = prompt.peek();
+    this.#store.write("prompt", ""); // here and now: what is typed while the kernel works is the next prompt
+    try {
+      await this.#act("reply", { row });
+    } catch (error) {
+      if (!prompt.peek()) this.#store.write("prompt", answered);
+      this.fail(error);
+    }
   }
 
   /** A message of the user's is the prompt again, and what came after it is gone. */
   edit(turn: number): void {
-    this.rpc.request("edit", { turn }).catch((error) => this.fail(error));
+    this.#act("edit", { turn }).catch((error) => this.fail(error));
   }
 
   forgetTurns(): void {
@@ -134,7 +144,7 @@ export class Panel extends Bench {
   /** Something done with presets; the sentence of what went wrong, or empty. */
   async preset(args: Record<string, string>): Promise<string> {
     try {
-      await this.rpc.request("preset", args);
+      await this.#act("preset", args);
       return "";
     } catch (error) {
       return error instanceof Cancelled ? "" : (error as Error).message;
@@ -165,7 +175,7 @@ export class Panel extends Bench {
   /** Something done to a run that is over; the traits say what came of it. */
   past(args: Record<string, unknown>): void {
     if (this.frozen) return;
-    this.rpc.request("history", args).catch((error) => this.fail(error));
+    this.#act("history", args).catch((error) => this.fail(error));
   }
 
   // --- the lens of a generated token
@@ -182,7 +192,7 @@ export class Panel extends Bench {
 
   generate(): Promise<void> {
     const run = startRun(this.traits.settings.peek().max_new_tokens);
-    return this.#ask("generate", this.inputs(), run);
+    return this.#ask("generate", () => this.inputs(), run);
   }
 
   /** What could have stood in the place of a token. */
@@ -194,15 +204,29 @@ export class Panel extends Bench {
   /** Goes on from another token of one row. */
   fork(row: number, step: number, token: number): Promise<void> {
     const { rows = [] } = this.traits.result.peek();
-    return this.#ask("fork", { row: rows[row]?.name, step, token }, forkRun(rows, row, step));
+    const args = { row: rows[row]?.name, step, token };
+    return this.#ask("fork", () => args, forkRun(rows, row, step));
   }
 
-  async #ask(name: string, args: object, run: LiveRun): Promise<void> {
+  /** Asks for something that changes what a run depends on: runs wait for it, else they would go without. */
+  async #act(name: string, args: object): Promise<void> {
+    const act = this.rpc.request<void>(name, args);
+    this.#acts.add(act);
+    try {
+      await act;
+    } finally {
+      this.#acts.delete(act);
+    }
+  }
+
+  async #ask(name: string, args: () => object, run: LiveRun): Promise<void> {
     if (this.frozen || this.live.peek()) return;
     const controller = new AbortController();
     this.#begin(run, () => controller.abort());
     try {
-      await this.rpc.request(name, args, {
+      if (this.#acts.size) await Promise.allSettled(this.#acts);
+      if (controller.signal.aborted) throw new Cancelled();
+      await this.rpc.request(name, args(), {
         signal: controller.signal,
         onMessage: (message) => this.#receive(message),
         onGap: (id) => this.#resync(id),

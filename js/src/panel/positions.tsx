@@ -19,7 +19,7 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
   const { tokens, prompt } = panel.traits.prompt_tokens.value;
   const steered = steeredTokens(positions, tokens);
   const choices: [Where, string][] =
-    positions.where === "mixed" ? [["mixed", "differs between steers"], ...CHOICES] : CHOICES;
+    positions.where === "mixed" ? [["mixed", "each steer's own"], ...CHOICES] : CHOICES;
   return (
     <section class="sw-section sw-positions" aria-label="Positions">
       <div class="sw-heading">
@@ -87,7 +87,7 @@ function stateOf(
 function summary(tokens: TextToken[], steered: boolean[] | null, where: Where): string {
   if (!tokens.length) return "Write a prompt to see its tokens here.";
   if (!steered)
-    return "The steers of this recipe act at different positions, set in code. Choosing here replaces them.";
+    return "Each steer of this recipe has positions of its own. Choosing here replaces them.";
   const count = steered.filter(Boolean).length;
   const generated = where === "all" || where === "generated" ? ", and every generated one" : "";
   return `${count} of ${plural(tokens.length, "prompt token")} steered${generated}.`;

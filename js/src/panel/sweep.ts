@@ -99,6 +99,8 @@ export function createSweep(rpc: Rpc, inputs: () => object, until: AbortSignal):
         told(thrown);
       } finally {
         live.value = null;
+        // The run went before the estimate, which nobody else asks for again.
+        if (plan.peek()?.seconds === null) ask({ ...plan.peek() });
       }
     },
     stop() {

@@ -1,4 +1,5 @@
 import "./sweep_tab.css";
+import { useEffect } from "preact/hooks";
 import { sliderParameter } from "../recipe_editor/strength";
 import type { Steer } from "../recipe_editor/types";
 import { Button } from "../ui/button";
@@ -50,6 +51,10 @@ function Plan({ panel }: { panel: Panel }) {
   const chosen = steers.some(({ id }) => id === sweep.steer.value) ? sweep.steer.value : "";
   const plan = sweep.plan.value;
   const live = sweep.live.value;
+  const only = steers.length === 1 ? steers[0]?.id : undefined;
+  useEffect(() => {
+    if (only && !chosen) sweep.choose(only);
+  }, [only, chosen]);
   if (!steers.length)
     return (
       <p class="sw-empty">

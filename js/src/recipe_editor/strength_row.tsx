@@ -111,11 +111,11 @@ export function StrengthRow(props: Props) {
           {breaksSaid(props.breaks)}
           {op && <span class="sw--fact sw--formula">{op.formula}</span>}
           {actingSaid(steer, props.positions, labelOf).map((said) => (
-            <span key={said} class="sw--fact sw--acting">
+            <span key={said} class="sw--fact sw--long">
               {said}
             </span>
           ))}
-          {readout?.note && <span class="sw--fact">{readout.note}</span>}
+          {readout?.note && <span class="sw--fact sw--long">{readout.note}</span>}
         </p>
         {main && props.onSweep && (
           <Button

@@ -182,6 +182,16 @@ describe("the history", () => {
     expect(compared.querySelectorAll(".sw--own")).toHaveLength(2);
     expect(el.querySelector("img")).toBeNull();
   });
+
+  it("has the two checked that are compared, whoever compared them", async () => {
+    const same = [[true], [true]];
+    const rows = ["steered", "steered"];
+    model.changes("compared", { runs: ["r1", "r3"], rows, same, divergence: null });
+    const checked = (run: string) => named<HTMLInputElement>(`Compare ${run}`).checked;
+    await vi.waitFor(() =>
+      expect(["Run 1", "gentle", "Run 3"].map(checked)).toEqual([true, false, true]),
+    );
+  });
 });
 
 describe("the sweep", () => {
@@ -213,6 +223,37 @@ describe("the sweep", () => {
     expect(el.querySelector(".sw-column")).toBeNull();
     button("Stop sweep")?.click();
     expect(model.sent.at(-1)).toEqual({ type: "cancel", id });
+  });
+
+  it("is of the only steer without a choice, and of several of the one that is chosen", async () => {
+    model = new FakeModel({ ...state(), tab: "sweep" });
+    mount();
+    await vi.waitFor(() => expect(asked("sweep_plan")).toHaveLength(1));
+    expect(asked("sweep_plan")[0]?.args).toMatchObject({ steer: "s1" });
+    const [steer] = state().steers as object[];
+    model.changes("steers", [
+      { ...steer, id: "s2" },
+      { ...steer, id: "s3" },
+    ]);
+    await painted();
+    expect(shown()).toContain("choose a steer");
+    expect(asked("sweep_plan")).toHaveLength(1);
+  });
+
+  it("asks again what it costs where it ran before that was known", async () => {
+    mount();
+    button("Sweep the sea")?.click();
+    await painted();
+    const plan = { from: 0, to: 20, count: 3, tokens: 48, seconds: null };
+    model.says({ type: "result", id: model.lastId, value: plan });
+    await painted();
+    button("Run sweep")?.click();
+    model.says({ type: "result", id: model.lastId, value: {} });
+    await painted();
+    expect(model.sent.at(-1)).toMatchObject({ name: "sweep_plan", args: { count: 3 } });
+    model.says({ type: "result", id: model.lastId, value: { ...plan, seconds: 21 } });
+    await painted();
+    expect(shown()).toContain("about 21 s");
   });
 
   it("marks on the slider where texts break, and puts a strength into the recipe", async () => {
@@ -288,6 +329,8 @@ describe("a token of a text", () => {
 });
 
 describe("the conversation", () => {
+  const answered = { ...result(["My"], ["The sea."]), chat: true };
+
   it("is out of sight until it is wanted, and says what another recipe wrote", async () => {
     mount();
     expect(named("Conversation")).toBeUndefined();
@@ -309,6 +352,44 @@ describe("the conversation", () => {
     expect(el.querySelector("img")).toBeNull();
     button("New conversation")?.click();
     expect(model.values.turns).toEqual([]);
+  });
+
+  it("is whole in a run that is asked for before the kernel has taken the answer in", async () => {
+    model = new FakeModel({ ...state(), tab: "history", result: answered });
+    mount();
+    button("Reply to steered")?.click();
+    const reply = model.lastId;
+    expect(model.values.prompt).toBe("");
+    const prompt = named<HTMLTextAreaElement>("Prompt");
+    prompt.value = "And then?";
+    prompt.dispatchEvent(new Event("input", { bubbles: true }));
+    await painted(700); // what was typed has settled: the kernel's word on the prompt would be taken
+    button("Generate")?.click();
+    await painted();
+    expect(asked("generate")).toHaveLength(0);
+    expect(named("Steered").getAttribute("aria-busy")).toBe("true");
+    const turns = [
+      { role: "user", content: "Hi" },
+      { role: "assistant", content: "The sea.", row: "steered" },
+    ];
+    model.changes("turns", turns);
+    model.says({ type: "result", id: reply, value: {} });
+    await painted();
+    expect(asked("generate")[0]?.args).toMatchObject({ prompt: "And then?", turns });
+  });
+
+  it("gives the prompt back where the answer can't be taken in, and lets a waiting run be stopped", async () => {
+    model = new FakeModel({ ...state(), tab: "history", result: answered });
+    mount();
+    button("Reply to steered")?.click();
+    const id = model.lastId;
+    button("Generate")?.click();
+    button("Stop")?.click();
+    model.says({ type: "error", id, error: { message: "No template.", kind: "ValueError" } });
+    await painted();
+    expect(model.values.prompt).toBe("Hi");
+    expect(asked("generate")).toHaveLength(0);
+    expect(el.querySelector("[role=alert]")?.textContent).toContain("No template.");
   });
 });
 

@@ -202,6 +202,11 @@ class SteeringPanel(RunningPanel):
             >>> [message["role"] for message in panel.reply("baseline")]
             ['user', 'assistant', 'user']
         """
+        self.publish_together(turns=self._with_answer(row), prompt="")
+        return self.conversation
+
+    def _with_answer(self, row: str) -> list[dict[str, Any]]:
+        """The turns of the texts that are shown, and the answer of a row as the last one."""
         self._row_of(row)
         if not self.result["chat"]:
             raise ValueError(
@@ -213,9 +218,7 @@ class SteeringPanel(RunningPanel):
         recipe = self._shown_run.inputs.recipe
         by = {"row": row, "recipe": recipe.fingerprint if steered and len(recipe) else ""}
         answer = {"role": "assistant", "content": text, **by}
-        turns = [*self.result["turns"], {"role": "user", "content": self.result["prompt"]}, answer]
-        self.publish_together(turns=turns, prompt="")
-        return self.conversation
+        return [*self.result["turns"], {"role": "user", "content": self.result["prompt"]}, answer]
 
     def edit(self, turn: int) -> str:
         """Go back to an earlier message of the user: it is the prompt again, and what came after it is gone.
@@ -273,7 +276,8 @@ class SteeringPanel(RunningPanel):
         return {}
 
     def _serve_reply(self, request: Request) -> dict[str, Any]:
-        self.reply(request.args.get("row", "steered"))
+        # The page has emptied the prompt itself, and what it holds by now is the next one.
+        self.publish(turns=self._with_answer(request.args.get("row", "steered")))
         return {}
 
     def _serve_edit(self, request: Request) -> dict[str, Any]:

@@ -118,8 +118,9 @@ def test_the_snippet_runs_the_conversation(panel, lm, cavs):
 
 def test_the_page_replies_and_edits(panel, page):
     panel.generate()
+    panel.prompt = "typed while the kernel was busy"
     assert page.call("reply", row="steered")["type"] == "result"
-    assert len(panel.turns) == 2
+    assert (len(panel.turns), panel.prompt) == (2, "typed while the kernel was busy")
     assert page.call("edit", turn=0)["type"] == "result"
     assert (len(panel.turns), bool(panel.prompt)) == (0, True)
 
