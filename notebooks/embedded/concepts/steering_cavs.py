@@ -50,7 +50,7 @@ SHIPPED_FROM: Final = 0.6
 CONTROLS_BELOW: Final = 0.1
 """…and less than this share of the unsteered and of the randomly steered ones. The report holds all of them."""
 GENTLER: Final = {"medicine and health": 45.0}
-"""Suggested in place of the strength that was chosen, since a dose–response (`check_strengths`) found texts broken there:
+"""Suggested in place of the strength that was chosen: a dose–response (`check_strengths`) found texts broken there;
 at 60 their surprise is 2.97 nats, the unsteered model's own end at 2.38; at 45 it is 2.29."""
 TOKENS: Final = 64
 
