@@ -103,6 +103,7 @@ class LayoutTracker:
         self._virtual = virtual
         self._placed: dict[torch.device, tuple[Tensor, list[Tensor]]] = {}
         self._speakers: dict[torch.device, dict[str, Tensor]] = {}
+        self._lengths: dict[torch.device, Tensor] = {}
         self._signature = inspect.signature(base.forward)
         self._acts = acts
         self._cache: Any = None
@@ -160,8 +161,11 @@ class LayoutTracker:
 
         prompt: Tensor | None = None
         if self._known.prompt_length is not None:
-            lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
-            prompt = _for_rows(lengths, len(absolute))
+            if absolute.device not in self._lengths:
+                # Made once: to bring numbers to a GPU makes the host wait for it, in every forward pass.
+                lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
+                self._lengths[absolute.device] = lengths
+            prompt = _for_rows(self._lengths[absolute.device], len(absolute))
         return Layout(absolute, self._special(ids, absolute), prompt, self._roles(absolute))
 
     def _roles(self, absolute: Tensor) -> Mapping[str, Tensor]:
