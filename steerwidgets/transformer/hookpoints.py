@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -81,9 +81,23 @@ def copied(stream: Tensor) -> Tensor:
 
 
 def remove_all(handles: list[Handle]) -> None:
-    """Take off exactly these hooks, and forget them."""
-    for handle in _drain(handles):
-        handle.remove()
+    """Take off exactly these hooks, and forget them.
+
+    What is raised meanwhile, as a Ctrl-C is, waits until all are off: it must not leave the model half steered.
+    """
+    raised: BaseException | None = None
+    for again in (True, False):  # a handle whose removal was cut short is asked again, and then given up
+        for handle in list(handles):
+            try:
+                handle.remove()
+                handles.remove(handle)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                raised = error
+        if not (again and handles):
+            break
+    handles.clear()
+    if raised is not None:
+        raise raised
 
 
 def hidden_states(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -158,8 +172,3 @@ class Handles:
     def remove(self) -> None:
         """Take all off."""
         remove_all(self._handles)
-
-
-def _drain(handles: list[Handle]) -> Iterator[Handle]:
-    while handles:
-        yield handles.pop()
