@@ -120,7 +120,7 @@ def test_the_wheel_brings_the_licences_of_what_is_bundled(built):
 
 
 def test_the_wheel_holds_no_file_that_has_no_business_there(in_wheel):
-    """No secrets, caches, sources of the front-end or files of editors; and every file is of a sort that is expected."""
+    """No secrets, caches, sources of the front-end or files of editors; every file is of a sort that is expected."""
     sorts = {path.rpartition(".")[2] for path in in_wheel if ".dist-info/" not in path}
     assert sorts <= {"py", "pyi", "typed", "js", "css", "json", "jsonl", "safetensors", "pt", "txt", "md"}
     assert not [path for path in in_wheel if path.rpartition("/")[2].startswith(".") or "node_modules" in path]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.transformer.hookpoints import Handle, Handles
+from steerwidgets.transformer.hookpoints import Handle, Handles, hooked_after, hooked_before
 
 if TYPE_CHECKING:
     import torch
@@ -110,8 +110,12 @@ class LayoutTracker:
 
     def attach(self) -> Handle:
         """Put the hooks on."""
-        before = self._base.register_forward_pre_hook(self._before_forward, with_kwargs=True)
-        return Handles([before, self._base.register_forward_hook(self._after_forward)])
+        before = hooked_before(self._base, self._before_forward)
+        try:
+            return Handles([before, hooked_after(self._base, self._after_forward)])
+        except BaseException:
+            before.remove()
+            raise
 
     def at(self, stream: Tensor) -> Layout:
         """The layout of the pass that a stream [batch, position, d_model] belongs to."""

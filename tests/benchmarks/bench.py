@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, each in a process of its own: `make bench`, or `python tests/benchmarks/bench.py`.
+"""All benchmarks one after the other, each in its own process: `make bench`, or `python tests/benchmarks/bench.py`.
 
 Prints one table of the figures with their spread, what is asked of them and whether it is reached; writes
 `build/bench/bench.json` with the machine, the date and the versions, and draws the ratios as `build/bench/bench.svg`
@@ -9,7 +9,7 @@ runs some of them.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -100,7 +100,7 @@ def machine() -> dict[str, Any]:
     models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     processor = models[0].partition(":")[2].strip() if models else platform.processor()
     found: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "processor": processor,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -176,7 +176,7 @@ class Bench:
 
         # The unsteered run is held against plain `generate` too: if that differs, so does everything.
         cases = {
-            "unsteered": (sw.Recipe(), lambda h: torch.zeros_like(h)),
+            "unsteered": (sw.Recipe(), torch.zeros_like),
             "add": (sw.Recipe.of(self.direction.add(8.0)), added),
             f"clamp of {size:,}": (sw.Recipe.of(sae[index].clamp(20.0)), clamped),
         }

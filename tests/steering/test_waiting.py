@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from support import kinds
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import steerwidgets as sw
 from steerwidgets.generation.rows import Plan, generate_rows
-from support import kinds
 
 ASKED = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
 

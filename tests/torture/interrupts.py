@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -30,7 +30,6 @@ import torch
 from support import corpora, kinds, models, sae, toks
 
 import steerwidgets as sw
-from steerwidgets.files import atomic
 
 PROMPT = "Name a city by the sea, please."
 TEXTS = [
@@ -77,7 +76,7 @@ class Lines:
         self.raised_at = ""
         self._ours, self._at, self._error = ours, at, error
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         self._before = sys.gettrace()
         sys.settrace(self._call)
         return self
@@ -108,7 +107,7 @@ class Target:
         self.cav, self.sae = kinds.make("CAV"), sae.make()
         self.recipe = self.cav[0].add(3) + self.sae[2].clamp(2.0) + self.cav[1].ablate().at("generated")
         self.verbs: dict[str, Callable[[], Any]] = {
-            "read": lambda: self.lm.read(PROMPT, self.sae).values.tolist(),
+            "read": self.lm.read(PROMPT, self.sae).values.tolist,
             "search": lambda: self.lm.search(PROMPT, [self.sae, self.cav], k=3).values,
             "compare": self._compare,
             "stream": lambda: [step.token_ids for step in self.lm.stream(PROMPT, self.recipe, max_new_tokens=4)],
@@ -116,7 +115,7 @@ class Target:
             "dose": self._dose,
             "lens": self._lens,
             "steer": self._steer,
-            "patch": lambda: self.lm.patch("The user asks", "The model asks", metric="kl").share.tolist(),
+            "patch": self.lm.patch("The user asks", "The model asks", metric="kl").share.tolist,
             "attribution": lambda: [float(row.value) for row in self.lm.attribution(PROMPT, 20).rows],
             "effect": lambda: self.lm.effect(self.cav[0], PROMPT, k=3).promoted,
             "index": self._index,
@@ -290,7 +289,7 @@ class Siege:
             return
         try:
             again = run()
-        except Exception as error:  # noqa: BLE001 - that is what is looked for
+        except Exception as error:
             yield Finding(attack, tracing.raised_at, f"the next run raised {type(error).__name__}: {str(error)[:300]}")
             self.target = Target(target.folder)
             return

@@ -1,4 +1,4 @@
-"""Hooks come off whatever happens while they do."""
+"""Hooks are on whole or not at all, and come off, whatever happens meanwhile."""
 
 import pytest
 import torch
@@ -40,3 +40,23 @@ def test_a_handle_that_never_comes_off_keeps_no_other_one_on():
     with pytest.raises(KeyboardInterrupt):
         remove_all(handles)
     assert [len(module._forward_hooks) for module in modules] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("is_input", [False, True])
+def test_a_hook_whose_registration_is_cut_short_is_not_on(is_input, monkeypatch):
+    """It is in torch's table before the handle comes back."""
+    module, name = nn.Identity(), "register_forward_pre_hook" if is_input else "register_forward_hook"
+    register = getattr(nn.Module, name)
+
+    def cut_short(*given, **named):
+        register(*given, **named)
+        raise KeyboardInterrupt
+
+    other = on_stream(Hookpoint(module, is_input=is_input), lambda _: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Module, name, cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            on_stream(Hookpoint(module, is_input=is_input), lambda h: h + 1)
+    assert len(module._forward_hooks) + len(module._forward_pre_hooks) == 1
+    other.remove()
+    assert len(module._forward_hooks) + len(module._forward_pre_hooks) == 0
