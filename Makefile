@@ -188,7 +188,8 @@ notebooks: model $(VENV)/.stamp-dev
 	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
 	for notebook in "$${all[@]}"; do $(BIN)/python notebooks/headless.py "$$notebook"; done
 
-e2e: BROWSER_TESTS := tests/e2e $(WORKERS)
+# A browser test waits more than it computes: three at once keep two cores busy.
+e2e: BROWSER_TESTS := tests/e2e -n 3 --dist loadfile
 hosts: BROWSER_TESTS := tests/hosts
 hosts: js/node_modules/.package-lock.json # the foreign style sheets come with npm
 e2e hosts: model $(VENV)/.stamp-dev

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steerwidgets.generation.sampling import Sampling
     from steerwidgets.labels.labels import Labels
     from steerwidgets.lens.attribution import Attribution
+    from steerwidgets.lens.fitted import FittedLens
     from steerwidgets.lens.layer_lens import LayerLens
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.condition import Condition
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.model_names import OtherModelWarning
     from steerwidgets.transformer.sites import Site
     from steerwidgets.widgets.card.feature_card import FeatureCard
+    from steerwidgets.widgets.concept_trainer.concept_trainer import ConceptTrainer
     from steerwidgets.widgets.dose.dose_response import DoseResponse
     from steerwidgets.widgets.feature_picker import FeaturePicker
     from steerwidgets.widgets.heatmap.token_heatmap import TokenHeatmap
@@ -53,6 +55,7 @@ _HOMES = {
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
     "Comparison": "generation.comparison",
+    "ConceptTrainer": "widgets.concept_trainer.concept_trainer",
     "Condition": "steering.condition",
     "ConditionTable": "dose.table",
     "DoseResponse": "widgets.dose.dose_response",
@@ -65,6 +68,7 @@ _HOMES = {
     "FeatureData": "dictionaries.evidence",
     "FeaturePicker": "widgets.feature_picker",
     "FeatureStatistics": "dictionaries.statistics",
+    "FittedLens": "lens.fitted",
     "Heads": "dictionaries.heads",
     "LabelCheck": "widgets.label_check.label_check",
     "Labels": "labels.labels",
@@ -101,6 +105,7 @@ __all__ = [
     "Asked",
     "Attribution",
     "Comparison",
+    "ConceptTrainer",
     "Condition",
     "ConditionTable",
     "Direction",
@@ -111,6 +116,7 @@ __all__ = [
     "FeatureData",
     "FeaturePicker",
     "FeatureStatistics",
+    "FittedLens",
     "Heads",
     "LabelCheck",
     "Labels",

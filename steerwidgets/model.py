@@ -10,12 +10,16 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 from steerwidgets.calls import tells_calls
+from steerwidgets.concepts.examples import Examples
+from steerwidgets.concepts.training import ConceptTraining, TableSettings
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.dose.run import DoseRun
 from steerwidgets.dose.table import ConditionTable, condition_table
 from steerwidgets.generation.comparison import Comparison
 from steerwidgets.generation.conditions import Asked, Condition, plan, plans
+from steerwidgets.generation.contrast import OWN as CONTRAST_OWN
+from steerwidgets.generation.contrast import Contrast, contrast
 from steerwidgets.generation.rows import Plan, Row, Step, generate_rows, stream_rows
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.label_checks.output_score import OutputScores, ScoreSettings
@@ -50,12 +54,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from steerwidgets.concepts.concept import Concept
+    from steerwidgets.concepts.training import ConceptSettings
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
     from steerwidgets.dose.judges import Judge
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.run import DoseSettings
     from steerwidgets.dose.run import Op as DoseOp
+    from steerwidgets.generation.contrast import ContrastSettings
     from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.label_checks.output_score import ScoreOptions
     from steerwidgets.lens.attribution import AddsUp
@@ -451,16 +458,18 @@ class LanguageModel(LoadedModel):
             recipe: what steers; the lens is then the steered one, with `.baseline` and `.difference`.
             chat: whether a string goes through the chat template.
             prompt_length: where the text is prompt and answer: the prompt's tokens, for positions such as `generated`.
-            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, as `LensSettings` explains them.
+            settings: `k`, `stream`, `layers`, `positions`, `track`, `on_progress`, `lens`, as `LensSettings` explains
+                them; `lens` reads by a tuned lens or a Jacobian lens instead.
 
         Returns:
             The lens: `.token_ids` and `.log_probs` [layer, position, k], `.entropy` and `.kl` [layer, position] in
             nats.
 
         Raises:
-            ValueError: a setting is out of range, or the recipe does not fit the model.
+            ValueError: a setting is out of range, or the recipe or the lens does not fit the model.
             CompiledModelError: the model is compiled.
             TypeError: there is no such setting.
+            FileNotFoundError: there is no lens at the path given.
 
         Example:
             >>> lens = lm.logit_lens("The answer", k=3, track=[" the"])
@@ -606,6 +615,98 @@ class LanguageModel(LoadedModel):
             True
         """
         return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
+
+    def contrast(
+        self,
+        system_a: str,
+        system_b: str,
+        questions: Sequence[str],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[ContrastSettings],
+    ) -> Contrast:
+        """Answers that the model writes itself under two system prompts, for `CAV.fit` and `lm.concept`.
+
+        Persona vectors (Chen et al. 2025, arXiv 2507.21509): the difference of the means over the tokens of the
+        answers. Both answers to a question are rows of one batch with the same noise. Without a chat template the
+        system prompt and the question stand before the answer as plain text; `.told` says so.
+
+        Args:
+            system_a: the system prompt that asks for what the concept is.
+            system_b: one that asks for its opposite, or for nothing of the sort.
+            questions: what is answered under both.
+            on_progress: called with the answers that are written, and of how many.
+            stop: set it to end within one token; pairs that are whole by then are kept.
+            settings: `names`, `per_question`, `batch_size` and those of sampling, as `ContrastSettings` explains them,
+                and the chat template's own.
+
+        Returns:
+            `.texts` and `.labels`, for `CAV.fit`; of each text the answer's tokens alone count.
+
+        Raises:
+            ValueError: a system prompt is empty or both are the same, there is no question, or a setting is out of
+                range.
+            TypeError: something is no text.
+
+        Example:
+            >>> pair = lm.contrast("You are cheerful.", "You are gloomy.", ["How are you?", "What is new?"] * 2)
+            >>> pair.labels
+            ('a', 'b', 'a', 'b')
+            >>> sw.CAV.fit(lm, pair.texts, pair.labels, layer=1, method="mean_difference").labels
+            ('a', 'b')
+        """
+        given: dict[str, Any] = {**settings}
+        own = {name: given.pop(name) for name in CONTRAST_OWN if name in given}
+        sampling, template = self._split(given)
+        systems = (system_a, system_b)
+        return contrast(
+            self, systems, questions, sampling, template=template, on_progress=on_progress, stop=stop, **own
+        )
+
+    def concept(
+        self,
+        positives: Any,
+        negatives: Any = None,
+        *,
+        name: str = "concept",
+        **settings: Unpack[ConceptSettings],
+    ) -> Concept:
+        """One concept from texts with it and without: its direction in every block, and how well each tells them apart.
+
+        Every text is read once for all blocks; directions are of unit norm. Scores are of held-out texts, beside the
+        same fit to shuffled labels; their difference is the selectivity (Hewitt and Liang 2019). Texts that stand twice
+        are read once, those in both lists are left out, and `.told` says so.
+
+        Args:
+            positives: texts with the concept; or what holds both lists: `lm.contrast(…)`, a table with labels (a frame,
+                columns, records), or the path of a file (.txt, .csv, .tsv, .json, .jsonl).
+            negatives: texts without it, or the path of a file of them.
+            name: what the concept is called.
+            settings: `method`, `pool`, `layers`, `stream`, `held_out`, `shuffles`, `max_tokens`, `max_texts`,
+                `batch_size`, `seed`, `reft`, `on_progress`, `stop`, and of tables `text`, `label`, `positive`, as
+                `ConceptSettings` explains them.
+
+        Returns:
+            `.layers` with `.held_out`, `.shuffled`, `.selectivity` and `.projections`, `.confused()`, `.best`, `.cav`.
+
+        Raises:
+            ValueError: a list is missing or too short, a file or table can't be read, or a setting is out of range.
+            TypeError: something is of another kind.
+            ImportError: `svm` and `logistic` need scikit-learn.
+            RuntimeError: it was stopped before any block was fitted.
+
+        Example:
+            >>> with_it, without = ["the sea", "a city by the sea"] * 2, ["the user", "the system asks"]
+            >>> found = lm.concept(with_it, without, name="the sea")
+            >>> [each.layer for each in found.layers], found.cav.labels
+            ([0, 1, 2, 3], ('the sea',))
+        """
+        given: dict[str, Any] = {**settings}
+        columns = {key: given.pop(key) for key in TableSettings.__annotations__ if key in given}
+        on_progress, stop = given.pop("on_progress", None), given.pop("stop", None)
+        examples = Examples.of(positives, negatives, concept=name, **columns)
+        return ConceptTraining(self, examples, name, **given).run(on_progress, stop)
 
     @contextmanager
     def steer(

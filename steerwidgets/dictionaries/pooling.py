@@ -72,12 +72,5 @@ def own_words(residuals: Residuals, site: Site, texts: Sequence[Prompt]) -> Tens
     counted = residuals.counted(site)
     own = torch.zeros_like(counted)
     for row, text in enumerate(texts):
-        own[row, -len(text) :] = torch.tensor([not (a or b) for a, b in zip(text.special, text.template, strict=True)])
+        own[row, -len(text) :] = torch.tensor(text.own)
     return counted & own
-
-
-def cut(text: Prompt, count: int | None) -> Prompt:
-    """The first tokens of a text."""
-    if count is None or len(text) <= count:
-        return text
-    return Prompt(text.token_ids[:count], text.special[:count], text.template[:count], text.chat)

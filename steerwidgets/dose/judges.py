@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from steerwidgets.calls import tells_calls
-from steerwidgets.dictionaries.pooling import cut, pooled
+from steerwidgets.dictionaries.pooling import pooled
 from steerwidgets.dose.statistics import harmonic
 from steerwidgets.files.containers import read_safetensors
 from steerwidgets.files.shown import shown
 from steerwidgets.files.tensors import dense
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.transformer.model_names import is_other_model
+from steerwidgets.transformer.prompts import Prompt, encode
 from steerwidgets.transformer.sites import Site
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.transformer.loaded import LoadedModel
+    from steerwidgets.transformer.prompts import PromptLike
 
 Judge = Callable[[str, str], "float | Mapping[str, float]"]
 """`judge(prompt, text)`: 0 to 1, on topic from one half; or AxBench's three marks, each 0, 1 or 2."""
@@ -208,6 +210,59 @@ class Probe:
         site = Site(header["layer"], header["stream"])
         return cls(lm, tensors["weight"][row], float(tensors["bias"][row]), site, concept)
 
+    @classmethod
+    def fit(
+        cls,
+        lm: LoadedModel,
+        positives: Sequence[PromptLike | Prompt],
+        negatives: Sequence[PromptLike | Prompt],
+        *,
+        layer: int,
+        label: str,
+    ) -> Probe:
+        """A probe from texts on topic and others: linear discriminant analysis along the difference of their means.
+
+        With `d = mean⁺ − mean⁻` and the pooled variance `s²` of `h̄·d`, `w = d · ‖d‖² / s²`, and one half lies in the
+        middle between the means (Fisher 1936, with one variance).
+
+        Args:
+            lm: the model that reads.
+            positives: texts on topic, 2 or more; none that the direction was made from.
+            negatives: others, 2 or more.
+            layer: the block, another one than the direction's.
+            label: what it judges.
+
+        Returns:
+            The judge.
+
+        Raises:
+            ValueError: there are too few texts, or both kinds are the same to it.
+
+        Example:
+            >>> probe = sw.Probe.fit(lm, ["the sea", "a ship"], ["the user", "a system"], layer=2, label="the sea")
+            >>> probe.site
+            Site(layer=2, stream='resid_post')
+        """
+        refuse_no_model(lm, "sw.Probe.fit", "positives, negatives, layer=20, label='the sea'")
+        if min(len(positives), len(negatives)) < 2:
+            raise ValueError(
+                f"A probe needs 2 texts or more of either kind, but {len(positives)} and {len(negatives)} were given."
+            )
+        site = Site(layer)
+        encoded = [
+            [text if isinstance(text, Prompt) else encode(lm.tokenizer, text, chat=False) for text in side]
+            for side in (positives, negatives)
+        ]
+        sides = [pooled(lm, side, site, lambda words: words.mean(0)) for side in encoded]
+        d = sides[0].mean(0) - sides[1].mean(0)
+        along = [side @ d for side in sides]
+        variance = sum(float(each.var()) * (len(each) - 1) for each in along) / (sum(map(len, along)) - 2)
+        if not float(d.norm()) or not variance:
+            raise ValueError(f"The texts of either kind are all the same at {site}, so no probe tells them apart.")
+        weight = d * (float(d @ d) / variance)
+        middle = (sides[0].mean(0) + sides[1].mean(0)) / 2
+        return cls(lm, weight, -float(middle @ weight), site, label)
+
     def __call__(self, prompt: str, text: str) -> float:
         """The probability that the text is on topic."""
         return self.scores(prompt, [text])[0]
@@ -229,7 +284,7 @@ class Probe:
         """
         limit = self._lm.architecture.context_limit
         encoded = {
-            i: cut(self._lm.encode(text, chat=False), limit) for i, text in enumerate(texts) if len(text.split()) > 0
+            i: self._lm.encode(text, chat=False).cut(limit) for i, text in enumerate(texts) if len(text.split()) > 0
         }
         long = {i: prompt for i, prompt in encoded.items() if len(prompt) > 1}
         found = [0.0] * len(texts)

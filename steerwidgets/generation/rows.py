@@ -100,7 +100,8 @@ class _Run:
         self._lm = lm
         self._plans = tuple(plans)
         self._sampling = sampling
-        self._watch = tuple(watch)
+        # What a transcoder's feature writes is watched as the feature, where it reads.
+        self._watch = tuple(feature.read_as for feature in watch)
         self._on_step = on_step
         self._stop = stop
         self._end_ids = lm.end_ids

@@ -19,6 +19,7 @@ Author = Literal["person", "language model", "unknown"]
 
 _INDEX: Final = ("index", "feature", "feature_index", "feature_id", "concept_id", "neuron", "id")
 _TEXT: Final = ("label", "description", "concept", "explanation", "text", "name")
+_NESTED: Final = "explanations"
 _FOLDER_PARTS: Final = (".jsonl", ".jsonl.gz")
 _MOST_FEATURES: Final = 2**31
 """No dictionary has so many features, and no index of labels holds a larger number."""
@@ -91,8 +92,7 @@ def labels_of(
         elif isinstance(value, Label):
             yield Label(checked_index(value.index, what, number), value.text, value.source or source, value.author)
         elif isinstance(value, Mapping | _Pairs):
-            if (label := from_row(dict(value), f"Entry {number} of {what}", source, author)) is not None:
-                yield label
+            yield from from_row(dict(value), f"Entry {number} of {what}", source, author)
         else:
             raise ValueError(f"Entry {number} of {what} is no text and no row with names, but {_described(value)}.")
 
@@ -139,15 +139,16 @@ def read_labels(
                         f"{path.name} holds labels of several dictionaries ({both}); choose one with "
                         "sw.Labels.load(…, model=…, layer=…)."
                     )
-            if (label := from_row(row, where, source or part.name, author)) is not None:
-                yield label
+            yield from from_row(row, where, source or part.name, author)
     if not homes and (model is not None or layer is not None):
         asked = "/".join(each for each in (model, layer) if each is not None)
         raise ValueError(f"{path.name} holds no labels of {asked}; check model= and layer=.")
 
 
-def from_row(row: Mapping[str, Any], where: str, source: str, author: str | None) -> Label | None:
-    """A label from a row with names; None where its text is empty.
+def from_row(row: Mapping[str, Any], where: str, source: str, author: str | None) -> Iterator[Label]:
+    """The labels of a row with names: one, or none where its text is empty.
+
+    A feature as Neuronpedia exports it has a table of its explanations instead of a text, each of them a label.
 
     Args:
         row: the row.
@@ -158,17 +159,33 @@ def from_row(row: Mapping[str, Any], where: str, source: str, author: str | None
     Raises:
         ValueError: there is no column for the index or the text, or the index is no whole number.
     """
+    explanations = row.get(_NESTED)
+    if explanations is not None and not any(name in row for name in _TEXT):
+        if not isinstance(explanations, list | tuple) or not all(
+            isinstance(each, Mapping | _Pairs) for each in explanations
+        ):
+            raise ValueError(
+                f"{where} has {_NESTED} {shown(explanations)}; that is a list of tables, each with a description."
+            )
+        outer = {name: value for name, value in row.items() if name != _NESTED}
+        for number, each in enumerate(explanations):
+            yield from from_row(dict(each) | outer, f"Explanation {number} in {_lowered(where)}", source, author)
+        return
     index_name, text_name = _refuse_missing(row, where)
     text = row[text_name]
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{where} has {text_name} {shown(text)}, which is no text; give a text, or null for no label.")
     index = checked_index(row[index_name], where)
     if not (text or "").strip():
-        return None
+        return
     said, writer = _origin(row)
     stated = row.get("author")
     known_author = stated if stated in get_args(Author) else writer
-    return Label(index, str(text), said or source, checked_author(author or str(known_author)))
+    yield Label(index, str(text), said or source, checked_author(author or str(known_author)))
+
+
+def _lowered(where: str) -> str:
+    return where[:1].lower() + where[1:]
 
 
 def _refuse_missing(columns: Collection[str], where: str) -> tuple[str, str]:
@@ -251,6 +268,8 @@ def _rows(path: Path, size: int | None) -> Iterator[tuple[Mapping[str, Any] | La
         yield from _table(path, "\t" if suffix == ".tsv" else ",")
     elif suffix == ".json":
         value = parse_json(_text_of(path), path.name, of_pairs=_Pairs)
+        if isinstance(value, _Pairs) and any(name == _NESTED for name, _ in value):
+            value = [value]  # one feature's page
         if isinstance(value, list) and not isinstance(value, _Pairs):
             if size is not None and len(value) not in (0, size) and all(isinstance(row, str | None) for row in value):
                 raise ValueError(

@@ -58,6 +58,7 @@ class LayerLens:
         answers: int32 [position], the model's own likeliest next token.
         baseline: the same text without the recipe, or None.
         difference: this minus the baseline, or None.
+        reading: `logit lens`, or the fitted lens by which it was read: `tuned lens`, `Jacobian lens`.
 
     Example:
         >>> lens = lm.logit_lens("The answer", k=3)
@@ -83,6 +84,7 @@ class LayerLens:
     answers: Tensor
     baseline: LayerLens | None = None
     difference: LensDifference | None = None
+    reading: str = "logit lens"
     _lm: LoadedModel | None = field(default=None, kw_only=True)
     _track: Track | None = field(default=None, kw_only=True)
 
@@ -173,7 +175,8 @@ class LayerLens:
             for i, layer in reversed(list(enumerate(self.layers)))
         ]
         left_out = len(self.positions) - len(shown)
-        title = f"Likeliest next token at each layer's {self.stream}"
+        by = "" if self.reading == "logit lens" else f" by a {self.reading}"
+        title = f"Likeliest next token at each layer's {self.stream}{by}"
         note = f"\n… and {left_out:,} positions before" if left_out else ""
         return f"{title}{' under ' + repr(self.recipe) if self.recipe else ''}\n{table(headers, rows, most=100)}{note}"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, get_args
 
 from steerwidgets.lens.cells import DifferenceCells, Reduced, reduce_cells
+from steerwidgets.lens.fitted import FittedLens, lens_of
 from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, TokenChanges, direct_paths
 from steerwidgets.lens.streams import Streams, read_text
 from steerwidgets.steering.recipe import Recipe
@@ -17,6 +19,8 @@ from steerwidgets.transformer.sites import Site, Stream
 from steerwidgets.transformer.unembed import Unembed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from steerwidgets.transformer.layout import Known
     from steerwidgets.transformer.loaded import LoadedModel
 
@@ -50,12 +54,14 @@ class LensSettings(BlockSettings, total=False):
         positions: which positions, negative ones from the end; by default all.
         track: tokens to follow through the blocks: ids, or strings that the tokenizer makes one token of.
         on_progress: called with the cells done and all of them; what it raises ends the work.
+        lens: a tuned lens or a Jacobian lens, or the path of one; by default the logit lens.
     """
 
     k: int
     positions: Sequence[int] | None
     track: Sequence[int | str]
     on_progress: Progress | None
+    lens: FittedLens | str | Path | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Request:
         layers: the blocks, ascending.
         positions: the positions, counted from 0.
         tracked: ids of tokens to follow.
+        fitted: the lens by which it is read; None for the logit lens.
     """
 
     k: int
@@ -75,6 +82,7 @@ class Request:
     layers: tuple[int, ...]
     positions: tuple[int, ...]
     tracked: tuple[int, ...]
+    fitted: FittedLens | None = None
 
     @property
     def sites(self) -> list[Site]:
@@ -94,6 +102,7 @@ def logit_lens(
     positions: Sequence[int] | None = None,
     track: Sequence[int | str] = (),
     on_progress: Progress | None = None,
+    lens: FittedLens | str | Path | None = None,
 ) -> LayerLens:
     """The logit lens of a text; with a recipe, steered and baseline read as two rows of one batch.
 
@@ -108,12 +117,16 @@ def logit_lens(
         positions: which positions, negative ones from the end; by default all.
         track: ids of tokens to follow, or strings that the tokenizer makes one token of.
         on_progress: called with the cells done and all of them; what it raises ends the work.
+        lens: a fitted lens or the path of one; None for the logit lens.
 
     Raises:
-        ValueError: a setting is out of range, or the recipe does not fit the model.
+        ValueError: a setting is out of range, or the recipe or the lens does not fit the model.
         CompiledModelError: the model is compiled.
     """
     request = checked(lm, len(prompt), k, stream, layers, positions, track)
+    if (fitted_lens := lens_of(lens)) is not None:
+        fitted_lens.check(lm.architecture, request.sites)
+        request = replace(request, fitted=fitted_lens)
     _refuse_too_long(lm, prompt)
     rows = (None, recipe) if recipe else (None,)
     source = text_source(lm, prompt, rows, known, request)
@@ -263,7 +276,7 @@ def make_lens(source: LensSource, kept: Kept, tracked: tuple[int, ...], on_progr
     with lm.lock:
         reduced = reduce_cells(
             unembed,
-            [streams.values[site] for site in request.sites],
+            [_carried(request, streams.values[site], site, lm.architecture.layers) for site in request.sites],
             final,
             k=request.k,
             tracked=tracked,
@@ -278,6 +291,11 @@ def make_lens(source: LensSource, kept: Kept, tracked: tuple[int, ...], on_progr
     if reduced.difference is None:
         return rows[0]
     return replace(rows[-1], baseline=rows[0], difference=_difference(rows, reduced.difference, direct))
+
+
+def _carried(request: Request, h: Tensor, site: Site, layers: int) -> Tensor:
+    """A residual as it is unembedded: itself for the logit lens."""
+    return h if request.fitted is None else request.fitted.transport(h, site, layers)
 
 
 def _row(
@@ -300,6 +318,7 @@ def _row(
         tracked_log_probs=cells.tracked_log_probs[row],
         tracked_ranks=cells.tracked_ranks[row],
         answers=reduced.answers[row],
+        reading="logit lens" if request.fitted is None else request.fitted.kind,
         _lm=source.lm,
         _track=functools.partial(source.track, row),
     )

@@ -66,7 +66,7 @@ class SiteChange:
             mask = acting.mask(layout)
             if acting.steer.spec.skips_sinks:
                 mask = mask & ~self._sinks(h, layout)
-            added = acting.change(h)
+            added = acting.change(h, layout)
             if acting.steer.fading is not None:
                 added = added * _share(acting.steer, layout)[..., None]
             # Chosen, not multiplied: a change that overflows is nothing where it does not act.
@@ -141,9 +141,11 @@ class _Acting:
         """Where it acts: bool [batch, position]."""
         return where_it_acts(self.steer, layout)
 
-    def change(self, h: Tensor) -> Tensor:
+    def change(self, h: Tensor, layout: Layout) -> Tensor:
         """What its op adds: float32 that broadcasts to `h`, [batch, position, d_model]."""
-        return self.steer.feature.change(self.steer.op, self._numbers_on(h.device), h)
+        refuse_unread(self.steer, layout)
+        feature = self.steer.feature.given(layout.readings)
+        return feature.change(self.steer.op, self._numbers_on(h.device), h)
 
     def target(self, projection: Tensor) -> Tensor:
         """The value that its op gives the projection: float32 [batch, position]."""
@@ -197,15 +199,24 @@ def where_it_acts(steer: Steer, layout: Layout) -> Tensor:
     mask = steer.positions.mask(layout.absolute, layout.prompt_length, layout.special, layout.roles)
     if steer.condition is None:
         return mask
-    for feature in steer.reads:
-        read = layout.readings.get(feature.key)
-        if read is None or read.shape != mask.shape:
-            raise ValueError(
-                f"{steer!r:.120} has a condition on {shown(feature.label)}, but this forward pass came to "
-                f"{steer.feature.site} without having passed {feature.site} with the same tokens; choose a feature of "
-                "the residual stream for the condition."
-            )
+    refuse_unread(steer, layout)
     return mask & steer.condition.holds(layout.readings)
+
+
+def refuse_unread(steer: Steer, layout: Layout) -> None:
+    """Refuse a steer that has to know what was not read at the tokens at hand.
+
+    Raises:
+        ValueError: it does.
+    """
+    for feature in steer.read_before:
+        read = layout.readings.get(feature.key)
+        if read is None or read.shape != layout.absolute.shape:
+            raise ValueError(
+                f"{steer!r:.120} depends on {shown(feature.label)}, but this forward pass came to "
+                f"{steer.feature.site} without having passed {feature.site} with the same tokens; choose a feature of "
+                "the residual stream."
+            )
 
 
 def _share(steer: Steer, layout: Layout) -> Tensor:
@@ -216,14 +227,14 @@ def _share(steer: Steer, layout: Layout) -> Tensor:
 
 
 class Readings:
-    """What the conditions of some recipes read in the forward pass that runs now, one column for each feature.
+    """What the conditions and transcoders of some recipes read in the forward pass that runs now, a column for each.
 
     Attributes:
         features: those to be read, by their site.
     """
 
     def __init__(self, recipes: Sequence[Recipe | None]) -> None:
-        read = {each.key: each for recipe in recipes for steer in recipe or () for each in steer.reads}
+        read = {each.key: each for recipe in recipes for steer in recipe or () for each in steer.read_before}
         self.features: dict[Site, list[Direction]] = {}
         for feature in read.values():
             self.features.setdefault(feature.site, []).append(feature)
@@ -443,6 +454,7 @@ def check_fits(architecture: Architecture, recipe: Recipe, known: Known, row: in
         for read in steer.reads:
             if note := other_model_note(architecture, read):
                 raise ValueError(f"The condition {steer.condition!r:.120} reads a feature of another model. {note}")
+        for read in steer.read_before:
             check_feature(architecture, read)
 
 
@@ -476,9 +488,9 @@ def check_feature(architecture: Architecture, feature: Direction) -> None:
         ValueError: it is not, or the model has no such block or stream.
     """
     width = architecture.width(feature.site)
-    if len(feature.vector) != width:
+    if feature.width != width:
         raise ValueError(
-            f"{feature.label!r} has {len(feature.vector)} numbers, but {feature.site} of {architecture.name} has "
+            f"{feature.label!r} has {feature.width} numbers, but {feature.site} of {architecture.name} has "
             f"{width}; it was made for another model."
         )
     warn_of_other_model(architecture, feature)

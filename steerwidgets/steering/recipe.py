@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Number
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, cast
 
 from steerwidgets.calls import tell_calls, tells_calls
@@ -161,6 +162,37 @@ class Direction:
     def full_strength(self) -> float | None:
         """The strength of `add` that moves its activation by the largest one known; None where none is known."""
         return None
+
+    @property
+    def width(self) -> int:
+        """How many numbers it reads at its site."""
+        return len(self.vector)
+
+    @property
+    def steered_as(self) -> Direction:
+        """What steers of it act on: itself, but for what is read at one place and steered at another."""
+        return self
+
+    @property
+    def read_as(self) -> Direction:
+        """What tells its activation: itself, but for what is steered at one place and read at another."""
+        return self
+
+    def given(self, readings: Mapping[str, Tensor]) -> Direction:  # noqa: ARG002 - of those that are read elsewhere
+        """Itself, knowing what features read in the forward pass that runs now.
+
+        Args:
+            readings: what they read, float32 [batch, position] by their keys.
+
+        Returns:
+            Itself, but for what is steered at one place and read at another.
+
+        Example:
+            >>> music = cavs["music"]
+            >>> music.given({}) is music
+            True
+        """
+        return self
 
     @property
     def is_read_along_it(self) -> bool:
@@ -407,11 +439,11 @@ class Direction:
 
     def __gt__(self, threshold: float) -> Condition:
         """A condition: what it reads at a token, before any change at its site, is above a number."""
-        return compared(self, ">", threshold)
+        return compared(self.read_as, ">", threshold)
 
     def __lt__(self, threshold: float) -> Condition:
         """A condition: what it reads at a token, before any change at its site, is below a number."""
-        return compared(self, "<", threshold)
+        return compared(self.read_as, "<", threshold)
 
     def _refuse_equality(self, _threshold: Any) -> NoReturn:
         raise TypeError(
@@ -633,13 +665,14 @@ class Steer:
     fading: Fade | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "feature", self.feature.steered_as)
         if self.op not in self.feature.ops:
             raise ValueError(not_taken(self.feature, self.op))
         object.__setattr__(self, "parameters", self.spec.checked(self.parameters, self.feature.label))
         condition: Any = self.condition
         if condition is not None and not isinstance(condition, Condition):
             raise wrong("steer.when", "a condition", condition, "compare a feature with a number: feature > 3.0")
-        for feature in self.reads:
+        for feature in self.read_before:
             if feature.site > self.feature.site:
                 raise ValueError(
                     f"{shown(self.feature.label)} is steered at {self.feature.site}, before the forward pass comes to "
@@ -768,6 +801,13 @@ class Steer:
     def features(self) -> tuple[Direction, ...]:
         """What it needs to know: the feature that it changes, and those that its condition reads."""
         return (self.feature, *self.reads)
+
+    @property
+    def read_before(self) -> tuple[Direction, ...]:
+        """The features whose activations it has to know, read before it acts: its condition's, and a transcoder's."""
+        own = self.feature.read_as
+        is_read = own is not self.feature and not self.is_of_direction
+        return (*self.reads, own) if is_read else self.reads
 
     @property
     def reads(self) -> tuple[Direction, ...]:
@@ -1090,7 +1130,7 @@ class Recipe:
     @property
     def sites_read(self) -> tuple[Site, ...]:
         """The sites that it has to see, those of its conditions included, in the network's order."""
-        return tuple(sorted({feature.site for steer in self.steers for feature in steer.features}))
+        return tuple(sorted({each.site for steer in self.steers for each in (steer.feature, *steer.read_before)}))
 
     @property
     def fingerprint(self) -> str:
@@ -1161,7 +1201,7 @@ class Recipe:
         return cls(tuple(_steer_from_json(steer, number, dictionaries) for number, steer in enumerate(steers)))
 
     def to_pyvene(self, model: LoadedModel | nn.Module) -> Any:
-        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `to_pyvene.py`.
+        """An IntervenableModel of pyvene that steers a `LanguageModel` or bare model alike; see `exports/pyvene.py`.
 
         Args:
             model: a `LanguageModel`, or a bare model of Hugging Face.
@@ -1181,8 +1221,119 @@ class Recipe:
             >>> recipe = sw.Recipe.of(cavs["music"].add(40))
             >>> intervenable = recipe.to_pyvene(lm)  # `.generate(…)` and the like are pyvene's
         """
-        # By name, as the package's own names are loaded: pyvene's side is built of recipes and hooks.
-        return importlib.import_module("steerwidgets.steering.to_pyvene").to_pyvene(self, model)
+        return _exports("pyvene").to_pyvene(self, model)
+
+    def to_torch(
+        self, lm: LoadedModel, prompt: Any = "The", max_new_tokens: int = 32, *, chat: bool | None = None
+    ) -> str:
+        """Plain PyTorch that runs as it stands, with neither steerwidgets nor any other file: hooks on the bare model.
+
+        It holds the numbers that it needs and the prompt's ids, and prints the greedy answer that `lm.compare` gives
+        at temperature 0.
+
+        Args:
+            lm: the model, whose modules it names.
+            prompt: what is answered; a string goes through the chat template where there is one.
+            max_new_tokens: how much is generated.
+            chat: whether a string goes through the chat template, where not by default.
+
+        Returns:
+            Python, as text.
+
+        Raises:
+            ValueError: the recipe is empty, does not fit the model, or does what does not fit into some lines: acts on
+                some positions, under a condition, fading, or of a kind that needs its dictionary.
+
+        Example:
+            >>> code = sw.Recipe.of(cavs["music"].add(40)).to_torch(lm)
+            >>> "register_forward_hook" in code
+            True
+        """
+        return str(_exports("snippets").to_torch(self, lm, prompt, max_new_tokens, chat=chat))
+
+    def to_nnsight(
+        self, lm: LoadedModel, prompt: Any = "The", max_new_tokens: int = 32, *, chat: bool | None = None
+    ) -> str:
+        """A trace of nnsight (0.8) that runs as it stands, for `to_torch`'s recipes.
+
+        Args:
+            lm: the model, whose modules it names.
+            prompt: what is answered; a string goes through the chat template where there is one.
+            max_new_tokens: how much is generated.
+            chat: whether a string goes through the chat template, where not by default.
+
+        Returns:
+            Python, as text; it needs nnsight.
+
+        Raises:
+            ValueError: as for `to_torch`.
+
+        Example:
+            >>> code = sw.Recipe.of(cavs["music"].add(40)).to_nnsight(lm)
+            >>> "nn.generate(prompt" in code
+            True
+        """
+        return str(_exports("snippets").to_nnsight(self, lm, prompt, max_new_tokens, chat=chat))
+
+    def to_gguf(self, path: str | Path, *, model_hint: str = "") -> None:
+        """Write what it adds as a GGUF control vector, which repeng, llama.cpp and EasySteer read: at strength 1.
+
+        Args:
+            path: the file to write.
+            model_hint: the model's type as its config says, `llama` or `gemma2`; readers show it and no more.
+
+        Raises:
+            ValueError: the recipe is empty, or does something else than adding at `resid_post` at all positions.
+
+        Example:
+            >>> sw.Recipe.of(cavs["music"].add(40)).to_gguf(folder / "music.gguf")
+            >>> sw.CAV.load(folder / "music.gguf")
+            <CAV of 1 features at block 1 resid_post>
+        """
+        _exports("gguf").export_control_vector(path, self, model_hint=model_hint)
+
+    def to_easysteer(self) -> str:
+        """A SteeringSpec of EasySteer, the fork of vLLM, in JSON: for a request's `steering`, or its server's config.
+
+        The vectors are written out, as its engine takes them (`vllm/steer_vectors/payloads.py`).
+
+        Returns:
+            JSON text; `json.loads` of it goes into `extra_body={"steering": …}`.
+
+        Raises:
+            ValueError: the recipe is empty, or does something else than adding and ablating directions at `resid_post`
+                of all, prompt, generated or last prompt tokens.
+
+        Example:
+            >>> import json
+            >>> spec = json.loads(sw.Recipe.of(cavs["music"].add(40)).to_easysteer())
+            >>> spec["vectors"][0]["algorithm"], spec["vectors"][0]["layers"]
+            ('direct', [1])
+        """
+        return str(_exports("easysteer").to_easysteer(self))
+
+    def bake(self, model: LoadedModel | nn.Module, folder: str | Path) -> None:
+        """Write a model that steers by itself: what the recipe adds, put into biases, for `from_pretrained` alone.
+
+        A residual after a block moves by a bias of the last matrix of its MLP, `attn_out` by one of the attention's.
+        Where a family has such biases by a switch of its config (Llama's `mlp_bias`, `attention_bias`), it is turned on
+        and the others are 0. The model given stays as it is.
+
+        Args:
+            model: a `LanguageModel`, whose tokenizer is written too, or the Hugging Face model that it is made of.
+            folder: where; it is made where there is none.
+
+        Raises:
+            ValueError: the recipe is empty, does something else than adding at all positions, or adds where the model
+                has no bias, or has a norm behind it.
+            TypeError: something else than a model is given.
+
+        Example:
+            >>> sw.Recipe.of(cavs["music"].add(40)).bake(lm, folder / "musical")
+            >>> (folder / "musical" / "config.json").is_file()
+            True
+        """
+        _exports("bake").bake(self, model, folder)
 
     def __add__(self, other: Recipe | Steer) -> Recipe:
         if not isinstance(other, Recipe | Steer):
@@ -1203,6 +1354,11 @@ class Recipe:
 
     def __repr__(self) -> str:
         return " + ".join(map(repr, self.steers)) or "Recipe()"
+
+
+def _exports(name: str) -> Any:
+    """A form of others: by name, as the package's own names are loaded, since forms are built of recipes and hooks."""
+    return importlib.import_module(f"steerwidgets.steering.exports.{name}")
 
 
 def _may_meet(first: Steer, second: Steer) -> bool:

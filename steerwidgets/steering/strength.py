@@ -90,7 +90,8 @@ def _readout(steer: Steer, recipe: Recipe, residuals: Residuals, prompt: Prompt)
     note = " · ".join(filter(None, notes))
     if steer.control is not None:
         return Readout(ratio, note=" · ".join(filter(None, (f"random direction {steer.control.seed}", note))))
-    if not steer.spec.sets_value:
+    # What a transcoder's feature writes moves nothing of what it reads, so there is nothing to read again.
+    if not steer.spec.sets_value or steer.feature.read_as is not steer.feature:
         return Readout(ratio, note=note)
     together = h + SiteChange(_at_site(recipe, site, measured, steer))(h, layout)
     values = _asked_and_achieved(steer, h, change, together)
@@ -124,6 +125,6 @@ def _layout(residuals: Residuals, prompt: Prompt, recipe: Recipe) -> Layout:
     absolute: Tensor = residuals.absolute
     special = torch.tensor([[a or b for a, b in zip(prompt.special, prompt.template, strict=True)]])
     roles = roles_at(absolute, words_of_roles([prompt.roles], absolute.device))
-    read = {feature.key: feature for steer in recipe for feature in steer.reads}
+    read = {feature.key: feature for steer in recipe for feature in steer.read_before}
     readings = {key: feature.activation(residuals.values[feature.site]) for key, feature in read.items()}
     return Layout(absolute, special, torch.tensor([len(prompt)]), roles, readings)

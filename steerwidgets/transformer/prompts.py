@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Final
 
@@ -64,6 +64,50 @@ class Prompt:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    @property
+    def begins(self) -> int:
+        """The first token that may count: what stands before it is read and no more."""
+        return 0
+
+    @property
+    def own(self) -> tuple[bool, ...]:
+        """Which tokens are the text's own words: neither special nor the template's."""
+        flags = zip(self.special, self.template, strict=True)
+        return tuple(i >= self.begins and not (a or b) for i, (a, b) in enumerate(flags))
+
+    def cut(self, count: int | None) -> Prompt:
+        """Its first tokens, counted from where it begins; itself where there are no more, and for None."""
+        stop = len(self) if count is None else self.begins + count
+        if len(self) <= stop:
+            return self
+        return replace(
+            self,
+            token_ids=self.token_ids[:stop],
+            special=self.special[:stop],
+            template=self.template[:stop],
+            roles=self.roles[:stop],
+        )
+
+
+@dataclass(frozen=True)
+class Answered(Prompt):
+    """A prompt and the answer to it, of which the answer alone counts as its own words.
+
+    Attributes:
+        start: where the answer begins.
+        question: what was asked.
+        answer: the answer's text.
+    """
+
+    start: int = 0
+    question: str = ""
+    answer: str = ""
+
+    @property
+    def begins(self) -> int:
+        """Where the answer begins."""
+        return self.start
 
 
 def encode(tokenizer: Any, prompt: PromptLike, *, chat: bool, template: Mapping[str, Any] | None = None) -> Prompt:

@@ -62,8 +62,7 @@ def counted_tokens(residuals: Residuals, site: Site, prompt: Prompt) -> Tensor:
     """The tokens of a text that count: no attention sinks, no special and no template tokens. Bool [position]."""
     import torch
 
-    own = [not (special or template) for special, template in zip(prompt.special, prompt.template, strict=True)]
-    return residuals.counted(site)[0] & torch.tensor(own)
+    return residuals.counted(site)[0] & torch.tensor(prompt.own)
 
 
 def left_padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:

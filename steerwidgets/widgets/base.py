@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,7 @@ class Widget(anywidget.AnyWidget):
     """
 
     _program = traitlets.Unicode().tag(sync=True)
+    _own_id = traitlets.Unicode().tag(sync=True)  # how the page finds its model among its host's
 
     _protocol: Protocol
     _worker: Worker
@@ -55,7 +57,8 @@ class Widget(anywidget.AnyWidget):
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}.")
         self.places = lifetime.Places()
         self.places.add(lifetime.current_run())
-        super().__init__(_program=bundles.program_of(type(self)), **traits)
+        own_id = uuid.uuid4().hex
+        super().__init__(_program=bundles.program_of(type(self)), model_id=own_id, _own_id=own_id, **traits)
         self.on_msg(self._receive_message)
         lifetime.follow_cells()
         lifetime.stop_predecessors(self)

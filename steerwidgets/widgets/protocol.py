@@ -200,6 +200,9 @@ class Protocol:
         if kind == "cancel":
             self._cancel(request_id)
             return
+        if kind == "ping":
+            self.send({"type": "pong", "id": request_id})
+            return
         name, args = message.get("name"), message.get("args", {})
         handler = self.handlers.get(name) if isinstance(name, str) else None
         if handler is None:
@@ -275,8 +278,8 @@ def _kind_and_id(message: Any) -> tuple[str, str]:
     if not isinstance(message, Mapping):
         raise _MalformedError(f"A message is an object, but {type(message).__name__} came.")
     kind, request_id = message.get("type"), message.get("id")
-    if kind not in ("request", "cancel"):
-        raise _MalformedError(f"A message's type is request or cancel, but {shown(kind)} came.")
+    if kind not in ("request", "cancel", "ping"):
+        raise _MalformedError(f"A message's type is request, cancel or ping, but {shown(kind)} came.")
     if not isinstance(request_id, str) or not request_id:
         raise _MalformedError(f"A {kind} needs an id, a string, but {shown(request_id)} came.")
     return kind, request_id

@@ -252,7 +252,7 @@ def mfa_of_something_else(folder):
 @pytest.mark.parametrize(
     ("kind", "write", "sentence"),
     [
-        ("SAE", unknown_sae, "The SAE architecture 'crosscoder' is unknown; standard, jumprelu, topk, gated"),
+        ("SAE", unknown_sae, "The SAE architecture 'crosscoder' is unknown; standard, jumprelu, topk, transcoder"),
         ("ReFT", reft_of_something_else, r"A ReFT weight is one tensor \[concept, d_model\], but weight.pt holds {"),
         ("CAV", cav_of_something_else, "x.safetensors is a safetensors file, but not one that CAV.save wrote"),
         ("MFA", mfa_of_something_else, "'gates' is none that it may have"),

@@ -156,3 +156,30 @@ def test_what_comes_with_a_label(llama):
     assert [judge.name for judge in own_judges(llama, "music")] == ["word list of music", "words of the label"]
     assert own_judges(llama, "of it") == []
     assert own_judges(llama, "The sea, and the law")[0].words == ("sea", "law")
+
+
+def test_a_probe_from_texts_weighs_two_normal_distributions_along_the_difference(llama):
+    from scipy.stats import norm
+
+    sides = [
+        ["the sea and a ship", "sailing at dawn", "a storm at sea"],
+        ["the user asks", "print it", "a system here"],
+    ]
+    probe = sw.Probe.fit(llama, *sides, layer=2, label="the sea")
+    site = sw.Site(2)
+
+    def mean(text):
+        h = llama.residuals(text, [site])
+        kept = h.counted(site)[0] & torch.tensor(llama.encode(text, chat=False).own)
+        return h.values[site][0][kept].mean(0).double()
+
+    rows = [torch.stack([mean(text) for text in side]) for side in sides]
+    d = rows[0].mean(0) - rows[1].mean(0)
+    along = [(side @ d).numpy() for side in rows]
+    spread = ((along[0].var(ddof=1) + along[1].var(ddof=1)) / 2) ** 0.5
+    texts = ["the sea", "a user at sea", "system"]
+    x = torch.stack([mean(text) for text in texts]).numpy() @ d.numpy()
+    likely = [norm.pdf(x, side.mean(), spread) for side in along]
+    assert probe.scores("", texts) == pytest.approx((likely[0] / (likely[0] + likely[1])).tolist(), abs=1e-3)
+    with pytest.raises(ValueError, match="needs 2 texts or more of either kind, but 1 and 3"):
+        sw.Probe.fit(llama, ["one"], sides[1], layer=2, label="x")

@@ -240,6 +240,23 @@ def test_it_follows_a_panels_slider(open_lens):
     assert notebook.execute("import time; time.sleep(1); assert lens.recipe == panel.recipe") == "ok"
 
 
+def test_a_fitted_lens_says_what_it_means_and_is_switched(open_lens):
+    eye = "{b: (1 + b) * torch.eye(lm.architecture.d_model).flip(0) for b in range(1, lm.architecture.layers)}"
+    code = f'import torch\nlens = sw.LogitLens(lm, "{TINY_TEXT}", lens=sw.FittedLens("Jacobian lens", {eye}))\nlens'
+    notebook, lens = open_lens(code)
+    choice = lens.root.get_by_role("combobox", name="Lens")
+    expect(choice).to_have_value("Jacobian lens")
+    expect(lens.root).to_contain_text("The average derivative of the last residual by this one")
+    by_j = lens.cell(1, 3).inner_text()
+    choice.select_option("logit lens")
+    expect(lens.root).to_contain_text("read as if the blocks after it did nothing")
+    expect(lens.cell(1, 3)).not_to_have_text(by_j)
+    assert notebook.execute("assert lens.layer_lens.reading == lens.reading == 'logit lens'") == "ok"
+    assert notebook.execute("lens.reading = 'Jacobian lens'") == "ok"
+    expect(choice).to_have_value("Jacobian lens")
+    expect(lens.cell(1, 3)).to_have_text(by_j)
+
+
 def test_another_text_is_read_stopped_and_refused(open_lens):
     notebook, lens = open_lens("lens = sw.LogitLens(lm)\nlens", ready=False)
     expect(lens.root).to_contain_text("write a text above and press Read")

@@ -11,9 +11,9 @@ import torch
 from support import kinds, mfa, sae
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.cav.gguf import write_control_vector
 from steerwidgets.files import atomic
 from steerwidgets.files.atomic import atomically, cannot_write, write_text
+from steerwidgets.steering.exports.gguf import write_control_vector
 
 
 def saves():

@@ -290,8 +290,11 @@ def test_a_gemma_scope_transcoder_is_no_sae(tmp_path, settings):
     folder.mkdir(parents=True)
     arrays = {name: tensor.numpy() for name, tensor in sae.tensors().items()}
     np.savez(folder / "params.npz", **arrays, threshold=np.ones(sae.SIZE, "f4"))
-    with pytest.raises(ValueError, match=r"Gemma Scope transcoder.*from_sae_lens"):
-        sw.SAE.load(folder / "params.npz", **settings)
+    found = sw.SAE.load(folder / "params.npz", **settings)
+    assert (found.site, found.writes_at) == (sw.Site(1, "mlp_normalized"), sw.Site(1, "mlp_out"))
+    assert found[3].clamp(2.0).feature.site == sw.Site(1, "mlp_out"), "it steers where it writes"
+    with pytest.raises(ValueError, match="A transcoder has no error term"):
+        found.error(torch.zeros(1, 32))
 
 
 def test_what_writes_at_another_place_than_it_reads_is_no_sae(tmp_path):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from hostile import cav_files, corpus_files, label_files, mfa_files, recipe_files, reft_files, sae_files
+from hostile import cav_files, corpus_files, label_files, lens_files, mfa_files, recipe_files, reft_files, sae_files
 from hostile.oracle import Case
 
 MAKERS = (
     sae_files.settings,
     sae_files.weights,
     sae_files.params_npz,
+    sae_files.other_libraries,
     cav_files.safetensors,
     cav_files.pickled,
     cav_files.control_vectors,
@@ -21,6 +22,7 @@ MAKERS = (
     label_files.statistics,
     corpus_files.index,
     recipe_files.recipe,
+    lens_files.lenses,
 )
 
 

@@ -10,6 +10,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,112 @@ def _zip_with(whole: bytes, name: str, data: bytes) -> bytes:
                 new.writestr(entry, old.read(entry))
         new.writestr(name, data)
     return made.getvalue()
+
+
+_SPARSIFY = {"d_in": base.D, "num_latents": sae.SIZE, "k": 4, "transcode": False, "skip_connection": False}
+_LEARNED = {"trainer": {"dict_class": "BatchTopKSAE", "layer": 1, "k": 4, "lm_name": "tiny", "submodule_name": None}}
+_SCOPE_2 = {
+    "architecture": "jump_relu",
+    "model_name": "gemma-v3-1b-pt",
+    "hf_hook_point_in": "model.layers.1.pre_feedforward_layernorm.output",
+    "hf_hook_point_out": "model.layers.1.post_feedforward_layernorm.output",
+    "affine_connection": True,
+}
+_LLAMA_SCOPE = {
+    "d_model": base.D,
+    "d_sae": sae.SIZE,
+    "act_fn": "jumprelu",
+    "jump_relu_threshold": 0.2,
+    "hook_point_in": "blocks.1.hook_resid_post",
+    "hook_point_out": "blocks.1.hook_resid_post",
+    "dataset_average_activation_norm": {"in": 6.5, "out": 6.5},
+}
+_FOREIGN_CHECKED = (
+    *("d_in", "num_latents", "k", "transcode", "skip_connection", "trainer", "dict_class", "layer", "lm_name"),
+    *("architecture", "model_name", "hf_hook_point_in", "affine_connection", "d_model", "d_sae", "act_fn"),
+    *("jump_relu_threshold", "hook_point_in", "dataset_average_activation_norm", "in", "out"),
+)
+_FOREIGN_WORDS = (
+    *(*_SAE_WORDS, "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias", "expansion_factor", "skip"),
+    *("hook", "place", "transcoder", "final.safetensors", "k is", "site"),
+)
+
+
+def other_libraries(drawn: random.Random) -> Iterator[Case]:
+    """Folders of sparsify, dictionary_learning, Gemma Scope 2 and Llama Scope, and a cross-layer transcoder."""
+    made = _sae_tensors()
+    linear = {"encoder.weight": made["W_enc"].T.contiguous(), "encoder.bias": made["b_enc"]}
+    square = torch.eye(base.D)
+    formats: dict[str, tuple[str, Any, str, dict[str, torch.Tensor], Any]] = {
+        "sparsify": (
+            "layers.1/cfg.json",
+            _SPARSIFY,
+            "layers.1/sae.safetensors",
+            linear | {"W_dec": made["W_dec"], "b_dec": made["b_dec"]},
+            safetensors_bytes,
+        ),
+        "dictionary_learning": (
+            "run/config.json",
+            _LEARNED,
+            "run/ae.pt",
+            linear | {"decoder.weight": made["W_dec"].T.contiguous(), "b_dec": made["b_dec"]},
+            lambda tensors: base.pt({"threshold": torch.tensor(0.4)} | tensors),
+        ),
+        "Gemma Scope 2": (
+            "layer_1_width_16k/config.json",
+            _SCOPE_2,
+            "layer_1_width_16k/params.safetensors",
+            {name.replace("W_", "w_"): tensor for name, tensor in made.items()} | {"affine_skip_connection": square},
+            safetensors_bytes,
+        ),
+        "Llama Scope": (
+            "L1R/hyperparams.json",
+            _LLAMA_SCOPE,
+            "L1R/checkpoints/final.safetensors",
+            linear | {"decoder.weight": made["W_dec"].T.contiguous(), "decoder.bias": made["b_dec"]},
+            safetensors_bytes,
+        ),
+    }
+    for name, (cfg_path, cfg, path, tensors, dumps) in formats.items():
+        folder = cfg_path.partition("/")[0]
+        loader = base.Loader(
+            "SAEs of others",
+            {cfg_path: json.dumps(cfg).encode(), path: dumps(tensors)},
+            base.used(lambda root, folder=folder: sw.SAE.load(root / folder)),
+            _FOREIGN_WORDS,
+        )
+        yield loader.case(f"{name} as it should be", {})
+        yield from base.spoilt_json(loader, cfg_path, cfg, drawn, 4, _FOREIGN_CHECKED)
+        for what, data in mutations.json_texts(json.dumps(cfg)):
+            yield loader.case(f"{name}: {Path(cfg_path).name} {what}", {cfg_path: data})
+        of_any_shape = ("threshold", "encoder.weight", "decoder.weight")
+        yield from base.spoilt_tensors(loader, path, tensors, dumps, drawn, of_any_shape=of_any_shape)
+        yield from base.damaged(loader, path, drawn, flips=6)
+    shared = {name.replace("W_", "w_"): tensor for name, tensor in made.items()}
+    shared["w_dec"] = made["W_dec"][:, None].expand(-1, 3, -1).contiguous()
+    path = "clt/params_layer_1.safetensors"
+    crossed = base.Loader(
+        "SAEs of others",
+        {path: safetensors_bytes(shared)},
+        base.used(lambda root: sw.SAE.load(root / path, output_layer=1)),
+        (*_FOREIGN_WORDS, "w_dec", "output_layer"),
+    )
+    yield crossed.case("a cross-layer transcoder as it should be", {})
+    decoders = {"w_dec": shared.pop("w_dec")}
+    crossed_bytes = lambda tensors: safetensors_bytes(decoders | tensors)
+    yield from base.spoilt_tensors(crossed, path, shared, crossed_bytes, drawn, of_any_shape=("threshold",))
+    for what, spoilt in (
+        ("flat", decoders["w_dec"].flatten()),
+        ("of two axes", made["W_dec"]),
+        ("empty", torch.zeros(0, 0, 0)),
+    ):
+        yield crossed.case(f"w_dec {what}", {path: safetensors_bytes(shared | {"w_dec": spoilt})}, refused=True)
+    plain = base.Loader(
+        "SAEs of others",
+        {"plain.pt": base.pt(made | {"b_dec": torch.zeros(base.D)})},
+        base.used(lambda root: sw.SAE.load(root / "plain.pt", layer=1)),
+        _FOREIGN_WORDS,
+    )
+    yield plain.case("plain tensors as it should be", {})
+    yield from base.pickles(plain, "plain.pt", lambda inside: made | {"W_enc": inside})
+    yield from base.spoilt_tensors(plain, "plain.pt", made, base.pt, drawn, of_any_shape=("threshold",))

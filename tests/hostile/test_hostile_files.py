@@ -13,6 +13,7 @@ LOADERS = (
     "SAE cfg.json",
     "SAE weights",
     "SAE params.npz",
+    "SAEs of others",
     "CAV .safetensors",
     "CAV .pt",
     "GGUF",
@@ -22,6 +23,7 @@ LOADERS = (
     "statistics",
     "corpus index",
     "recipe",
+    "lens files",
 )
 
 

@@ -320,6 +320,31 @@ def test_neuronpedia_batches(tmp_path):
     assert list(both) == ["", "sea waves", "", "", "city"]
 
 
+def test_features_with_nested_explanations(tmp_path):
+    """A feature as Neuronpedia's API and its exports give it: a table of explanations instead of one text."""
+    says = lambda text, how, model: {"id": "cm9", "description": text, "typeName": how, "explanationModelName": model}
+    home = {"modelId": "gemma-2-2b", "layer": "20-gemmascope-res-16k", "maxActApprox": 31.5}
+    sea = [says("sea waves", "oai_token-act-pair", "gpt-4o-mini"), says("oceans", "", None)]
+    features = [home | {"index": "1", "explanations": sea}, home | {"index": "4", "explanations": []}]
+    (tmp_path / "many.json").write_text(json.dumps(features))
+    (tmp_path / "many.jsonl").write_text(lines(features))
+    (tmp_path / "one.json").write_text(json.dumps(features[0], indent=2))
+    source = "Neuronpedia gemma-2-2b/20-gemmascope-res-16k"
+    expected = [
+        Label(1, "sea waves", f"{source}, oai_token-act-pair, gpt-4o-mini", "language model"),
+        Label(1, "oceans", source, "unknown"),
+    ]
+    for name in ("many.json", "many.jsonl", "one.json"):
+        assert sw.Labels.load(tmp_path / name, size=8).of(1) == expected
+    assert sw.Labels(features, size=8).of(1) == expected
+    assert sw.Labels(features, size=8)[4] == ""
+    for broken in ("sea waves", [["sea"]], {"description": "sea"}):
+        with pytest.raises(ValueError, match=r"has explanations .*; that is a list of tables"):
+            sw.Labels([home | {"index": 1, "explanations": broken}])
+    with pytest.raises(ValueError, match=r"Explanation 0 in entry 0 of labels has no column for a label"):
+        sw.Labels([home | {"index": 1, "explanations": [{"score": 1.0}]}])
+
+
 def test_labels_of_one_dictionary_only(tmp_path):
     path = tmp_path / "all.jsonl"
     other = [row | {"layer": "21-gemmascope-res-16k", "description": "other"} for row in NEURONPEDIA]

@@ -386,10 +386,10 @@ def test_readouts_are_of_the_tokens_where_the_condition_holds(llama):
 
 
 def test_no_control_vector_of_it(tmp_path):
-    from steerwidgets.dictionaries.cav.gguf import export_control_vector
+    from steerwidgets.steering.exports.gguf import export_control_vector
 
     for steer in (A.add(1).when(A > 1), A.add(1).fade(), A.add(1).at(sw.role("user"))):
-        with pytest.raises(ValueError, match="does something else; leave it out"):
+        with pytest.raises(ValueError, match="does something else: it "):
             export_control_vector(tmp_path / "x.gguf", steer)
 
 

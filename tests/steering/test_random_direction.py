@@ -9,7 +9,7 @@ from support.both import PROMPT
 from support.models import D_MODEL
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.cav.gguf import export_control_vector
+from steerwidgets.steering.exports.gguf import export_control_vector
 from steerwidgets.steering.hooks import SiteChange
 from steerwidgets.transformer.layout import Layout
 
@@ -186,7 +186,9 @@ def test_a_damaged_control_is_told():
         sw.Recipe.from_json(damaged)
 
 
-def test_a_control_is_no_control_vector(tmp_path):
+def test_a_random_direction_is_a_control_vector_too(tmp_path):
     control = sw.Direction(torch.ones(D_MODEL), sw.Site(1)).add(2).random_direction(0)
-    with pytest.raises(ValueError, match="does something else"):
-        export_control_vector(tmp_path / "v.gguf", control)
+    export_control_vector(tmp_path / "v.gguf", control)
+    found = sw.CAV.load(tmp_path / "v.gguf")[0].vector
+    assert float(found.norm()) == pytest.approx(2 * D_MODEL**0.5, rel=1e-5)
+    assert abs(float(found @ torch.ones(D_MODEL))) < 0.9 * float(found.norm()) * D_MODEL**0.5

@@ -11,6 +11,7 @@ import torch
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.evidence import Evidence, Example, Quantile
+from steerwidgets.transformer.plain_text import whole
 from support import sae
 
 
@@ -144,6 +145,19 @@ def _patching(lm: Any, _features: Any, texts: Any) -> Any:
     return grid
 
 
+def _trainer(lm: Any, features: Any, texts: Any) -> Any:
+    # Half of a character is in no text that a model reads: it is refused.
+    with_it = [texts.prompt, *(f"{whole(label)} with it" for label in texts.labels)]
+    without = [texts.note, *(f"{whole(label)} is not here" for label in texts.labels)]
+    name, systems = texts.labels[0], (texts.note, texts.corpus)
+    trainer = sw.ConceptTrainer(lm, with_it, without, name=name, dictionaries=features, systems=systems)
+    trainer.inputs = {**trainer.inputs, "source": "texts"}
+    trainer.train()
+    trainer.selected = features.site.layer
+    trainer.combine(plus=[features[1]], minus=[features[2]])
+    return trainer
+
+
 def _asking(lm: Any, _features: Any, texts: Any) -> Any:
     """A label check at an item of a labelled feature."""
     from support import checked
@@ -180,6 +194,7 @@ WIDGETS: dict[str, Callable[..., Any]] = {
     "logit lens": _lens,
     "dose and response": _dose,
     "patching": _patching,
+    "concept trainer": _trainer,
     "label check": _asking,
     "label check, the truth": _told,
 }

@@ -27,6 +27,7 @@ MAKE = {
     "picker": lambda lm, cavs: sw.FeaturePicker(lm, cavs, prompt=TEXT),
     "card": lambda lm, cavs: sw.FeatureCard(lm, cavs, 0),
     "patching": lambda lm, _cavs: sw.PatchGrid(lm, TEXT, "The ship sank.", metric="kl"),
+    "trainer": lambda lm, cavs: sw.ConceptTrainer(lm, [TEXT, "A ship."], ["No.", "It rains."], dictionaries=cavs),
     "check": lambda _lm, _cavs: sw.LabelCheck(*checked.world(), features=[3, 4]),
 }
 

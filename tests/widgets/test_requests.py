@@ -251,3 +251,12 @@ def test_steering_that_overflows_is_told_in_what_a_page_can_parse(panel, page, c
     end = page.call("generate", **run_args(panel, steers=[steer]))
     assert end["type"] == "error"
     assert "it is too strong for the model's dtype" in end["error"]["message"]
+
+
+def test_a_page_hears_that_the_kernel_is_there_whatever_runs(panel, page, gate):
+    run = page.ask("generate", **run_args(panel))
+    assert gate.held.wait(60)
+    page.send({"type": "ping", "id": "ping"})
+    assert page.of("ping") == [{"type": "pong", "id": "ping"}]
+    gate.open()
+    page.end(run)

@@ -1,13 +1,12 @@
 // Whether the kernel that a model belongs to is still there. After a restart nobody there knows the model any more.
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { type HostModel, isFrozen, listen } from "./host";
+import { renewSubshell } from "./subshell";
 
 // ms between the kernel's having read a request and its having said so; twice what the way there took, within limits
 const GRACE = { least: 3000, most: 30_000 };
-// ms until the kernel is asked again whether it reads: while it restarts, what it says of a message may reach nobody
+// ms until the kernel is asked whether it is there: while it restarts, what it says of a message may reach nobody
 const AGAIN = { first: 8000, most: 120_000 };
-// The kernel knows no such request, and so does nothing.
-const NOTHING = { type: "cancel", id: "nothing" };
 
 /** What is lost: the kernel that knew the model, or the way from this page to any kernel. */
 export type Lost = "" | "kernel" | "page";
@@ -38,33 +37,49 @@ export class Connection {
       }, wait);
       waits.add(timer);
     };
+    let heard = 0;
+    let renewal: Promise<boolean> | undefined;
     this.lost = lost;
     this.send = (content, answered) => {
       if (lost.peek()) return;
-      send(content, answered ?? (() => true), AGAIN.first);
+      send(content, answered ?? (() => true));
+      if (answered) askWhile(() => !answered(), AGAIN.first);
     };
-    const send = (content: object, answered: () => boolean, again: number) => {
+    /** It may go another way than the request did, past a cell that runs: what it says is said of itself alone. */
+    const askWhile = (waiting: () => boolean, wait: number) => {
+      after(wait, () => {
+        if (!waiting() || lost.peek()) return;
+        const before = heard;
+        send({ type: "ping", id: "ping" }, () => heard > before);
+        askWhile(waiting, Math.min(2 * wait, AGAIN.most));
+      });
+    };
+    const send = (content: object, answered: () => boolean) => {
       const sent = performance.now();
-      let read = false;
+      const first = !renewal;
       // A kernel that works on a cell has not read the message yet, however long that takes: idle comes after reading.
       // Colab's comes after sending, and is no message of the kernel's.
-      const status = ({ content, parent_header: header }: Status = {}) => {
-        if (content?.execution_state !== "idle" || !header) return;
-        read = true;
-        // JupyterLab that was not told of a restart goes on talking to a subshell that is gone, for new models too.
-        const what = header.subshell_id ? "page" : "kernel";
-        after(graceAfter(performance.now() - sent), () => answered() || lose(what));
+      const status = ({ content: said, parent_header: header }: Status = {}) => {
+        if (said?.execution_state !== "idle" || !header) return;
+        after(graceAfter(performance.now() - sent), () => {
+          if (answered()) return;
+          if (header.subshell_id && first) again(content, answered);
+          else lose("kernel");
+        });
       };
       try {
         model.send(content, { iopub: { status } });
       } catch {
         lose("kernel"); // JupyterLab's models have been cut off from their comms.
-        return;
       }
-      if (answered()) return;
-      const next = Math.min(2 * again, AGAIN.most);
-      after(again, () => read || answered() || send(NOTHING, answered, next));
     };
+    /** JupyterLab may have talked to a subshell that is gone, with the kernel there as it was. */
+    const again = async (content: object, answered: () => boolean) => {
+      renewal ??= renewSubshell(model);
+      if (await renewal) send(content, answered);
+      else lose("page");
+    };
+    listen(model, "msg:custom", () => heard++, until);
     // ipywidgets says it when a model is cut off; its models that are not have this event never.
     listen(model, "comm_live_update", () => model.comm_live || lose("kernel"), until);
     until.addEventListener("abort", () => waits.forEach(clearTimeout), { once: true });

@@ -2,6 +2,7 @@
 
 import { signal as createSignal, type Signal } from "@preact/signals";
 import { type HostModel, listen } from "./host";
+import { noteWritten } from "./subshell";
 
 const SETTLE = 400; // ms after the last local edit during which the kernel's word on that trait is held back
 
@@ -50,6 +51,7 @@ export class Store<Traits extends object> implements TraitStore<Traits> {
         draft.send = undefined;
       }
       model.set(name, traits[name].peek());
+      noteWritten(model, name);
       model.save_changes();
     };
     const draftOf = (name: Name): Draft => {

@@ -27,6 +27,7 @@ export function LensHeader({ lens }: { lens: Lens }) {
           {facts.value.generated ? `After “${shownText(lens.tokens.value[0])}”` : "Logit lens"}
         </h2>
         {facts.value.model && <span class="sw-chip sw--model">{facts.value.model}</span>}
+        <ReadingChoice lens={lens} />
         <StreamChoice lens={lens} />
         <Blocks lens={lens} />
         <div class="sw--right">
@@ -53,7 +54,42 @@ export function LensHeader({ lens }: { lens: Lens }) {
           )}
         </div>
       </div>
+      <Meaning lens={lens} />
     </header>
+  );
+}
+
+/** By which lens the residuals are read, where a fitted one was given. */
+function ReadingChoice({ lens }: { lens: Lens }) {
+  const { facts, reading } = lens.traits;
+  const readings = facts.value.readings ?? [];
+  if (readings.length < 2) return null;
+  if (lens.frozen) return <span class="sw-chip">{reading.value}</span>;
+  return (
+    <select
+      class="sw-select"
+      aria-label="Lens"
+      value={reading.value}
+      onChange={(event) => lens.readBy(event.currentTarget.value)}
+    >
+      {readings.map(([name]) => (
+        <option key={name} value={name}>
+          {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Meaning({ lens }: { lens: Lens }) {
+  const { facts, reading } = lens.traits;
+  const readings = facts.value.readings ?? [];
+  const meaning = readings.find(([name]) => name === reading.value)?.[1];
+  if (readings.length < 2 || !meaning) return null;
+  return (
+    <p class="sw-lens-meaning">
+      <b>{reading.value}</b>: {meaning}
+    </p>
   );
 }
 

@@ -224,6 +224,10 @@ export class Lens {
     return this.#ask("Reading", "read", args);
   }
 
+  readBy(reading: string): Promise<void> {
+    return this.#ask("Reading", "reading", { reading });
+  }
+
   readStream(stream: string): Promise<void> {
     return this.#ask("Reading", "stream", { stream });
   }

@@ -77,6 +77,8 @@ export interface Facts {
   vocabulary?: number;
   has_chat_template?: boolean;
   streams?: [string, string][];
+  /** The lenses that it can be read by, each with what it means. */
+  readings?: [string, string][];
   /** What was read, where it was no text of the box: "12 token ids". */
   source?: string;
   /** Of a generated token: which one it is, and how it was read. */
@@ -91,6 +93,7 @@ export interface LensTraits {
   text: string;
   chat: boolean;
   stream: string;
+  reading: string;
   shows: Shows;
   measure: Measure;
   stride: number;
@@ -122,6 +125,7 @@ export const EMPTY_LENS: LensTraits = {
   text: "",
   chat: false,
   stream: "resid_post",
+  reading: "logit lens",
   shows: "baseline",
   measure: "probability",
   stride: 1,

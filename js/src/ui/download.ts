@@ -1,11 +1,11 @@
-/** Lets the browser save a page, or a text of another type. */
+/** Lets the browser save a page, or a text or bytes of another type. */
 export function download(
-  text: string,
+  content: string | Uint8Array<ArrayBuffer>,
   filename: string,
   beside: Element,
   type = "text/html",
 ): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const link = document.createElement("a");
   Object.assign(link, { href: url, download: filename, hidden: true });
   beside.after(link);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { connectionOf } from "../../src/host/connection";
 import { isFrozen } from "../../src/host/host";
 import { Cancelled, Rpc } from "../../src/host/rpc";
+import { Store } from "../../src/host/store";
 import { FakeModel } from "./fake_model";
 
 let life: AbortController;
@@ -50,12 +51,26 @@ describe("a kernel that was restarted", () => {
     const { id } = model.sent[0] as { id: string };
     vi.advanceTimersByTime(8000);
     expect(model.sent).toHaveLength(2);
-    expect(model.sent[1]).toMatchObject({ type: "cancel" });
+    expect(model.sent[1]).toMatchObject({ type: "ping" });
     expect(model.sent[1]?.id).not.toBe(id);
     model.idle?.();
     vi.advanceTimersByTime(3500);
     expect(rpc.lost.value).toBe("kernel");
     expect(await asked).toBeInstanceOf(Cancelled);
+  });
+
+  it("is not one that a question reaches past a cell, while the request waits behind it", () => {
+    ask();
+    vi.advanceTimersByTime(8000);
+    model.says({ type: "pong", id: "ping" });
+    model.idle?.({ parent_header: { subshell_id: "new" }, content: { execution_state: "idle" } });
+    vi.advanceTimersByTime(8000);
+    expect(rpc.lost.value).toBe("");
+    vi.advanceTimersByTime(16_000);
+    expect(model.sent).toHaveLength(3);
+    model.idle?.();
+    vi.advanceTimersByTime(60_000);
+    expect(rpc.lost.value).toBe("kernel");
   });
 
   it("is asked ever more seldom, and no more once it has accepted", () => {
@@ -78,23 +93,55 @@ describe("a kernel that was restarted", () => {
 
   it("is given longer where messages take longer", () => {
     ask();
+    const { id } = model.sent[0] as { id: string };
     vi.advanceTimersByTime(5000);
     model.idle?.();
     vi.advanceTimersByTime(9000);
     expect(rpc.lost.value).toBe("");
-    model.says({ type: "accepted", id: model.lastId });
+    model.says({ type: "accepted", id });
     vi.advanceTimersByTime(60_000);
     expect(rpc.lost.value).toBe("");
   });
 
-  it("is out of the page's reach where JupyterLab talks to a subshell that is gone", () => {
+  it("is out of the page's reach where JupyterLab talks to a subshell that is gone and has no other", async () => {
     ask();
     model.idle?.({
       parent_header: { subshell_id: "gone" },
       content: { execution_state: "idle" },
     });
-    vi.advanceTimersByTime(3500);
+    await vi.advanceTimersByTimeAsync(3500);
     expect(rpc.lost.value).toBe("page");
+  });
+
+  it("is not gone where JupyterLab talked to a subshell that is: another one is taken, and asked again", async () => {
+    const GONE = { parent_header: { subshell_id: "gone" }, content: { execution_state: "idle" } };
+    const comm = { commsOverSubshells: "perCommTarget", subshellId: "gone" };
+    const save = vi.fn();
+    const get_model = async () => ({ comm: { jsServicesComm: comm }, save });
+    Object.assign(model, { widget_manager: { get_model } });
+    model.values._own_id = "1234";
+    new Store(model, { prompt: "" }, life.signal).write("prompt", "typed");
+    const asked = [ask(), ask()];
+    const ids = model.sent.map(({ id }) => id);
+    const read = model.idles.slice();
+    for (const idle of read) idle(GONE);
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(comm.commsOverSubshells).toBe("perComm");
+    comm.subshellId = "new";
+    await vi.advanceTimersByTimeAsync(100);
+    expect(save.mock.calls).toEqual([[{ prompt: "typed" }, { patch: true }]]);
+    expect(model.sent.slice(2).map(({ id }) => id)).toEqual(ids);
+    expect(rpc.lost.value).toBe("");
+    for (const id of ids) model.says({ type: "result", id, value: 1 });
+    expect(await Promise.all(asked)).toEqual([1, 1]);
+    // The kernel behind the new one knows nothing of the model.
+    ask();
+    model.idle?.({
+      parent_header: { subshell_id: "new" },
+      content: { execution_state: "idle" },
+    });
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(rpc.lost.value).toBe("kernel");
   });
 
   it("is not one that works on a cell for an hour, or is slow to accept", () => {

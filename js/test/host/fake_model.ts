@@ -33,12 +33,15 @@ export class FakeModel implements HostModel {
   cut = false;
   /** Tells it that the kernel has read the last message. */
   idle: ((message?: object) => void) | undefined;
+  /** Likewise of every message. */
+  readonly idles: ((message?: object) => void)[] = [];
 
   send(content: unknown, callbacks?: unknown): void {
     if (this.cut) throw new Error("Cannot send");
     const { iopub } = (callbacks ?? {}) as { iopub?: { status(message: unknown): void } };
     const idle = { parent_header: {}, content: { execution_state: "idle" } };
     this.idle = (message = idle) => iopub?.status(message);
+    this.idles.push(this.idle);
     this.sent.push(content as Record<string, unknown>);
   }
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedded.concepts.steering_cavs import CONCEPTS
 from embedded.corpus.corpus import WORK
 from embedded.share import scaled
-from steerwidgets.dictionaries.pooling import cut, own_words
+from steerwidgets.dictionaries.pooling import own_words
 from steerwidgets.transformer.residuals import read_residuals
 from steerwidgets.transformer.sites import Site
 
@@ -219,7 +219,7 @@ def encoded(lm: LoadedModel, texts: Iterable[str]) -> list[Prompt]:
     """Texts as the model reads them here: raw, the first tokens."""
     from steerwidgets.transformer import prompts
 
-    return [cut(prompts.encode(lm.tokenizer, text, chat=False), MAX_TOKENS) for text in texts]
+    return [prompts.encode(lm.tokenizer, text, chat=False).cut(MAX_TOKENS) for text in texts]
 
 
 def load_reading(texts: Sequence[Text]) -> Reading:

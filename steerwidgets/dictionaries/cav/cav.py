@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack, overloa
 from steerwidgets import demo
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width, refuse_path
 from steerwidgets.dictionaries.cav import files
-from steerwidgets.dictionaries.cav.gguf import read_control_vector, write_control_vector
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
@@ -18,6 +17,7 @@ from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
 from steerwidgets.files.tensors import dense
+from steerwidgets.steering.exports.gguf import read_control_vector, write_control_vector
 from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Feature
 from steerwidgets.transformer.mistakes import wrong
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from steerwidgets.dictionaries.cav.fit import FitOptions, FittedDirections
     from steerwidgets.transformer.loaded import LoadedModel
-    from steerwidgets.transformer.prompts import PromptLike
+    from steerwidgets.transformer.prompts import Prompt, PromptLike
 
 _DEMO: Final = Path(demo.__file__).parent / "cavs"
 _DEMO_BLOCK: Final = 15
@@ -359,7 +359,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layer: int,
@@ -372,7 +372,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layers: Literal["all"] | Sequence[int],
@@ -384,7 +384,7 @@ class CAV(Dictionary):
     def fit(
         cls,
         lm: LoadedModel,
-        texts: Sequence[PromptLike],
+        texts: Sequence[PromptLike | Prompt],
         labels: Sequence[str | int],
         *,
         layer: int | None = None,
@@ -400,7 +400,7 @@ class CAV(Dictionary):
 
         Args:
             lm: the model that reads the texts.
-            texts: strings (read raw), messages or token ids.
+            texts: strings (read raw), messages, token ids, or prompts that are encoded, such as those of `lm.contrast`.
             labels: one for each text.
             layer: the block to fit at; the result is a `CAV`.
             layers: several blocks or "all", read in one pass; the result maps blocks to CAVs and knows the `.best`.

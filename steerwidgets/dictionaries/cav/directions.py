@@ -78,7 +78,7 @@ def fit_directions(
     rows = rows / rows.norm(dim=-1, keepdim=True) if unit else rows
     scores = []
     for i, name in enumerate(names):
-        threshold = 0.0 if method in DECIDE_AT_ZERO else _midpoint(x @ rows[i], y == i)
+        threshold = decided_at(method, x @ rows[i], y == i)
         positive, negative = (vectors[test & mine] @ rows[i] for mine in (targets == i, targets != i))
         right = int((positive > threshold).sum()) + int((negative <= threshold).sum())
         count = len(positive) + len(negative)
@@ -148,5 +148,14 @@ def _quietly_fitted(solver: Any, x: Tensor, y: Tensor) -> tuple[Any, bool]:
     return solver, not any(issubclass(each.category, ConvergenceWarning) for each in caught)
 
 
-def _midpoint(projections: Tensor, mine: Tensor) -> float:
+def decided_at(method: str, projections: Tensor, mine: Tensor) -> float:
+    """Above which projection a text counts as a class's: 0, or the midpoint of the means seen in fitting.
+
+    Args:
+        method: how the direction was found.
+        projections: float [row], of the rows that it was fitted on.
+        mine: bool [row], which of them are of the class.
+    """
+    if method in DECIDE_AT_ZERO:
+        return 0.0
     return float(projections[mine].mean() + projections[~mine].mean()) / 2

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.dictionaries.cav.gguf import read_control_vector
 from steerwidgets.dictionaries.names import labels_in
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
@@ -16,6 +15,7 @@ from steerwidgets.files.containers import load_plain, read_safetensors, reading
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import named, shown
+from steerwidgets.steering.exports.gguf import read_control_vector
 from steerwidgets.transformer.sites import STREAMS
 
 if TYPE_CHECKING:

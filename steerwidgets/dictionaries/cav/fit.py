@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
 
 from steerwidgets.dictionaries.cav.directions import DECIDE_AT_ZERO, Method, fit_directions
-from steerwidgets.dictionaries.pooling import BATCH, cut, own_words
+from steerwidgets.dictionaries.pooling import BATCH, own_words
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.dictionaries.zeros import ZERO_OF, highs, zeros
@@ -16,7 +16,7 @@ from steerwidgets.files.shown import shown
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
 from steerwidgets.transformer.prompts import Prompt
-from steerwidgets.transformer.residuals import read_residuals
+from steerwidgets.transformer.residuals import Residuals, read_residuals
 
 if TYPE_CHECKING:
     import threading
@@ -89,7 +89,7 @@ class FittedDirections:
 
 def fit(
     lm: LoadedModel,
-    texts: Sequence[PromptLike],
+    texts: Sequence[PromptLike | Prompt],
     labels: Sequence[str | int],
     sites: Sequence[Site],
     *,
@@ -122,15 +122,16 @@ def fit(
         meant = "give each text and its label in two lists: CAV.fit(lm, texts, labels, layer=15)"
         raise wrong("CAV.fit", "a list of texts", texts, meant)
     if method in DECIDE_AT_ZERO:
-        _require_scikit_learn(method)
+        require_scikit_learn(method)
     texts = list(texts)
     found, targets = _numbered(labels, len(texts))
     concepts = [str(label) for label in found] if names is None else _named(found, names)
     if not sites:
         raise ValueError("No block was given to fit at.")
-    encoded = [cut(_encoded(lm, text), max_tokens) for text in texts]
-    vectors = _read(lm, encoded, sites, pool, skip, batch_size, on_progress, stop)
-    is_test = _split(targets, len(concepts), held_out, seed)
+    encoded = [_encoded(lm, text).cut(max_tokens) for text in texts]
+    pooled = lambda _site, h, kept: pooled_by(pool, h, kept)
+    vectors = read_each(lm, encoded, sites, pooled, skip, batch_size, on_progress, stop)
+    is_test = held_out_rows(targets, len(concepts), held_out, seed)
     tests = [(encoded[i], int(targets[i])) for i in is_test.nonzero()[:_MOST_TESTS, 0].tolist()]
     made: list[FittedDirections] = []
     for site in sites:
@@ -166,7 +167,12 @@ def _check_options(method: str, pool: str, skip: int | None, max_tokens: int | N
         raise ValueError(f"max_tokens={max_tokens} leaves no token after skip={skip or 0}; make it larger.")
 
 
-def _require_scikit_learn(method: str) -> None:
+def require_scikit_learn(method: str) -> None:
+    """Refuse a method that scikit-learn solves where there is none.
+
+    Raises:
+        ImportError: there is none; the message says how to install it.
+    """
     try:
         import sklearn  # noqa: F401
     except ImportError:
@@ -215,23 +221,36 @@ def _named(labels: Sequence[str | int], names: Mapping[int, str] | Sequence[str]
     return found
 
 
-def _encoded(lm: LoadedModel, text: PromptLike) -> Prompt:
-    return prompts.encode(lm.tokenizer, text, chat=False)
+def _encoded(lm: LoadedModel, text: PromptLike | Prompt) -> Prompt:
+    return text if isinstance(text, Prompt) else prompts.encode(lm.tokenizer, text, chat=False)
 
 
-def _read(
+def read_each(
     lm: LoadedModel,
     texts: Sequence[Prompt],
     sites: Sequence[Site],
-    pool: Pool,
-    skip: int | None,
-    batch_size: int,
-    on_progress: Callable[[int, int], None] | None,
-    stop: threading.Event | None,
+    of: Callable[[Site, Tensor, Tensor], Tensor],
+    skip: int | None = None,
+    batch_size: int = BATCH,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[Site, Tensor]:
-    """Pooled vectors of every text at every site, float32 [text, d_model]; NaN where no token is left.
+    """What is made of every text at every site, for which each text is read once; in the order of the texts.
 
     Texts of like length are read together, so that little of a batch is padding.
+
+    Args:
+        lm: the model.
+        texts: the texts.
+        sites: where to read.
+        of: makes [text, …] of a site, float32 [text, position, width] and bool [text, position], what counts.
+        skip: as for `fit`.
+        batch_size: texts that are read at once.
+        on_progress: called with texts read and texts in all.
+        stop: set it to end within one batch.
+
+    Raises:
+        RuntimeError: it was stopped.
     """
     import torch
 
@@ -244,12 +263,20 @@ def _read(
         with lm.lock:
             residuals = read_residuals(lm.architecture, [text.token_ids for text in batch], sites)
         for site in sites:
-            kept = own_words(residuals, site, batch) if skip is None else residuals.absolute >= skip
-            found[site].append(_pool(residuals.values[site], kept, pool))
+            found[site].append(of(site, residuals.values[site], _kept(residuals, site, batch, skip)))
         if on_progress is not None:
             on_progress(start + len(batch), len(texts))
     back = torch.tensor(order).argsort()
     return {site: torch.cat(parts)[back] for site, parts in found.items()}
+
+
+def _kept(residuals: Residuals, site: Site, texts: Sequence[Prompt], skip: int | None) -> Tensor:
+    """Bool [text, position], what counts."""
+    import torch
+
+    if skip is None:
+        return own_words(residuals, site, texts)
+    return residuals.absolute >= torch.tensor([[skip + text.begins] for text in texts])
 
 
 def _statistics(
@@ -282,7 +309,7 @@ def _statistics(
             residuals = read_residuals(lm.architecture, [text.token_ids for text in texts], list(vectors))
         own = torch.tensor([label for _, label in batch])
         for site, rows in vectors.items():
-            kept = own_words(residuals, site, texts) if skip is None else residuals.absolute >= skip
+            kept = _kept(residuals, site, texts, skip)
             values[site].append(residuals.values[site][kept].float() @ rows.T)
             labels = own[:, None].expand(kept.shape)[kept]
             without[site].append(labels[:, None] != torch.arange(len(rows)))
@@ -303,7 +330,7 @@ def _known(values: Tensor, without: Tensor) -> FeatureStatistics:
     )
 
 
-def _pool(h: Tensor, kept: Tensor, pool: Pool) -> Tensor:
+def pooled_by(pool: Pool, h: Tensor, kept: Tensor) -> Tensor:
     """[text, position, d_model] and bool [text, position] to [text, d_model]; NaN where nothing is kept."""
     import torch
 
@@ -319,7 +346,7 @@ def _pool(h: Tensor, kept: Tensor, pool: Pool) -> Tensor:
     return torch.where(counts > 0, values, torch.nan)
 
 
-def _split(targets: Tensor, classes: int, held_out: float, seed: int) -> Tensor:
+def held_out_rows(targets: Tensor, classes: int, held_out: float, seed: int) -> Tensor:
     """Bool [text], the texts that are held out: the same share of every label, by a seeded shuffle."""
     import torch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from steerwidgets.dictionaries.cav.directions import auroc
-from steerwidgets.dictionaries.pooling import cut, pooled
+from steerwidgets.dictionaries.pooling import pooled
 from steerwidgets.dictionaries.reft.trainer import Progress, Row, Settings, Trainer
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.prompts import Prompt
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 AXBENCH: Final = Settings()
 
-Example = str | tuple[str, str]
-"""A text, every token of which is learned; or a prompt and an answer, of which the answer is learned."""
+Example = str | tuple[str, str] | Prompt
+"""A text, every token of which is learned; a prompt and an answer, which is learned; or either encoded."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ def detection(lm: LoadedModel, texts: Sequence[Prompt], site: Site, direction: T
 
 def example_row(lm: LoadedModel, example: Example, max_tokens: int, *, positive: bool) -> Row:
     """An example as ids, and which of them the model learns: all of a text, or the answer to a prompt."""
-    if isinstance(example, str):
+    if isinstance(example, Prompt):
+        prompt, learned = example, list(example.own)
+    elif isinstance(example, str):
         prompt = prompts.encode(lm.tokenizer, example, chat=False)
         learned = [not special for special in prompt.special]
     else:
@@ -168,9 +170,10 @@ def example_row(lm: LoadedModel, example: Example, max_tokens: int, *, positive:
         start = len(prompts.encode(lm.tokenizer, turns, chat=True))
         prompt = prompts.encode(lm.tokenizer, [*turns, {"role": "assistant", "content": answered}], chat=True)
         learned = [i >= start and not template for i, template in enumerate(prompt.template)]
-    if not any(learned[1:max_tokens]):
+    kept = prompt.cut(max_tokens)
+    if not any(learned[1 : len(kept)]):
         raise ValueError(f"The example {example!r} has no token to learn within max_tokens={max_tokens}; give another.")
-    return Row(cut(prompt, max_tokens), tuple(learned[:max_tokens]), positive)
+    return Row(kept, tuple(learned[: len(kept)]), positive)
 
 
 def _split(rows: Sequence[Row], held_out: float, seed: int) -> tuple[list[Row], list[Row]]:

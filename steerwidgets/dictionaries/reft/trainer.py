@@ -356,6 +356,5 @@ def _own(ids: Tensor, batch: Sequence[Row]) -> Tensor:
 
     own = torch.zeros_like(ids, dtype=torch.bool)
     for i, row in enumerate(batch):
-        flags = zip(row.prompt.special, row.prompt.template, strict=True)
-        own[i, -len(row.prompt) :] = torch.tensor([not (special or template) for special, template in flags])
+        own[i, -len(row.prompt) :] = torch.tensor(row.prompt.own)
     return own

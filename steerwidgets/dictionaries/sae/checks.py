@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dictionaries.sae.codec import ACTIVATIONS, NORMALISATIONS
 from steerwidgets.files.fields import is_finite
@@ -14,14 +14,19 @@ from steerwidgets.files.tensors import dense, finite
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NEARLY_ONE: Final = 1e-3
 
-def checked_tensors(given: Mapping[str, Any], activation: str, k: int | None) -> dict[str, Tensor]:
+
+def checked_tensors(
+    given: Mapping[str, Any], activation: str, k: int | None, *, transcodes: bool = False
+) -> dict[str, Tensor]:
     """The weights as tensors of one device, shapes and numbers checked; matrices of 16 bits stay as they are.
 
     Args:
-        given: `W_enc`, `b_enc`, `W_dec`, `b_dec` and `threshold` (a tensor, a number, or None).
+        given: `W_enc`, `b_enc`, `W_dec`, `b_dec`, `threshold` (a tensor, a number, or None) and `W_skip`, or None.
         activation: one of `ACTIVATIONS`.
         k: how many features are active, for TopK.
+        transcodes: whether it is a transcoder, which may write another width than it reads.
 
     Raises:
         ValueError: a shape does not fit, a weight is not finite, or `activation`, `threshold` and `k` contradict.
@@ -36,7 +41,15 @@ def checked_tensors(given: Mapping[str, Any], activation: str, k: int | None) ->
     d_model, size = W_enc.shape
     if "threshold" in tensors and tensors["threshold"].ndim == 0:
         tensors["threshold"] = tensors["threshold"].expand(size)
-    shapes = {"b_enc": [size], "W_dec": [size, d_model], "b_dec": [d_model], "threshold": [size]}
+    W_dec = tensors["W_dec"]
+    d_out = W_dec.shape[1] if transcodes and W_dec.ndim == 2 and W_dec.shape[1] else d_model
+    shapes = {
+        "b_enc": [size],
+        "W_dec": [size, d_out],
+        "b_dec": [d_out],
+        "threshold": [size],
+        "W_skip": [d_out, d_model],
+    }
     for name, tensor in tensors.items():
         expected = shapes.get(name)
         if expected is not None and list(tensor.shape) != expected:
@@ -83,6 +96,35 @@ def fold_norm(tensors: dict[str, Tensor], kind: str, factor: float | None, resca
             # It is compared with pre-activations times the decoder's norm, which was just divided.
             tensors["threshold"] = tensors["threshold"] / factor
     return "none"
+
+
+def fold_decoder(tensors: dict[str, Tensor], activation: str, *, rescaled: bool) -> None:
+    """Make every row of the decoder as long as 1 and activations larger by as much, in place.
+
+    As `fold_W_dec_norm` of sae_lens, with which Neuronpedia's activations were computed. What the SAE gives stays.
+
+    Args:
+        tensors: as `checked_tensors` gives them; replaced, never written to.
+        activation: one of `ACTIVATIONS`.
+        rescaled: whether activations are in units of the decoder's norm already.
+
+    Raises:
+        ValueError: TopK would choose other features.
+    """
+    norms = tensors["W_dec"].float().norm(dim=-1)
+    if activation == "topk" and not rescaled and not bool(((norms - 1).abs() < _NEARLY_ONE).all()):
+        raise ValueError(
+            "fold_decoder_norm=True would make TopK choose other features, since the rows of W_dec are "
+            f"{float(norms.min()):.3g} to {float(norms.max()):.3g} long; leave it out for this SAE."
+        )
+    norms = norms.where(norms > 0, 1.0)
+    W_enc, W_dec = tensors["W_enc"], tensors["W_dec"]
+    tensors["W_dec"] = (W_dec.float() / norms[:, None]).to(W_dec.dtype)
+    tensors["W_enc"] = (W_enc.float() * norms).to(W_enc.dtype)
+    tensors["b_enc"] = tensors["b_enc"] * norms
+    # Where activations are rescaled, it is compared with them as they are after that.
+    if "threshold" in tensors and not rescaled:
+        tensors["threshold"] = tensors["threshold"] * norms
 
 
 def _check_activation(activation: str, threshold: Tensor | None, k: int | None, size: int) -> None:

@@ -135,11 +135,14 @@ class DenseCodec(Codec):
     et al. 2024), computed as in sae_lens' `standard_sae.py`, `jumprelu_sae.py` and `topk_sae.py`. All arithmetic is
     float32, whatever the weights are kept in; it runs where the weights are.
 
+    A transcoder (Dunefsky et al. 2024) is the same but for its output, which is predicted and stands at another place:
+    `W_decᵀ a + b_dec`, and `W_skip x` of its input beside it where it has a skip connection (Paulo et al. 2025).
+
     Args:
         W_enc: [d_in, size].
         b_enc: [size].
-        W_dec: [size, d_in].
-        b_dec: [d_in].
+        W_dec: [size, d_out]; d_out is d_in, but for a transcoder.
+        b_dec: [d_out].
         activation: one of `ACTIVATIONS`.
         threshold: [size], for JumpReLU.
         k: how many features are active, for TopK.
@@ -147,6 +150,8 @@ class DenseCodec(Codec):
         normalisation: one of `NORMALISATIONS`.
         rescale_by_decoder_norm: whether pre-activations are multiplied by `‖W_dec[i]‖`, and divided when decoded.
         center_input: whether the input's mean over d_model is taken out first.
+        transcodes: whether what it gives stands at another place than what it reads.
+        W_skip: [d_out, d_in], of a transcoder with a skip connection.
     """
 
     def __init__(
@@ -163,6 +168,8 @@ class DenseCodec(Codec):
         normalisation: str,
         rescale_by_decoder_norm: bool,
         center_input: bool,
+        transcodes: bool = False,
+        W_skip: Tensor | None = None,
     ) -> None:
         self.W_enc, self.W_dec = W_enc, W_dec
         self.b_enc, self.b_dec = b_enc.float(), b_dec.float()
@@ -174,8 +181,9 @@ class DenseCodec(Codec):
         self.normalisation, self.center_input = normalisation, center_input
         self.rescale_by_decoder_norm = rescale_by_decoder_norm
         self.decoder_norms = self._decoder_norms() if rescale_by_decoder_norm else None
-        self.d_in = self.d_out = int(W_enc.shape[0])
-        self.size = int(W_enc.shape[1])
+        self.transcodes, self.W_skip = transcodes, W_skip
+        self.d_in, self.size = int(W_enc.shape[0]), int(W_enc.shape[1])
+        self.d_out = int(W_dec.shape[1])
         self._last_top: tuple[weakref.ref[Tensor], int, tuple[Tensor, Tensor]] | None = None
 
     def encode(self, h: Tensor) -> Tensor:
@@ -215,25 +223,32 @@ class DenseCodec(Codec):
         return read
 
     def decode(self, activations: Tensor, h: Tensor | None) -> Tensor:
-        """The reconstruction, float32 [..., d_in].
+        """The reconstruction, or what a transcoder predicts, float32 [..., d_out].
 
         Raises:
-            ValueError: the SAE normalises its input, so that `h` is needed, and it is not given.
+            ValueError: the SAE normalises its input or has a skip connection, so that `h` is needed, and it is not
+                given.
         """
-        if h is None and (self.center_input or self.normalisation != "none"):
+        if h is None and self.W_skip is not None:
+            raise ValueError(
+                "This transcoder has a skip connection, so decode needs what it reads too: sae.decode(a, h)."
+            )
+        if h is None and not self.transcodes and (self.center_input or self.normalisation != "none"):
             what = "centres" if self.normalisation == "none" else f"normalises ({self.normalisation})"
             raise ValueError(f"This SAE {what} its input, so decode needs the residual too: sae.decode(a, h).")
         a = activations.float().to(self.W_dec.device)
         a = a if self.decoder_norms is None else a / self.decoder_norms
         y = (_product(a, self.W_dec) + self.b_dec).to(activations.device)
-        return y if h is None else self._normalised(h).undo(y)
+        if self.W_skip is not None and h is not None:
+            return y + (h.float().to(self.W_skip.device) @ self.W_skip.float().T).to(y.device)
+        return y if h is None or self.transcodes else self._normalised(h).undo(y)
 
     def decoder_row(self, index: int) -> Tensor:
-        """`W_dec[index]`, float32 [d_in]."""
+        """`W_dec[index]`, float32 [d_out]."""
         return self.W_dec[index].float()
 
     def decoder_rows(self, start: int, stop: int) -> Tensor:
-        """Rows of `W_dec`, float32 [row, d_in]."""
+        """Rows of `W_dec`, float32 [row, d_out]."""
         return self.W_dec[start:stop].float()
 
     def unit_step(self, index: int) -> Tensor:
@@ -243,7 +258,7 @@ class DenseCodec(Codec):
 
     def scale(self, h: Tensor) -> Tensor | None:
         """The input's own scale: its standard deviation for layer_norm, `‖x‖/√d` for constant_norm_rescale."""
-        return None if self.normalisation == "none" else self._normalised(h).scale
+        return None if self.transcodes or self.normalisation == "none" else self._normalised(h).scale
 
     def weights(self) -> Iterable[Tensor]:
         """Weights, biases and thresholds."""
@@ -254,6 +269,8 @@ class DenseCodec(Codec):
         yield from (self.b_enc, self.b_dec)
         if self.threshold is not None:
             yield self.threshold
+        if self.W_skip is not None:
+            yield self.W_skip
 
     def settings(self) -> dict[str, Any]:
         """The settings under sae_lens' names, `activation` and `center_input` aside."""
@@ -264,12 +281,14 @@ class DenseCodec(Codec):
             "rescale_acts_by_decoder_norm": self.rescale_by_decoder_norm,
             "center_input": self.center_input,
         }
+        found |= {"transcodes": True} if self.transcodes else {}
         return found | ({"k": self.k} if self.activation == "topk" else {})
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, biases and thresholds under sae_lens' names, in the weights' dtype."""
         found = {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
         found |= {} if self.threshold is None else {"threshold": self.threshold}
+        found |= {} if self.W_skip is None else {"W_skip": self.W_skip}
         return {name: tensor.to(self.W_enc.dtype) for name, tensor in found.items()}
 
     def move(self, device: torch.device | str) -> None:
@@ -278,6 +297,7 @@ class DenseCodec(Codec):
         self.b_enc, self.b_dec = self.b_enc.to(device), self.b_dec.to(device)
         self.threshold = None if self.threshold is None else self.threshold.to(device)
         self._floor = None if self._floor is None else self._floor.to(device)
+        self.W_skip = None if self.W_skip is None else self.W_skip.to(device)
         self.decoder_norms = None if self.decoder_norms is None else self.decoder_norms.to(device)
         self._last_top = None
 

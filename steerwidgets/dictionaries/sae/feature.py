@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec
@@ -68,6 +69,19 @@ class SAEFeature(Feature):
         return self.max_activation or None
 
     @property
+    def steered_as(self) -> Direction:
+        """What steers of it act on: itself, but what a transcoder writes for a feature of one."""
+        if self.output_site is None:
+            return self
+        said = {each.name: getattr(self, each.name) for each in fields(Feature)}
+        return Written(**(said | {"site": self.output_site}), feature=self)
+
+    @property
+    def width(self) -> int:
+        """How many numbers it reads."""
+        return self.codec.d_in
+
+    @property
     def output(self) -> Direction:
         """What it writes per unit of its activation, where it writes it: a direction that steers and reads out.
 
@@ -125,6 +139,8 @@ class SAEFeature(Feature):
         """Why a recipe can't hold it without its SAE; empty where it can."""
         if not isinstance(self.codec, DenseCodec):
             return "sae_lens computes this architecture, from the whole SAE"
+        if self.codec.transcodes:
+            return "a transcoder's feature is read at another place than the one where it steers"
         return "TopK compares a feature with all others of its SAE" if self.codec.activation == "topk" else ""
 
     def inline(self) -> dict[str, Any]:
@@ -252,6 +268,70 @@ class SAEFeature(Feature):
         if device not in steps:
             steps[device] = self.codec.unit_step(self.index).to(device)
         return steps[device]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Written(Feature):
+    """What a transcoder's feature writes, where it writes it, with the activation that is read where it reads.
+
+    Steers of a transcoder's feature are of this: `clamp(c)` is `h + (c − a)·W_dec[i]` at the transcoder's output, with
+    `a` its activation at the same token in the stream that it reads, before any change there.
+
+    Args:
+        feature: the feature, as it reads.
+        reading: what it reads at the tokens at hand, float32 [batch, position]; None outside of a forward pass.
+    """
+
+    signed: ClassVar[bool] = False
+    reads: ClassVar[str] = "activation"
+    reads_projection: ClassVar[bool] = False
+
+    feature: SAEFeature = field(kw_only=True)
+    reading: Tensor | None = field(default=None, kw_only=True)
+
+    @property
+    def read_as(self) -> Direction:
+        """What tells its activation: the feature, at its own site."""
+        return self.feature
+
+    def given(self, readings: Mapping[str, Tensor]) -> Direction:
+        """Itself with what its feature reads in the forward pass that runs now."""
+        if self.key not in readings:
+            return self
+        known = copy.copy(self)
+        known.__dict__["reading"] = readings[self.key]
+        return known
+
+    def activation(self, h: Tensor) -> Tensor:
+        """What its feature reads at the tokens at hand.
+
+        Raises:
+            ValueError: no forward pass is running, so nobody read it.
+        """
+        if self.reading is None:
+            raise ValueError(
+                f"{shown(self.label)} is read at {self.feature.site} and not at {self.site}, where it is written; read "
+                "it there, as in lm.read(prompt, transcoder)."
+            )
+        return self.reading.to(h.device)
+
+    def step(self, h: Tensor) -> Tensor:
+        """How far the stream moves for one unit of activation: `W_dec[i]`, float32 [d_out]."""
+        return self.vector_on(h.device)
+
+    @property
+    def _ops(self) -> Mapping[str, Op]:
+        return ops.SAE_OPS
+
+    @property
+    def not_inline(self) -> str:
+        """Why a recipe can't hold it without its transcoder."""
+        return self.feature.not_inline
+
+    @property
+    def full_strength(self) -> float | None:
+        """As its feature's."""
+        return self.max_activation or None
 
 
 class _OneLatent(DenseCodec):

@@ -15,11 +15,12 @@ from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.names import LabelsLike
 from steerwidgets.dictionaries.sae import files as sae_formats
 from steerwidgets.dictionaries.sae import sae_lens as sae_bridge
-from steerwidgets.dictionaries.sae.cfg import saved_factor
-from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_norm
+from steerwidgets.dictionaries.sae.cfg import is_native, is_transcoder, refuse_other_sizes, saved_factor, settings_of
+from steerwidgets.dictionaries.sae.checks import checked_tensors, fold_decoder, fold_norm
 from steerwidgets.dictionaries.sae.codec import Codec, DenseCodec
 from steerwidgets.dictionaries.sae.feature import SAEFeature
 from steerwidgets.dictionaries.sae.packed import read_packed, write_packed
+from steerwidgets.dictionaries.sae.places import given_site, is_centred, output_site_of, place_of
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
@@ -47,6 +48,7 @@ class PlaceSettings(TypedDict, total=False):
         site: the place, instead of the two.
         center_input: whether the residual's mean is taken out first; by default as the object says.
         norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
+        fold_decoder_norm: whether activations are given in units of the decoder's norm, as Neuronpedia shows them.
     """
 
     layer: int | None
@@ -54,6 +56,7 @@ class PlaceSettings(TypedDict, total=False):
     site: Site | None
     center_input: bool | None
     norm_scaling_factor: float | None
+    fold_decoder_norm: bool
 
 
 class SAE(Dictionary):
@@ -63,11 +66,14 @@ class SAE(Dictionary):
     BatchTopK and Matryoshka as they are saved, that is as JumpReLU (Bussmann et al. 2024 and 2025). Arithmetic is
     float32 whatever dtype the weights are kept in. They stay where they are given, unless `to` moves them.
 
+    With `output_site` it is a transcoder (Dunefsky et al. 2024), which predicts one stream from another: its features
+    are read where it reads and steer where it writes, `y = W_decᵀ a + b_dec (+ W_skip x)`.
+
     Args:
         W_enc: [d_model, feature].
         b_enc: [feature].
-        W_dec: [feature, d_model].
-        b_dec: [d_model].
+        W_dec: [feature, d_model]; of a transcoder, as wide as what it writes.
+        b_dec: [d_model], likewise.
         activation: `relu`, `jumprelu`, `topk`; `batchtopk` stands for `jumprelu`, as which such SAEs are saved.
         threshold: [feature] or one number for all, for JumpReLU.
         k: how many features are active, for TopK.
@@ -81,6 +87,10 @@ class SAE(Dictionary):
         rescale_acts_by_decoder_norm: whether activations are in units of the decoder's norm.
         center_input: whether the residual's mean is taken out first; for SAEs that were trained on TransformerLens
             models with `center_writing_weights`, used on the Hugging Face model.
+        fold_decoder_norm: whether rows of `W_dec` are made of length 1 and activations larger by as much, in which
+            units Neuronpedia shows them (`fold_W_dec_norm` of sae_lens).
+        output_site: where a transcoder writes; None for an SAE.
+        W_skip: [d_out, d_model], what a transcoder with a skip connection adds of its input.
         labels: one for each feature, {label: index}, {index: label}, a file of them, or a `Labels`; see `LabelsLike`.
         max_activations: the largest activation of each feature, or {index: activation}.
         max_activation_of: the corpus of the maxima and its size.
@@ -121,6 +131,9 @@ class SAE(Dictionary):
         norm_scaling_factor: float | None = None,
         rescale_acts_by_decoder_norm: bool = False,
         center_input: bool = False,
+        fold_decoder_norm: bool = False,
+        output_site: Site | None = None,
+        W_skip: Tensor | None = None,
         labels: LabelsLike | None = None,
         max_activations: Sequence[float | None] | Mapping[int, float] | None = None,
         max_activation_of: str | None = None,
@@ -128,10 +141,15 @@ class SAE(Dictionary):
     ) -> None:
         activation = "jumprelu" if activation == "batchtopk" else activation
         refuse_path(W_enc, "sw.SAE")
-        tensors = checked_tensors(
-            {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}, activation, k
-        )
+        if W_skip is not None and output_site is None:
+            raise ValueError("W_skip= belongs to a transcoder; say where it writes with output_site=.")
+        given: dict[str, Any] = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
+        given |= {"threshold": threshold, "W_skip": W_skip}
+        tensors = checked_tensors(given, activation, k, transcodes=output_site is not None)
         normalisation = fold_norm(tensors, normalize_activations, norm_scaling_factor, rescale_acts_by_decoder_norm)
+        if fold_decoder_norm:
+            fold_decoder(tensors, activation, rescaled=rescale_acts_by_decoder_norm)
+            rescale_acts_by_decoder_norm = False
         codec = DenseCodec(
             tensors["W_enc"],
             tensors["b_enc"],
@@ -144,8 +162,11 @@ class SAE(Dictionary):
             normalisation=normalisation,
             rescale_by_decoder_norm=rescale_acts_by_decoder_norm,
             center_input=center_input,
+            transcodes=output_site is not None,
+            W_skip=tensors.get("W_skip"),
         )
-        self._set_up(codec, sae_formats.given_site(site, layer, stream), labels, provenance, center_input=center_input)
+        place = given_site(site, layer, stream)
+        self._set_up(codec, place, labels, provenance, center_input=center_input, output_site=output_site)
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.activation = activation
 
@@ -157,10 +178,11 @@ class SAE(Dictionary):
         provenance: Mapping[str, str] | None,
         *,
         center_input: bool,
+        output_site: Site | None = None,
     ) -> None:
         self._codec, self.site, self.center_input = codec, site, center_input
         self.provenance = dict(provenance or {})
-        self._output_site: Site | None = None
+        self._output_site = output_site
         self._read_only = codec.why_read_only if isinstance(codec, sae_bridge.SaeLensCodec) else ""
         self.activation = codec.architecture if isinstance(codec, sae_bridge.SaeLensCodec) else ""
         self.labels = labels
@@ -310,7 +332,7 @@ class SAE(Dictionary):
             >>> sae.reconstruct(torch.randn(4, 32)).shape
             torch.Size([4, 32])
         """
-        if isinstance(self._codec, sae_bridge.SaeLensCodec) and self._codec.is_transcoder:
+        if self._output_site is not None:
             raise ValueError("A transcoder has no error term here: its output stands at another place than its input.")
         return self.decode(self.encode(h), h)
 
@@ -333,6 +355,11 @@ class SAE(Dictionary):
         """
         return h.float() - self.reconstruct(h)
 
+    def __repr__(self) -> str:
+        if self._output_site is None:
+            return super().__repr__()
+        return f"<{self.kind} (transcoder) of {len(self)} features from {self.site} to {self._output_site}>"
+
     def weights(self) -> Iterable[Tensor]:
         """Its settings and tensors.
 
@@ -345,7 +372,8 @@ class SAE(Dictionary):
         """
         import torch
 
-        settings = json.dumps(self._codec.settings(), sort_keys=True)
+        told = self._codec.settings() | ({} if self._output_site is None else {"writes": str(self._output_site)})
+        settings = json.dumps(told, sort_keys=True)
         yield torch.tensor(list(settings.encode()), dtype=torch.uint8)
         yield from self._codec.weights()
 
@@ -366,9 +394,9 @@ class SAE(Dictionary):
             >>> sw.SAE.load(folder / "sae")["the sea"].index
             3
         """
-        codec = self._dense("save")
+        codec, place = self._dense("save"), (self.site, self._output_site)
         model = self.provenance.get("model")
-        sae_formats.write_folder(codec, self.site, self.labels, model, Path(folder), self.statistics)
+        sae_formats.write_folder(codec, *place, self.labels, model, Path(folder), self.statistics)
 
     def export(self, folder: str | Path) -> None:
         """Write a folder that `sae_lens.SAE.load_from_disk` reads, and nothing beside its two files.
@@ -379,15 +407,17 @@ class SAE(Dictionary):
             folder: the folder; it is made where there is none.
 
         Raises:
-            ValueError: sae_lens computes this architecture itself; save the object with sae_lens.
+            ValueError: sae_lens computes this architecture itself, or does not know it.
 
         Example:
             >>> sae.export(folder / "sae")
             >>> sorted(path.name for path in (folder / "sae").iterdir())
             ['cfg.json', 'sae_weights.safetensors']
         """
-        codec = self._dense("export")
-        sae_formats.write_folder(codec, self.site, (), self.provenance.get("model"), Path(folder))
+        codec, place = self._dense("export"), (self.site, self._output_site)
+        if codec.transcodes and codec.activation == "topk":
+            raise ValueError("sae_lens has no transcoders with TopK, so it can't read this one; save writes it for us.")
+        sae_formats.write_folder(codec, *place, (), self.provenance.get("model"), Path(folder))
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, biases and thresholds under sae_lens' names: `W_enc` [d_model, feature], `W_dec` [feature, d_model].
@@ -523,10 +553,16 @@ class SAE(Dictionary):
         dtype: torch.dtype | None = None,
         center_input: bool | None = None,
         norm_scaling_factor: float | None = None,
+        fold_decoder_norm: bool | None = None,
+        output_layer: int | None = None,
     ) -> SAE:
-        """Read a folder of sae_lens (cfg.json and sae_weights.safetensors) or Gemma Scope's params.npz.
+        """Read an SAE or a transcoder from a folder or a file of any format of the field.
 
-        Neither needs sae_lens, and no code in a file is run.
+        Folders of sae_lens, of a finished run or of a checkpoint; of EleutherAI's sparsify; of dictionary_learning
+        (ae.pt beside config.json); Gemma Scope (params.npz), Gemma Scope 2 (params.safetensors) and Llama Scope
+        (hyperparams.json); Qwen Scope's `.sae.pt` and `.pt` files of plain tensors; cross-layer transcoders of Gemma
+        Scope 2 and circuit-tracer, one block's features at a time. No code in a file is run, and sae_lens is not
+        needed.
 
         Args:
             path: the folder, or the file.
@@ -538,6 +574,10 @@ class SAE(Dictionary):
             center_input: whether the residual's mean is taken out first; by default as the files say.
             norm_scaling_factor: the factor of `expected_average_only_in`; by default that of activation_scaler.json,
                 which a training run leaves in its checkpoints.
+            fold_decoder_norm: as for `SAE`, for values as Neuronpedia shows them; by default as the format's own
+                library reads its files.
+            output_layer: of a cross-layer transcoder, which has a decoder for each block from its own on, the block at
+                which its features shall write; its own by default.
 
         Returns:
             The SAE.
@@ -552,22 +592,25 @@ class SAE(Dictionary):
             torch.bfloat16
         """
         path = Path(path)
-        cfg, tensors = sae_formats.read(path)
-        place = sae_formats.place_of(cfg, site, layer, stream)
+        cfg, tensors = sae_formats.read(path, output_layer)
+        place = place_of(cfg, site, layer, stream)
         found = path / sae_formats.LABELS
         if norm_scaling_factor is None and cfg.get("normalize_activations") in (True, "expected_average_only_in"):
             norm_scaling_factor = saved_factor((path if path.is_dir() else path.parent) / sae_formats.SCALER)
-        arguments = sae_formats.settings_of(cfg) | {
+        arguments = settings_of(cfg) | {
             name: tensor if dtype is None else tensor.to(dtype) for name, tensor in tensors.items()
         }
-        sae_formats.refuse_other_sizes(cfg, tensors)
+        refuse_other_sizes(cfg, tensors)
+        folds = cfg.get("fold_decoder_norm", False) if fold_decoder_norm is None else fold_decoder_norm
         with naming(path):
             made = cls(
                 **arguments,
                 site=place,
                 labels=found if labels is None and found.is_file() else labels,
-                center_input=sae_formats.is_centred(cfg, place) if center_input is None else center_input,
+                output_site=output_site_of(cfg, place) if is_transcoder(cfg) else None,
+                center_input=is_centred(cfg, place) if center_input is None else center_input,
                 norm_scaling_factor=norm_scaling_factor,
+                fold_decoder_norm=folds,
                 provenance=sae_bridge.provenance_of(cfg) | {"file": path.name},
             )
         if (path / STATISTICS).is_file():
@@ -578,6 +621,8 @@ class SAE(Dictionary):
             dtype=dtype,
             center_input=center_input,
             norm_scaling_factor=norm_scaling_factor,
+            fold_decoder_norm=fold_decoder_norm,
+            output_layer=output_layer,
         )
         return made
 
@@ -598,8 +643,8 @@ class SAE(Dictionary):
             sae_id: the SAE's id in it.
             labels: as for `SAE`.
             dtype: what the weights are kept in, as sae_lens calls it; `bfloat16` halves the memory.
-            settings: `layer`, `stream`, `site`, `center_input`, `norm_scaling_factor`, as `PlaceSettings` explains
-                them.
+            settings: `layer`, `stream`, `site`, `center_input`, `norm_scaling_factor`, `fold_decoder_norm`, as
+                `PlaceSettings` explains them.
 
         Returns:
             The SAE; its provenance names release and id.
@@ -668,11 +713,12 @@ class SAE(Dictionary):
         labels: LabelsLike | None = None,
         center_input: bool | None = None,
         norm_scaling_factor: float | None = None,
+        fold_decoder_norm: bool = False,
     ) -> SAE:
         """An SAE object of sae_lens, its weights shared; one in training is taken as it would be saved.
 
         Architectures that are not computed here compute themselves: gated, abstopk and matching pursuit SAEs read
-        and steer, transcoders and temporal SAEs read.
+        and steer, temporal SAEs read.
 
         Args:
             sae: the object.
@@ -682,6 +728,7 @@ class SAE(Dictionary):
             labels: as for `SAE`.
             center_input: whether the residual's mean is taken out first; by default as the object says.
             norm_scaling_factor: the factor of `expected_average_only_in`; 1 where it is folded already.
+            fold_decoder_norm: as for `SAE`, for values as Neuronpedia shows them.
 
         Returns:
             The SAE.
@@ -696,21 +743,27 @@ class SAE(Dictionary):
             >>> sae = sw.SAE.from_sae_lens(theirs)  # doctest: +SKIP
         """
         cfg = sae_bridge.cfg_of(sae)
-        place = sae_formats.place_of(cfg, site, layer, stream)
-        center = sae_formats.is_centred(cfg, place) if center_input is None else center_input
+        place = place_of(cfg, site, layer, stream)
+        center = is_centred(cfg, place) if center_input is None else center_input
         provenance = sae_bridge.provenance_of(cfg)
-        if sae_formats.is_native(cfg):
-            arguments = sae_formats.settings_of(cfg) | sae_bridge.tensors_of(sae, cfg)
+        if is_native(cfg):
+            arguments = settings_of(cfg) | sae_bridge.tensors_of(sae, cfg)
             return cls(
                 **arguments,
                 site=place,
+                output_site=output_site_of(cfg, place) if is_transcoder(cfg) else None,
                 labels=labels,
                 center_input=center,
                 norm_scaling_factor=norm_scaling_factor,
+                fold_decoder_norm=fold_decoder_norm,
                 provenance=provenance,
+            )
+        if fold_decoder_norm:
+            raise ValueError(
+                "sae_lens computes this architecture itself: fold the object's decoder norms with "
+                "sae.fold_W_dec_norm() before you pass it, and leave fold_decoder_norm out."
             )
         made = cls.__new__(cls)
         codec = sae_bridge.SaeLensCodec(sae, center_input=center)
         made._set_up(codec, place, labels, provenance, center_input=center)  # noqa: SLF001
-        made._output_site = sae_formats.output_site_of(cfg) if codec.is_transcoder else None  # noqa: SLF001
         return made

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steerwidgets.dictionaries.sae.cfg import named_tensors
 from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, normalised
-from steerwidgets.dictionaries.sae.files import metadata_of, named_tensors
+from steerwidgets.dictionaries.sae.places import metadata_of
 from steerwidgets.transformer.mistakes import wrong
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def provenance_of(cfg: dict[str, Any]) -> dict[str, str]:
 
 
 class SaeLensCodec(Codec):
-    """An SAE that sae_lens computes: gated, abstopk, matching pursuit, temporal and transcoders.
+    """An SAE that sae_lens computes: gated, abstopk, matching pursuit and temporal.
 
     The whole row is computed, in the object's own dtype and where it lives. The object itself is never changed: the
     statistics that sae_lens keeps on it between encode and decode are kept on a shallow copy, behind a lock.
@@ -120,18 +121,8 @@ class SaeLensCodec(Codec):
         return _again, (type(self._sae), self._sae.cfg, self._sae.state_dict(), self._center)
 
     @property
-    def is_transcoder(self) -> bool:
-        """Whether it reads at one place and writes at another."""
-        return "transcoder" in self.architecture
-
-    @property
     def why_read_only(self) -> str:
         """Why its features can't steer; empty where they can."""
-        if self.is_transcoder:
-            return (
-                "it belongs to a transcoder, which reads at one place and writes at another; what it writes steers by "
-                "itself, as in transcoder[3].output.add(20)"
-            )
         if self.architecture == "temporal":
             return "it belongs to a temporal SAE, whose activations depend on the whole text before them"
         return ""
@@ -156,15 +147,14 @@ class SaeLensCodec(Codec):
         return lambda h: self.encode(h)[..., index]
 
     def decode(self, activations: Tensor, h: Tensor | None) -> Tensor:
-        """The reconstruction, float32 [..., d_out], a skip connection included where there is one.
+        """The reconstruction, float32 [..., d_out].
 
         Raises:
-            ValueError: `h` is needed (for a normalisation or a skip connection) and not given.
+            ValueError: `h` is needed for a normalisation and not given.
         """
         import torch
 
-        skip = getattr(self._sae, "W_skip", None)
-        if h is None and (self._center or skip is not None or self.normalisation != "none"):
+        if h is None and (self._center or self.normalisation != "none"):
             raise ValueError("This SAE's output depends on its input, so decode needs it too: sae.decode(a, h).")
         a = activations.to(self._sae.W_dec.device, self._sae.dtype)
         with self._lock, torch.no_grad():
@@ -174,7 +164,6 @@ class SaeLensCodec(Codec):
         output: Tensor = y.reshape(*activations.shape[:-1], self.d_out).to(activations.device, torch.float32)
         if h is None:
             return output
-        output = output if skip is None else output + self._centred(h) @ skip.detach().to(h.device, torch.float32).T
         return output + h.float().mean(dim=-1, keepdim=True) if self._center else output
 
     def decoder_row(self, index: int) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from steerwidgets.lens.fitted import MEANINGS, FittedLens, Kind
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.widgets.protocol import Cancelled, Request
 
@@ -102,6 +103,13 @@ class Asked:
     recipe: Recipe = field(default_factory=Recipe)
     k: int = 10
     tracked: tuple[int | str, ...] = ()
+    fitted: FittedLens | None = None
+    reading: str = "logit lens"
+
+    @property
+    def readings(self) -> list[Kind]:
+        """The lenses that it can be read by; a generated token is read by the logit lens alone."""
+        return ["logit lens", *([] if self.fitted is None or self.token is not None else [self.fitted.kind])]
 
     @property
     def token(self) -> GeneratedToken | None:
@@ -117,6 +125,11 @@ class Asked:
         """The lens; None where there is no text."""
         if self.is_nothing:
             return None
+        if self.reading not in self.readings:
+            raise ValueError(
+                f"This lens can be read by: {', '.join(self.readings)}; {self.reading!r} was asked for. A fitted lens "
+                "is given as lens=, and texts alone are read by it."
+            )
         if isinstance(self.prompt, GeneratedToken):
             return self.prompt.read(k=self.k, stream=self.stream, track=self.tracked)
         return lm.logit_lens(
@@ -127,6 +140,7 @@ class Asked:
             stream=self.stream,
             track=self.tracked,
             on_progress=on_progress,
+            lens=None if self.reading == "logit lens" else self.fitted,
         )
 
     def attribution(
@@ -171,6 +185,10 @@ class Asked:
     def provenance(self) -> dict[str, str]:
         """What of it the numbers depend on."""
         read = {"stream": self.stream, "recipe": repr(self.recipe) if len(self.recipe) else "none"}
+        if self.reading != "logit lens" and self.fitted is not None:
+            read |= {"lens": repr(self.fitted)} | {
+                f"lens {name}": text for name, text in self.fitted.provenance.items()
+            }
         return read if self.token is None else read | {"row": self.token.row, "step": str(self.token.index)}
 
     def facts(self, lm: LanguageModel, lens: LayerLens | None) -> dict[str, Any]:
@@ -182,6 +200,7 @@ class Asked:
             "vocabulary": int(lm.architecture.config.vocab_size),
             "has_chat_template": lm.has_chat_template,
             "streams": [list(each) for each in STREAMS.items()],
+            "readings": [[name, MEANINGS[name]] for name in self.readings],
             "source": _source_of(self.prompt) if is_given else "",
             "generated": "" if self.token is None else self.token.described(),
             "first": 0 if lens is None else lens.positions[0],

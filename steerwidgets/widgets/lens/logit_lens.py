@@ -7,10 +7,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypedDict, Unpack, get_args
 
 import traitlets
 
+from steerwidgets.lens.fitted import FittedLens, lens_of
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
@@ -116,10 +118,13 @@ class LogitLens(Widget):
         chat: whether a string goes through the chat template.
         track: up to six tokens to follow exactly, by id or by text.
         dictionary: an SAE whose active features take the place of what its site holds, when a logit is attributed.
+        lens: a tuned lens or a Jacobian lens, or the path of one, to read by in place of the logit lens; the page
+            switches between the two and says what each means.
         settings: `shows`, `measure`, `stride`, `span`, `pinned`, `chosen`, `within`, `trajectory`, as `ViewSettings`
             explains them.
 
     Attributes:
+        reading: by which lens it is read: `logit lens`, `tuned lens` or `Jacobian lens`. It may be set.
         recipe: what steers; set it, observe it, link it, or let it `follow` a panel's.
         shows: `baseline`, `steered` or `difference`.
         measure: what colours the cells: `probability`, `log_probability`, `rank`, `entropy` or `kl`.
@@ -133,7 +138,7 @@ class LogitLens(Widget):
 
     Raises:
         TypeError: there is no such setting.
-        ValueError: a setting is out of range, or the recipe does not fit the model.
+        ValueError: a setting is out of range, or the recipe or the lens does not fit the model.
 
     Example:
         >>> lens = sw.LogitLens(lm, "The answer", cavs["music"].add(4), k=3)
@@ -152,6 +157,7 @@ class LogitLens(Widget):
     text = traitlets.Unicode().tag(sync=True)
     chat = traitlets.Bool().tag(sync=True)
     stream: Any = traitlets.Enum(list(STREAMS), "resid_post").tag(sync=True)
+    reading: Any = traitlets.Unicode("logit lens").tag(sync=True)
     shows: Any = traitlets.Enum(list(get_args(Shows)), "baseline").tag(sync=True)
     measure: Any = traitlets.Enum(list(get_args(Measure)), "probability").tag(sync=True)
     stride: Any = traitlets.Int(1, min=1).tag(sync=True)
@@ -186,6 +192,7 @@ class LogitLens(Widget):
         chat: bool = False,
         track: Sequence[int | str] = (),
         dictionary: AddsUp | None = None,
+        lens: FittedLens | str | Path | None = None,
         **settings: Unpack[ViewSettings],
     ) -> None:
         refuse_no_model(lm, "sw.LogitLens", "text")
@@ -200,7 +207,8 @@ class LogitLens(Widget):
         self._panels: list[Callable[[], None]] = []
         self._wish = 0
         steers = text.recipe if isinstance(text, GeneratedToken) else Recipe.of(recipe)
-        self._asked = Asked(text, chat, stream, steers, k, tracked)
+        fitted = lens_of(lens)
+        self._asked = Asked(text, chat, stream, steers, k, tracked, fitted, fitted.kind if fitted else "logit lens")
         self.layer_lens: LayerLens | None = self._asked.read(lm)
         steered = bool(len(self._asked.recipe))
         rows = math.ceil(lm.architecture.layers / _ROWS)
@@ -210,7 +218,7 @@ class LogitLens(Widget):
             **self._shown(self._asked, self.layer_lens),
         )
         self.observe(self._set_recipe, names=["recipe"])
-        self.observe(self._set_stream, names=["stream"])
+        self.observe(self._set_stream, names=["stream", "reading"])
 
     @classmethod
     def of_token(
@@ -384,6 +392,7 @@ class LogitLens(Widget):
         return {
             "read": Handler(self._serve_read, slow=True),
             "stream": Handler(self._serve_stream, slow=True),
+            "reading": Handler(self._serve_reading, slow=True),
             "track": Handler(self._serve_track, slow=True),
             "wrote": Handler(self._serve_wrote, slow=True),
             "find": Handler(self._serve_find),
@@ -401,6 +410,13 @@ class LogitLens(Widget):
         if stream not in STREAMS:
             raise ValueError(f"A lens reads one of the streams {', '.join(STREAMS)}; {stream!r} came.")
         self._read_anew(request, stream=stream)
+        return {}
+
+    def _serve_reading(self, request: Request) -> dict[str, Any]:
+        reading = request.args.get("reading")
+        if reading not in self._asked.readings:
+            raise ValueError(f"This lens can be read by: {', '.join(self._asked.readings)}; {reading!r} came.")
+        self._read_anew(request, reading=reading)
         return {}
 
     def _serve_track(self, request: Request) -> dict[str, Any]:
@@ -479,6 +495,7 @@ class LogitLens(Widget):
             "text": asked.prompt if isinstance(asked.prompt, str) else "",
             "chat": asked.chat,
             "stream": asked.stream,
+            "reading": asked.reading,
             "facts": asked.facts(self.lm, lens),
             "provenance": self.lm.provenance | asked.provenance,
         }
@@ -499,13 +516,19 @@ class LogitLens(Widget):
             self.recipe = before
             raise
 
-    def _set_stream(self, _change: object) -> None:
-        if self.stream == self._asked.stream:
+    def _set_stream(self, change: Mapping[str, Any]) -> None:
+        name, value = str(change["name"]), change["new"]
+        before = getattr(self._asked, name)
+        if value == before:
             return
         if self.in_front_end_update:
-            self._worker.submit(lambda: self._read_anew(stream=self.stream))
-        else:
-            self._read_anew(stream=self.stream)
+            self._worker.submit(lambda: self._read_anew(**{name: value}))
+            return
+        try:
+            self._read_anew(**{name: value})
+        except BaseException:
+            self.set_trait(name, before)
+            raise
 
     def _take_over(self, panel: Any, wish: int) -> None:
         """Steer as a panel does now; of many changes only the last is read."""

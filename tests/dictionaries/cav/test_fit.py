@@ -11,28 +11,14 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
+from support.concepts import corpus
 from support.models import D_MODEL
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.cav.directions import fit_directions
-from steerwidgets.dictionaries.cav.fit import _split
+from steerwidgets.dictionaries.cav.fit import held_out_rows
 
 LAYER = 1
-KINDS = {"sea": range(40, 80), "code": range(100, 140), "maths": range(200, 240)}
-
-
-def corpus(count=12, kinds=("sea", "code", "maths"), shortest=6, longest=20, seed=0):
-    """Texts as token ids, most of them from one kind's part of the vocabulary; and their labels."""
-    generator = torch.Generator().manual_seed(seed)
-    texts, labels = [], []
-    for number in range(count * len(kinds)):
-        kind = kinds[number % len(kinds)]
-        length = int(torch.randint(shortest, longest, (1,), generator=generator))
-        own = torch.randint(KINDS[kind].start, KINDS[kind].stop, (length,), generator=generator)
-        noise = torch.randint(20, 300, (length,), generator=generator)
-        texts.append(torch.where(torch.rand(length, generator=generator) < 0.7, own, noise).tolist())
-        labels.append(kind)
-    return texts, labels
 
 
 def seed_001(model, texts, layer, max_seq_len, aggregate_from_token):
@@ -364,7 +350,7 @@ def test_zeros_are_what_tokens_of_held_out_texts_without_the_label_give(llama):
     texts, labels = corpus(count=30)
     cavs = sw.CAV.fit(llama, texts, labels, layer=LAYER, method="mean_difference", held_out=0.4, seed=3)
     concepts = sorted({*labels})
-    is_test = _split(torch.tensor([concepts.index(label) for label in labels]), len(concepts), 0.4, 3).tolist()
+    is_test = held_out_rows(torch.tensor([concepts.index(label) for label in labels]), len(concepts), 0.4, 3).tolist()
     for place, label in enumerate(concepts):
         without, every = [], []
         for text, own, held in zip(texts, labels, is_test, strict=True):

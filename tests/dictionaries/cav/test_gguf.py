@@ -8,7 +8,7 @@ from support.both import PROMPT, vector
 from support.models import D_MODEL, blocks_of
 
 import steerwidgets as sw
-from steerwidgets.dictionaries.cav.gguf import export_control_vector, read_control_vector, write_control_vector
+from steerwidgets.steering.exports.gguf import export_control_vector, read_control_vector, write_control_vector
 
 
 def repeng_export(path, directions, architecture="controlvector", hint="llama", names="direction.{}"):
@@ -154,8 +154,14 @@ def test_what_the_format_has_no_place_for(tmp_path):
     with pytest.raises(ValueError, match="acts on resid_post, but these CAVs live at block 1 mlp_out"):
         inner.to_gguf(tmp_path / "x.gguf")
     direction = sw.Direction(vector(1), sw.Site(1), "d")
-    for steer in (direction.ablate(), direction.add(1).at("prompt"), inner[0].add(1)):
-        with pytest.raises(ValueError, match=r"adds to resid_post at all positions, and .* does something else"):
+    reasons = {
+        "it changes each token by what stands there": direction.ablate(),
+        'it acts on "prompt"': direction.add(1).at("prompt"),
+        "it leaves special tokens out": direction.add(1).at("all", special=False),
+        "the recipe adds at block 1 mlp_out": inner[0].add(1),
+    }
+    for reason, steer in reasons.items():
+        with pytest.raises(ValueError, match=f"A GGUF control vector adds .*{reason}"):
             export_control_vector(tmp_path / "x.gguf", steer)
     with pytest.raises(ValueError, match="The recipe is empty"):
         export_control_vector(tmp_path / "x.gguf", sw.Recipe())

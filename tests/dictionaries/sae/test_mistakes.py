@@ -86,7 +86,11 @@ def test_normalised_inputs_decode_with_their_residual():
 @pytest.mark.parametrize(
     ("cfg", "changes", "sentence"),
     [
-        ({"architecture": "crosscoder"}, {}, "architecture 'crosscoder' is unknown; standard, jumprelu, topk, gated"),
+        (
+            {"architecture": "crosscoder"},
+            {},
+            "architecture 'crosscoder' is unknown; standard, jumprelu, topk, transcoder",
+        ),
         ({"architecture": "jumprelu"}, {}, r"sae_weights\.safetensors lacks threshold; it holds W_dec, W_enc"),
         ({}, {"b_dec": None}, "lacks b_dec"),
         ({}, {"W_dec": torch.zeros(2, 2)}, "needs W_dec of shape"),
@@ -131,7 +135,9 @@ class Touch:
 def test_pickles_are_never_loaded(tmp_path):
     mark = tmp_path / "ran"
     torch.save({"W_enc": Touch(mark)}, tmp_path / "sae.pt")
-    with pytest.raises(ValueError, match="is a pickle, and loading one can run code"):
+    with pytest.raises(
+        ValueError, match="holds more than plain tensors, and loading it could run code, so it was not loaded"
+    ):
         sw.SAE.load(tmp_path / "sae.pt")
     (tmp_path / "bare.npz").write_bytes(pickle.dumps(Touch(mark)))
     np.savez(tmp_path / "objects.npz", W_enc=np.array([Touch(mark)], dtype=object))

@@ -408,3 +408,52 @@ def test_measures_are_those_of_the_front_end():
     source = (Path(__file__).parents[3] / "js/src/lens/measure.ts").read_text(encoding="utf-8")
     table = source[source.index("export const MEASURES") : source.index("} satisfies")]
     assert re.findall(r"^  (\w+): \{$", table, re.MULTILINE) == sw.LogitLens.measure.values
+
+
+# A fitted lens
+
+
+def fitted(lm, seed=0):
+    width, layers = lm.architecture.d_model, lm.architecture.layers
+    drawn = torch.Generator().manual_seed(seed)
+    noise = {b: torch.randn(width, width, generator=drawn) / width**0.5 for b in range(1, layers)}
+    return sw.FittedLens("Jacobian lens", {b: torch.eye(width) + 0.3 * each for b, each in noise.items()})
+
+
+def test_a_fitted_lens_takes_its_place_and_back(lm, make, tmp_path):
+    lens = make(lens=fitted(lm))
+    assert lens.reading == "Jacobian lens"
+    by_j = lm.logit_lens(TEXT, lens=fitted(lm))
+    assert np.array_equal(grid(lens, "ids"), by_j.token_ids.numpy())
+    assert [name for name, _ in lens.facts["readings"]] == ["logit lens", "Jacobian lens"]
+    assert "average derivative" in dict(map(tuple, lens.facts["readings"]))["Jacobian lens"]
+    assert lens.provenance["lens"].startswith("<Jacobian lens for")
+    front = FrontEnd(lens)
+    assert front.call("reading", reading="logit lens")["type"] == "result"
+    plain = lm.logit_lens(TEXT)
+    assert lens.reading == "logit lens"
+    assert np.array_equal(grid(lens, "ids"), plain.token_ids.numpy())
+    assert "lens" not in lens.provenance
+    lens.reading = "Jacobian lens"
+    assert np.array_equal(grid(lens, "ids"), by_j.token_ids.numpy())
+    assert json.loads(lens.to_json())["reading"] == "Jacobian lens"
+    lens.to_html(tmp_path / "lens.html")
+    assert "average derivative" in (tmp_path / "lens.html").read_text(encoding="utf-8")
+
+
+def test_readings_that_are_not_there(lm, make):
+    lens = make()
+    assert [name for name, _ in lens.facts["readings"]] == ["logit lens"]
+    with pytest.raises(ValueError, match=r"can be read by: logit lens; 'tuned lens' was asked for"):
+        lens.reading = "tuned lens"
+    assert lens.reading == "logit lens"
+    assert FrontEnd(lens).call("reading", reading="tuned lens")["type"] == "error"
+    with pytest.raises(ValueError, match="fitted to the residual stream"):
+        make(lens=fitted(lm), stream="mlp_out")
+    steered = make(lens=fitted(lm))
+    with pytest.raises(ValueError, match="fitted to the residual stream"):
+        steered.stream = "mlp_out"
+    assert steered.stream == "resid_post", "what could not be read is not shown as if it were"
+    out = lm.compare(TEXT, None, max_new_tokens=2)
+    with pytest.raises(ValueError, match="texts alone are read by it"):
+        steered.prompt = sw.LogitLens.of_token(lm, out, 1, "baseline").prompt

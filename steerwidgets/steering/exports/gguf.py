@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import reading
 from steerwidgets.files.shown import shown
+from steerwidgets.steering.exports.constant import constant_changes
 from steerwidgets.steering.recipe import Recipe, Steer
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def export_control_vector(
 
     Args:
         path: the file.
-        recipe: adds of directions of any kind, all at `resid_post` and at all positions.
+        recipe: adds of directions of any kind, all at `resid_post` and at all positions; random ones too.
         model_hint: the model's type as its config says.
 
     Returns:
@@ -112,21 +113,13 @@ def export_control_vector(
     Raises:
         ValueError: a steer is something else, which the format has no place for.
     """
-    directions: dict[int, Any] = {}
-    steers = Recipe.of(recipe)
-    for steer in steers:
-        site, where = steer.feature.site, steer.positions
-        is_plain = steer.op == "add" and not any((steer.control, steer.condition is not None, steer.fading))
-        if not is_plain or site.stream != "resid_post" or where.where != "all" or not where.special:
-            raise ValueError(
-                f"A GGUF control vector adds to resid_post at all positions, and {steer!r} at {site} does something "
-                "else; leave it out."
-            )
-        directions[site.layer] = directions.get(site.layer, 0.0) + (steer.parameters["alpha"] or 0.0) * (
-            steer.feature.vector
+    changes = constant_changes(Recipe.of(recipe), "A GGUF control vector")
+    if elsewhere := [site for site in changes if site.stream != "resid_post"]:
+        raise ValueError(
+            f"A GGUF control vector adds to resid_post, and the recipe adds at {elsewhere[0]}; leave that out, or "
+            "steer resid_post."
         )
-    if not directions:
-        raise ValueError("The recipe is empty, so there is no control vector to write.")
+    directions = {site.layer: vector for site, vector in changes.items()}
     write_control_vector(path, directions, model_hint)
     return ControlVector(directions, model_hint)
 

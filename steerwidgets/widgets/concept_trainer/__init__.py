@@ -1,0 +1,1 @@
+"""ConceptTrainer: from two lists of texts to a direction that steers."""
