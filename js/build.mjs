@@ -46,7 +46,10 @@ async function writeLicences() {
     const licence = await readFile(join(here, path, "LICENSE"), "utf8");
     return `${path.replace("node_modules/", "")}\n\n${licence.trim()}\n`;
   });
-  const text = ["The bundles here contain, besides steerwidgets itself:\n", ...(await Promise.all(told))].join("\n\n");
+  const text = [
+    "The bundles here contain, besides steerwidgets itself:\n",
+    ...(await Promise.all(told)),
+  ].join("\n\n");
   await writeFile(join(here, "../steerwidgets/static/LICENCES.txt"), text);
 }
 

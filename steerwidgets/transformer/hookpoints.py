@@ -87,13 +87,13 @@ def copied(stream: Tensor) -> Tensor:
 
 def hooked_before(module: nn.Module, hook: Callable[..., Any], *, first: bool = False) -> Handle:
     """Call a hook with what a module gets, by position and by name."""
-    with _whole(module._forward_pre_hooks, hook):
+    with _whole(module._forward_pre_hooks, hook):  # noqa: SLF001 - torch gives no other way
         return module.register_forward_pre_hook(hook, with_kwargs=True, prepend=first)
 
 
 def hooked_after(module: nn.Module, hook: Callable[..., Any], *, first: bool = False) -> Handle:
     """Call a hook with what a module gives."""
-    with _whole(module._forward_hooks, hook):
+    with _whole(module._forward_hooks, hook):  # noqa: SLF001 - likewise
         return module.register_forward_hook(hook, prepend=first)
 
 
