@@ -14,7 +14,8 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package clean
+.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package bench \
+  torture clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -23,6 +24,8 @@ help:
 	@echo "make check             the daily loop, under two minutes: lint, types, imports, tsc, tests without a model"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
 	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
+	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
+	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
 	@echo "make clean             remove what the targets made here (not the model's cache)"
 
@@ -209,6 +212,26 @@ e2e hosts: model $(VENV)/.stamp-dev
 
 package: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest tests/test_package.py
+
+# ---------------------------------------------------------------- by hand
+
+# QUICK=1 runs every script small, to see that it works; ONLY="rows lens" runs some.
+QUICK ?=
+ONLY ?=
+bench: export HF_HUB_OFFLINE := 1
+bench: model $(VENV)/.stamp-dev
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python tests/benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY))
+
+# CI runs a seeded part of the same attacks, in tests/torture/.
+SEED ?= 0
+ATTACKS ?= 1000
+MESSAGES ?= 10000
+torture: export HF_HUB_OFFLINE := 1
+torture: export OMP_NUM_THREADS := 1
+torture: $(VENV)/.stamp-dev
+	$(BIN)/python tests/torture/interrupts.py $(ATTACKS) $(SEED)
+	$(BIN)/python tests/torture/messages.py $(MESSAGES) $(SEED)
 
 clean:
 	rm -rf $(VENV) js/node_modules dist build quickstart.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,7 +1,7 @@
 // Bundles every entry of src/widgets into ../steerwidgets/static, one self-contained file each:
 // notebook hosts import the text from a blob URL, so there are no chunks and no relative imports.
 // `node build.mjs token_heatmap` builds that one only; with --watch, again whenever a source changes.
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, parse } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -38,6 +38,22 @@ function weigh(name, bundle) {
   }
 }
 
+/** The licences of what is bundled ask to travel with every copy. */
+async function writeLicences() {
+  const lock = JSON.parse(await readFile(join(here, "package-lock.json"), "utf8"));
+  const paths = Object.keys(lock.packages).filter((path) => path && !lock.packages[path].dev);
+  const told = paths.sort().map(async (path) => {
+    const licence = await readFile(join(here, path, "LICENSE"), "utf8");
+    return `${path.replace("node_modules/", "")}\n\n${licence.trim()}\n`;
+  });
+  const text = [
+    "The bundles here contain, besides steerwidgets itself:\n",
+    ...(await Promise.all(told)),
+  ].join("\n\n");
+  await writeFile(join(here, "../steerwidgets/static/LICENCES.txt"), text);
+}
+
+await writeLicences();
 const bundler = await context({
   absWorkingDir: here,
   entryPoints: entries.map((file) => `src/widgets/${file}`),

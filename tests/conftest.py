@@ -23,7 +23,7 @@ def pytest_configure(config):
 
 
 _MODELS = {"model", "lm", "llama", "fresh", "embedded"}
-_WITH_MODELS = ("parity", "kernel", "e2e", "hosts", "families", "compat", "benchmarks", "demo", "notebooks")
+_WITH_MODELS = ("parity", "kernel", "e2e", "hosts", "families", "compat", "benchmarks", "demo", "notebooks", "torture")
 
 
 def pytest_collection_modifyitems(items):

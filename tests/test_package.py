@@ -1,5 +1,6 @@
 """What people install: the wheel and the sdist hold everything, and importing the package imports nothing heavy."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -94,3 +95,32 @@ def test_importing_the_package_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_wheel_says_its_licence(built):
+    with zipfile.ZipFile(built[0]) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+        licence = archive.read(next(n for n in archive.namelist() if n.endswith("licenses/LICENSE"))).decode()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "License-File: LICENSE" in metadata
+    assert licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_wheel_brings_the_licences_of_what_is_bundled(built):
+    """The MIT licence asks that it goes along with every copy, minified ones too."""
+    bundled = json.loads((ROOT / "js/package-lock.json").read_text(encoding="utf-8"))["packages"]
+    needed = {path.removeprefix("node_modules/") for path, entry in bundled.items() if path and not entry.get("dev")}
+    with zipfile.ZipFile(built[0]) as archive:
+        told = archive.read("steerwidgets/static/LICENCES.txt").decode()
+    assert needed
+    for name in needed:
+        assert f"\n{name}\n\nThe MIT License (MIT)" in told, name
+    assert told.count("Copyright (c)") == len(needed)
+
+
+def test_the_wheel_holds_no_file_that_has_no_business_there(in_wheel):
+    """No secrets, caches, sources of the front-end or files of editors; every file is of a sort that is expected."""
+    sorts = {path.rpartition(".")[2] for path in in_wheel if ".dist-info/" not in path}
+    assert sorts <= {"py", "pyi", "typed", "js", "css", "json", "jsonl", "safetensors", "pt", "txt", "md"}
+    assert not [path for path in in_wheel if path.rpartition("/")[2].startswith(".") or "node_modules" in path]

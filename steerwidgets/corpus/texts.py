@@ -162,8 +162,7 @@ def windows(
 
 
 def _longest(lm: LoadedModel, settings: Settings) -> int:
-    limits = (lm.architecture.context_limit, getattr(lm.architecture.config, "max_position_embeddings", None))
-    return min(settings.max_length, *(limit for limit in limits if limit))
+    return min(settings.max_length, lm.architecture.longest_text or settings.max_length)
 
 
 def _content(item: Any, column: str | None, number: int) -> tuple[Any, str | None]:

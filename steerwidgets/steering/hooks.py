@@ -99,12 +99,11 @@ class SiteChange:
         import torch
 
         known, begins = self._sink_threshold, (layout.absolute == 0).any(dim=-1, keepdim=True)
-        if known is None or bool(begins.any()):
-            is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
-            fresh = sinks.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
-            # A row that goes on keeps what its own beginning told.
-            known = fresh if known is None or len(known) != len(fresh) else torch.where(begins, fresh, known)
-            self._sink_threshold = known
+        is_prompt = layout.absolute < layout.prompt_length[:, None] if layout.prompt_length is not None else True
+        fresh = sinks.sink_threshold(norms, (layout.absolute > 0) & is_prompt)
+        # A row that goes on keeps what its own beginning told. Chosen on the device: to ask it would be to wait for it.
+        known = fresh if known is None or len(known) != len(fresh) else torch.where(begins, fresh, known)
+        self._sink_threshold = known
         return known
 
     def _threshold_so_far(self, norms: Tensor, layout: Layout) -> Tensor:

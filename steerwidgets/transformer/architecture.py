@@ -102,6 +102,12 @@ class Architecture:
         return min((table.num_embeddings for table in tables), default=None)
 
     @property
+    def longest_text(self) -> int | None:
+        """The tokens of the longest text that it was made for; None where nothing says so."""
+        limits = (self.context_limit, getattr(self.config, "max_position_embeddings", None))
+        return min((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+    @property
     def input_device(self) -> torch.device:
         """Where token ids have to be put, offloaded and sharded models included."""
         import torch
@@ -299,6 +305,18 @@ class Architecture:
                         f"The text holds the token id {token}, but {self.name} knows the ids 0 to {self.embedded - 1}; "
                         "is the tokenizer another model's?"
                     )
+
+    def refuse_endless(self, text: Sequence[int]) -> None:
+        """Refuse to read, unasked, a text that is longer than any the model was made for: it may take minutes.
+
+        Raises:
+            ValueError: it is.
+        """
+        if self.longest_text is not None and len(text) > self.longest_text:
+            raise ValueError(
+                f"The text has {len(text):,} tokens, but {self.name} was made for {self.longest_text:,} at most; "
+                "shorten it."
+            )
 
     @functools.cached_property
     def embedded(self) -> int:

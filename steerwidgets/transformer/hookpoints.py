@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,8 +59,12 @@ def on_stream(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], *, firs
         edit = _rescaled(edit, point.factor)
     if point.flat_in is not None:
         unfolded = _Unfolded(edit)
-        around = point.flat_in.register_forward_pre_hook(unfolded.note, with_kwargs=True)
-        return Handles([around, _on(point, unfolded, first)])
+        around = hooked_before(point.flat_in, unfolded.note)
+        try:
+            return Handles([around, _on(point, unfolded, first)])
+        except BaseException:
+            around.remove()
+            raise
     return _on(point, edit, first)
 
 
@@ -80,10 +85,47 @@ def copied(stream: Tensor) -> Tensor:
     return stream.detach().clone()
 
 
+def hooked_before(module: nn.Module, hook: Callable[..., Any], *, first: bool = False) -> Handle:
+    """Call a hook with what a module gets, by position and by name."""
+    with _whole(module._forward_pre_hooks, hook):  # noqa: SLF001 - torch gives no other way
+        return module.register_forward_pre_hook(hook, with_kwargs=True, prepend=first)
+
+
+def hooked_after(module: nn.Module, hook: Callable[..., Any], *, first: bool = False) -> Handle:
+    """Call a hook with what a module gives."""
+    with _whole(module._forward_hooks, hook):  # noqa: SLF001 - likewise
+        return module.register_forward_hook(hook, prepend=first)
+
+
+@contextmanager
+def _whole(table: MutableMapping[int, Callable[..., Any]], hook: Callable[..., Any]) -> Iterator[None]:
+    """Takes a hook off again where its registration was cut short, as by a Ctrl-C: nobody has its handle then."""
+    try:
+        yield
+    except BaseException:
+        for key in [key for key, each in table.items() if each is hook]:
+            del table[key]
+        raise
+
+
 def remove_all(handles: list[Handle]) -> None:
-    """Take off exactly these hooks, and forget them."""
-    for handle in _drain(handles):
-        handle.remove()
+    """Take off exactly these hooks, and forget them.
+
+    What is raised meanwhile, as a Ctrl-C is, waits until all are off: it must not leave the model half steered.
+    """
+    raised: BaseException | None = None
+    for again in (True, False):  # a handle whose removal was cut short is asked again, and then given up
+        for handle in list(handles):
+            try:
+                handle.remove()
+                handles.remove(handle)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                raised = error
+        if not (again and handles):
+            break
+    handles.clear()
+    if raised is not None:
+        raise raised
 
 
 def hidden_states(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -98,7 +140,7 @@ def first_tensor(output: Any) -> Any:
 
 def _on(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], first: bool) -> Handle:
     if point.is_input:
-        return point.module.register_forward_pre_hook(_input_hook(edit), with_kwargs=True, prepend=first)
+        return hooked_before(point.module, _input_hook(edit), first=first)
 
     def output_hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         edited = edit(first_tensor(output))
@@ -106,7 +148,7 @@ def _on(point: Hookpoint, edit: Callable[[Tensor], Tensor | None], first: bool) 
             return None
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
-    return point.module.register_forward_hook(output_hook, prepend=first)
+    return hooked_after(point.module, output_hook, first=first)
 
 
 def _rescaled(edit: Callable[[Tensor], Tensor | None], factor: float) -> Callable[[Tensor], Tensor | None]:
@@ -158,8 +200,3 @@ class Handles:
     def remove(self) -> None:
         """Take all off."""
         remove_all(self._handles)
-
-
-def _drain(handles: list[Handle]) -> Iterator[Handle]:
-    while handles:
-        yield handles.pop()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.transformer.hookpoints import Handle, Handles
+from steerwidgets.transformer.hookpoints import Handle, Handles, hooked_after, hooked_before
 
 if TYPE_CHECKING:
     import torch
@@ -103,14 +103,19 @@ class LayoutTracker:
         self._virtual = virtual
         self._placed: dict[torch.device, tuple[Tensor, list[Tensor]]] = {}
         self._speakers: dict[torch.device, dict[str, Tensor]] = {}
+        self._lengths: dict[torch.device, Tensor] = {}
         self._signature = inspect.signature(base.forward)
         self._acts = acts
         self._cache: Any = None
 
     def attach(self) -> Handle:
         """Put the hooks on."""
-        before = self._base.register_forward_pre_hook(self._before_forward, with_kwargs=True)
-        return Handles([before, self._base.register_forward_hook(self._after_forward)])
+        before = hooked_before(self._base, self._before_forward)
+        try:
+            return Handles([before, hooked_after(self._base, self._after_forward)])
+        except BaseException:
+            before.remove()
+            raise
 
     def at(self, stream: Tensor) -> Layout:
         """The layout of the pass that a stream [batch, position, d_model] belongs to."""
@@ -160,8 +165,11 @@ class LayoutTracker:
 
         prompt: Tensor | None = None
         if self._known.prompt_length is not None:
-            lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
-            prompt = _for_rows(lengths, len(absolute))
+            if absolute.device not in self._lengths:
+                # Made once: to bring numbers to a GPU makes the host wait for it, in every forward pass.
+                lengths = torch.as_tensor(self._known.prompt_length, device=absolute.device)
+                self._lengths[absolute.device] = lengths
+            prompt = _for_rows(self._lengths[absolute.device], len(absolute))
         return Layout(absolute, self._special(ids, absolute), prompt, self._roles(absolute))
 
     def _roles(self, absolute: Tensor) -> Mapping[str, Tensor]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from timing import keep
 
 import steerwidgets as sw
 from steerwidgets.corpus import building
@@ -77,6 +78,7 @@ def build_beside_forward(lm, sae, corpus, tokens, folder):
     print(
         f"{index.tokens:,} tokens in {len(bare)} batches; bare forward to block {sae.site.layer}: {rate:.0f} tokens/s"
     )
+    keep("speed of a corpus index / bare forward", [sum(bare) / sum(ours)], ">= 0.9")
     print(f"  speed of the build / bare forward: {sum(bare) / sum(ours):.3f} (>= 0.9); by halves", end=" ")
     half = len(bare) // 2
     print(", ".join(f"{sum(bare[part]) / sum(ours[part]):.3f}" for part in (slice(half), slice(half, None))))

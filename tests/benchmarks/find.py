@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from labels import made, vocabulary
+from timing import keep
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.base import Dictionary
@@ -85,6 +86,8 @@ def measure(name: str, finder: FeatureFinder, search: dict[str, Any], times: int
     first, _ = timed(finder, search, 0)
     pages = [timed(finder, search, (page + 1) * PAGE) for page in range(times)]
     size = len(json.dumps(pages[0][1], ensure_ascii=False, separators=(",", ":")))
+    keep(f"feature list, {name}, first page", [first], f"<= {REACH_MS}", "ms")
+    keep(f"feature list, {name}, on the wire", [size / 1000], f"<= {REACH_KB}", "KB")
     print(f"{name:<44}{first:>6.0f} ms{statistics.median(ms for ms, _ in pages):>9.0f} ms{size:>9,}")
 
 

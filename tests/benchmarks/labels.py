@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from timing import keep
+
 import steerwidgets as sw
 
 COMMON = [
@@ -145,6 +147,8 @@ def measure(name: str, labels: sw.Labels, queries: list[str]) -> None:
         rows = [{"index": match.index, "label": match.text, "rank": round(match.rank, 3)} for match in found]
         sent = max(sent, len(json.dumps({"features": rows, "total": str(total)})))
     p95 = statistics.quantiles(taken, n=20, method="inclusive")[-1]  # else it passes the largest of a few
+    keep(f"label search, {name}, 95th percentile", [p95], f"<= {REACH_MS}", "ms")
+    keep(f"label search, {name}, on the wire", [sent / 1000], f"<= {REACH_KB}", "KB")
     print(f"{name:<34}{statistics.median(taken):>6.1f} ms{p95:>6.1f} ms{max(taken):>6.1f} ms{sent / 1000:>24.1f} KB")
 
 

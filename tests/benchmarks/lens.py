@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from timing import timed
+from timing import keep, ratios, timed
 
 import steerwidgets as sw
 
@@ -63,8 +63,10 @@ def times(lm: sw.LanguageModel, tokens: int, repeat: int) -> None:
     taken = timed(sides, repeat)
     bare = statistics.median(taken["bare"])
     print(f"{tokens} tokens × {lm.architecture.layers} layers: forward and matmuls {1000 * bare:.0f} ms")
-    for name, below, reach in (("lens", "bare", "<= 1.2"), ("tracked", "bare", ""), ("pair", "bare pair", "")):
-        print(f"  {name} / {below}: {ratio(taken[name], taken[below])}  {reach}")
+    for name, below, reach in (("lens", "bare", "<= 1.2"), ("tracked", "bare", "<= 1.2"), ("pair", "bare pair", "")):
+        what = f"lens ({name}) of {tokens} tokens / forward and matmuls"
+        figure = keep(what if name != "lens" else what.replace(" (lens)", ""), ratios(taken[name], taken[below]), reach)
+        print(f"  {name} / {below}: {figure.told}  {reach}")
 
 
 def payload(lm: sw.LanguageModel, tokens: int, layers: int) -> str:
@@ -73,14 +75,9 @@ def payload(lm: sw.LanguageModel, tokens: int, layers: int) -> str:
     arrays = (lens.token_ids, lens.log_probs, lens.entropy, lens.kl)
     cells = len(lens.layers) * len(lens.positions)
     of_cell = sum(array.numel() * array.element_size() for array in arrays) / cells
-    each = (lens.token_ids.element_size() + lens.log_probs.element_size()) * 1.0
+    each = float(lens.token_ids.element_size() + lens.log_probs.element_size())
+    keep("lens on the wire, a cell and candidate", [each], "<= 16", "bytes")
     return f"{of_cell * tokens * layers / 1e3:,.0f} KB, {each:.0f} bytes a candidate"
-
-
-def ratio(above: list[float], below: list[float]) -> str:
-    """The median of the rounds' ratios, and the smallest and the largest of them."""
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

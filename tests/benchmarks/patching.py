@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from lens import ratio
-from timing import timed
+from timing import keep, ratios, timed
 
 import steerwidgets as sw
 
@@ -44,7 +43,9 @@ def main() -> None:
     grid = lm.patch(source, target, tokens=ANSWERS)
     print(f"{grid.share.shape[0]} blocks × {grid.share.shape[1]} positions; one forward {ms(taken['forward'])}")
     for stream in arguments.streams:
-        print(f"  {stream} / forward: {ratio(taken[stream], taken['forward'])}  <= 40")
+        name = f"patching {grid.share.shape[0]} × {grid.share.shape[1]}, {stream} / one forward"
+        figure = keep(name, ratios(taken[stream], taken["forward"]), "<= 40")
+        print(f"  {stream} / forward: {figure.told}  <= 40")
 
 
 def ms(taken: list[float]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 from run import PROMPT, endless, plain
+from timing import keep, ratios
 
 import steerwidgets as sw
 from steerwidgets.generation.rows import Plan, generate_rows
@@ -53,7 +54,9 @@ def main() -> None:
     print(f"one plain generate: {speed:.1f} tokens/s, {torch.get_num_threads()} threads")
     for rows in arguments.rows:
         cells = (f"{way} {ratio(taken[way, rows], one)}" for way in ("plain", "before", "after"))
-        print(f"{NAMES.get(rows, f'{rows} rows'):<18} {'   '.join(cells)}   {REACH.get(rows, '')}", flush=True)
+        name, reach = NAMES.get(rows, f"{rows} rows"), REACH.get(rows, "")
+        keep(f"{name} / one plain generate", ratios(taken["after", rows], one), reach)
+        print(f"{name:<18} {'   '.join(cells)}   {reach}", flush=True)
 
 
 def sweep(lm: sw.LanguageModel, rows: int, tokens: int, most: int) -> Callable[[], object]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
-from timing import timed
+from timing import keep, ratios, timed
 
 import steerwidgets as sw
 from steerwidgets.dictionaries.activations import strongest
@@ -48,21 +47,22 @@ def measure(name: str, width: int, repeat: int) -> None:
             "encode": lambda h=h: reference_encode(codec, h)[..., 123],
         }
         torch.testing.assert_close(sides["ours"](), sides["reference"](), atol=1e-3, rtol=1e-3)
-        seconds = medians(sides, repeat)
+        taken = timed(sides, repeat)
+        seconds = {name: statistics.median(values) for name, values in taken.items()}
         print(f"{name}, {positions} token(s):")
         report("  clamp", seconds["ours"], "reference clamp", seconds["reference"])
         report("  read one feature", seconds["read"], "whole encode", seconds["encode"])
+        keep(f"the tutorial's clamp / ours, {name}, {positions} token(s)", ratios(taken["reference"], taken["ours"]))
+        keep(f"whole encode / reading one, {name}, {positions} token(s)", ratios(taken["encode"], taken["read"]))
     residual, mask = torch.randn(256, D_MODEL), torch.ones(256, dtype=torch.bool)
     tokens = [Token(0, "")] * 256
     sides = {
         "search": lambda: strongest(sae, residual, mask, tokens, 20),
         "bare": lambda: (residual @ codec.W_enc).max(dim=0).values.topk(20),
     }
-    seconds = medians(sides, max(3, repeat // 2))
-    ratio = seconds["search"] / seconds["bare"]
-    print(
-        f"  which features fire, 256 tokens: {seconds['search']:.2f} s, {ratio:.2f} × a bare matmul and top-k (<= 1.2)"
-    )
+    taken = timed(sides, max(3, repeat // 2))
+    figure = keep(f"search in {name} / matmul and top-k", ratios(taken["search"], taken["bare"]), "<= 1.2")
+    print(f"  which features fire, 256 tokens: {statistics.median(taken['search']):.2f} s, {figure.told} (<= 1.2)")
 
 
 def random_sae(width: int) -> sw.SAE:
@@ -86,10 +86,6 @@ def reference_clamp(codec, h, index, value):
     acts = reference_encode(codec, h)
     acts[..., index] = value
     return decode(acts) + error
-
-
-def medians(sides: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in timed(sides, repeat).items()}
 
 
 def report(what: str, ours: float, other_name: str, other: float) -> None:

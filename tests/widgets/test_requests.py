@@ -260,3 +260,18 @@ def test_a_page_hears_that_the_kernel_is_there_whatever_runs(panel, page, gate):
     assert page.of("ping") == [{"type": "pong", "id": "ping"}]
     gate.open()
     page.end(run)
+
+
+def test_a_text_without_end_is_refused_before_anything_is_read(panel, page, lm):
+    longest = lm.architecture.longest_text
+    forwards = []
+    handle = lm.model.register_forward_pre_hook(lambda *_: forwards.append(1))
+    panel.prompt = "word " * 20 * longest
+    (note,) = {readout["note"] for readout in panel.readouts.values()}
+    assert f"was made for {longest:,} at most; shorten it" in note
+    run = page.ask("generate", **run_args(panel))
+    assert "shorten it" in page.end(run)["error"]["message"]
+    handle.remove()
+    assert not forwards
+    panel.prompt = "Hello"
+    assert not any(readout["note"] for readout in panel.readouts.values())

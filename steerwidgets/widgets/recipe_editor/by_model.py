@@ -76,6 +76,7 @@ class ModelSearches:
         if not query.query.strip():
             return Matches(Hits.of([]), "Write a text: the features that fire on it are listed.")
         encoded = lm.encode(query.query, chat=False)
+        lm.architecture.refuse_endless(encoded.token_ids)
         residuals = self._residuals(encoded, sources, chosen)
         rank: Rank = "mean" if query.rank == "mean" else "maximum"
         span = range(query.span[0], query.span[1] + 1) if query.rank == "span" and query.span else None

@@ -53,8 +53,14 @@ class Inputs:
     turns: tuple[Mapping[str, str], ...] = ()
 
     def asks(self, lm: LanguageModel) -> PromptLike:
-        """What is put to the model: the prompt, or a conversation that ends with it."""
-        return conversation(lm, self.prompt, self.system, self.turns, chat=self.chat)
+        """What is put to the model: the prompt, or a conversation that ends with it.
+
+        Raises:
+            ValueError: it is longer than any text that the model was made for.
+        """
+        asked = conversation(lm, self.prompt, self.system, self.turns, chat=self.chat)
+        lm.architecture.refuse_endless(lm.encode(asked, chat=self.chat).token_ids)
+        return asked
 
     @property
     def beside(self) -> dict[str, Condition]:

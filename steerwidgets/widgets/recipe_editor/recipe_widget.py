@@ -251,7 +251,9 @@ class RecipeWidget(Widget):
             self.lm.lock.release()
 
     def _to_read(self, lm: LanguageModel) -> _ToRead:
-        return _ToRead(lm.encode(self._asks(lm), chat=self.chat), self.recipe, self._features.usual_site())
+        prompt = lm.encode(self._asks(lm), chat=self.chat)
+        lm.architecture.refuse_endless(prompt.token_ids)
+        return _ToRead(prompt, self.recipe, self._features.usual_site())
 
     def _asks(self, lm: LanguageModel) -> PromptLike:  # noqa: ARG002 - of those that stand in a conversation
         """What is put to the model."""
