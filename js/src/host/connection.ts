@@ -68,7 +68,11 @@ export class Connection {
         });
       };
       try {
-        model.send(content, { iopub: { status } });
+        // marimo calls what Jupyter looks into.
+        model.send(
+          content,
+          Object.assign(() => {}, { iopub: { status } }),
+        );
       } catch {
         lose("kernel"); // JupyterLab's models have been cut off from their comms.
       }

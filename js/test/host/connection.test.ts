@@ -91,6 +91,13 @@ describe("a kernel that was restarted", () => {
     expect(rpc.lost.value).toBe("");
   });
 
+  it("is nothing that marimo knows, which calls what Jupyter looks into", () => {
+    const callbacks: unknown[] = [];
+    model.send = (_content, given) => callbacks.push(given);
+    ask();
+    expect((callbacks[0] as () => unknown)()).toBeUndefined();
+  });
+
   it("is given longer where messages take longer", () => {
     ask();
     const { id } = model.sent[0] as { id: string };
