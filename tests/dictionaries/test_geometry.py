@@ -65,7 +65,6 @@ def test_densities_weigh_what_has_them():
 
 
 def test_umap_keeps_families_together_and_comes_out_the_same():
-    pytest.importorskip("umap")
     draw = torch.Generator().manual_seed(0)
     families = torch.randn(3, 24, generator=draw)
     rows = families.repeat_interleave(12, 0) + 0.05 * torch.randn(36, 24, generator=draw)

@@ -109,7 +109,8 @@ def test_what_is_typed_survives_a_dead_kernel(open_lab):
     notebook, (why, _, _) = open_lab()
     why.field().fill("Half a sen")
     expect(why.status).to_contain_text("what you type is kept meanwhile")
-    notebook.page.wait_for_timeout(900)  # until the page has sent it, and the kernel written it
+    kept = "import pathlib, time\nwhile 'Half a sen' not in lab.file.read_text('utf-8'): time.sleep(0.05)"
+    assert notebook.execute(kept) == "ok"
     notebook.restart_and_run_all()
     notebook.wait_idle()
     expect(why.field()).to_have_value("Half a sen")

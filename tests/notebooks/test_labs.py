@@ -99,8 +99,8 @@ def test_the_index_names_every_notebook_and_no_other():
 
 def test_dictionaries_of_bigger_models_are_in_sae_lens_registry():
     spec = importlib.util.find_spec("sae_lens")
-    if spec is None or spec.origin is None:
-        pytest.skip("sae_lens is not installed")
+    assert spec is not None
+    assert spec.origin is not None
     registry = Path(spec.origin).with_name("pretrained_saes.yaml").read_text(encoding="utf-8")
     text = "".join((NOTEBOOKS / name).read_text(encoding="utf-8") for name in LABS).replace('\\"', '"')
     named = re.findall(r'SAE\.from_pretrained\("([^"]+)", "([^"]+)"', text)

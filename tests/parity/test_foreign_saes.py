@@ -1,5 +1,6 @@
 """SAEs in the files of other libraries: against those libraries where they install here, else their formulas."""
 
+import importlib
 import json
 
 import numpy as np
@@ -58,7 +59,7 @@ def same(ours, encoded, decoded):
 @pytest.mark.parametrize("expanded", [True, False], ids=["num_latents 0", "num_latents"])
 @pytest.mark.parametrize("kind", ["sae", "transcoder", "skip"])
 def test_sparsify(kind, expanded, tmp_path):
-    sparsify = pytest.importorskip("sparsify")
+    sparsify = importlib.import_module("sparsify")
     cfg = sparsify.SparseCoderConfig(
         k=K,
         transcode=kind != "sae",

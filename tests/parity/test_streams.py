@@ -1,5 +1,7 @@
 """Streams inside a block: what they are, steering them, and outputs that come as tuples."""
 
+import importlib
+
 import pytest
 import torch
 from support import naive
@@ -80,7 +82,7 @@ def test_what_the_mlp_takes_is_its_norm_with_and_without_gain(lm, family):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_mlp_normalized_is_transformer_lens_hook_normalized(lm):
     """TransformerLens' own norms on the same input: `hook_normalized` is before the gain."""
-    components = pytest.importorskip("transformer_lens.components")
+    components = importlib.import_module("transformer_lens.components")
     from transformer_lens import HookedTransformerConfig
 
     norm = norm_before_mlp(lm)

@@ -1,5 +1,7 @@
 """A model's parts are found by structure, and an unknown one says what was looked for and what to pass."""
 
+import importlib
+
 import pytest
 import torch
 import transformers as hf
@@ -132,7 +134,7 @@ def test_what_a_neuron_of_granite_writes_is_multiplied_too(tokenizer):
 
 
 def test_pyvene_is_not_given_what_is_multiplied_on_its_way(tokenizer):
-    pytest.importorskip("pyvene")
+    importlib.import_module("pyvene")
     lm = sw.LanguageModel(other("granite"), tokenizer("chatml"))
     with pytest.raises(ValueError, match=r"block 1 attn_out of .* is what its module gives times 0.4"):
         sw.Recipe.of(sw.Direction(vector(1), sw.Site(1, "attn_out"), "x").add(1)).to_pyvene(lm)

@@ -1,5 +1,6 @@
 """A dictionary that says it was made for another model: one warning that names both, and the panel says so."""
 
+import importlib
 import warnings
 
 import pytest
@@ -92,8 +93,8 @@ def test_names_of_different_models(made_for, used):
 
 def test_every_name_of_sae_lens_registry_is_that_of_its_model():
     """What sae_lens calls a model and what Hugging Face calls it, as TransformerLens pairs the two."""
-    directory = pytest.importorskip("sae_lens.loading.pretrained_saes_directory")
-    pairs = pytest.importorskip("transformer_lens.supported_models").MODEL_ALIASES
+    directory = importlib.import_module("sae_lens.loading.pretrained_saes_directory")
+    pairs = importlib.import_module("transformer_lens.supported_models").MODEL_ALIASES
     official = {alias.lower(): name for name, aliases in pairs.items() for alias in aliases}
     used = {entry.model for entry in directory.get_pretrained_saes_directory().values()}
     assert {"gpt2-small", "gemma-2-2b"} <= used

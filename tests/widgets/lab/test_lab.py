@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 
 import pytest
@@ -216,15 +215,6 @@ def test_a_damaged_file_is_told_and_left_alone(lab, again):
     with pytest.raises(ValueError, match=r"sea-ada\.lab\.json is not whole JSON.*move it away"):
         again()
     assert lab.file.read_text() == "{"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_takes_no_file_is_told(lab, tmp_path):
-    tmp_path.chmod(0o500)
-    said = FrontEnd(lab.ask("Why?")).call("answer", answer="So.")
-    tmp_path.chmod(0o700)
-    assert "could not be written" in json.dumps(said)
-    assert lab.answers == {"why": "So."}
 
 
 def test_a_file_in_the_folders_place_is_told_and_the_answer_kept(tmp_path):
