@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 from steerwidgets.files.shown import shown
-from steerwidgets.generation.sampling import Sampling
+from steerwidgets.generation.sampling import Sampling, SamplingSettings
 from steerwidgets.model import LanguageModel
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.transformer.mistakes import refuse_no_model, wrong
@@ -19,7 +19,6 @@ from steerwidgets.widgets.recipe_editor.inputs import checked_beside, checked_tu
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike
 
 if TYPE_CHECKING:
-    from steerwidgets.generation.sampling import SamplingSettings
     from steerwidgets.transformer.prompts import Message, PromptLike
 
 _LONGEST: Final = 400
@@ -39,7 +38,7 @@ class SteeringPanel(RunningPanel):
         asked: what a row beside the two is asked for in words, unsteered, such as "Talk about the sea."
         random: how many rows beside them get random directions, as long as the recipe's changes, in its place.
         settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens`, `seed`, as
-            `SamplingSettings` explains them.
+            `SamplingSettings` explains them; each may be set later, as `panel.seed = 3`.
 
     Attributes:
         result: the last run as plain data: exactly what is shown.
@@ -89,6 +88,19 @@ class SteeringPanel(RunningPanel):
             self._features.remember(watch)
             self.watched = watch.key
         self._begin(steers)
+
+    def __getattr__(self, name: str) -> Any:
+        """A sampling setting, by the name that the panel was made with."""
+        if name in SamplingSettings.__annotations__:
+            return self.settings[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`panel.max_new_tokens = 12` is what it says, though the settings are one trait."""
+        if name in SamplingSettings.__annotations__:
+            self.settings = Sampling.of(dict(self.settings) | {name: value}).to_json()
+        else:
+            super().__setattr__(name, value)
 
     def _shown_with(self, recipe: Recipe) -> dict[str, Any]:
         first = recipe.steers[0].feature.key if len(recipe) else ""

@@ -305,3 +305,17 @@ def test_a_panel_that_could_not_be_made_leaves_without_a_word(lm, cavs):
         with pytest.raises((TypeError, ValueError)):
             sw.SteeringPanel(lm, arguments.pop("features", cavs), **arguments)
         gc.collect()
+
+
+def test_a_setting_is_set_by_the_name_that_the_panel_was_made_with(make_panel):
+    panel = make_panel(max_new_tokens=5)
+    assert (panel.max_new_tokens, panel.seed) == (5, 0)
+    panel.max_new_tokens, panel.temperature = 3, 0
+    assert panel.settings["max_new_tokens"] == 3
+    panel.generate()
+    assert len(panel.result["rows"][0]["tokens"]) == 3
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        panel.max_new_tokens = 0
+    assert panel.max_new_tokens == 3
+    with pytest.raises(AttributeError, match="no attribute 'max_tokens'"):
+        _ = panel.max_tokens
