@@ -137,7 +137,7 @@ def feature_map(dictionary: HasPlaces, method: MapMethod = "pca", n: int = 2, se
             "another, so a map of them says nothing; give an SAE, CAVs, ReFT-r1 or an MFA."
         )
     x = torch.cat([dictionary.directions(i, i + _CHUNK).float().cpu() for i in range(0, dictionary.size, _CHUNK)])
-    most = min(len(x) - 1, x.shape[1])
+    most = min(len(x), x.shape[1]) if len(x) > 1 else 0
     if not 1 <= n <= most:
         raise ValueError(
             f"This {dictionary.kind} dictionary of {len(x)} features can be laid out along 1 to {most} axes, but "

@@ -31,6 +31,13 @@ class ContrastSettings(SamplingSettings, total=False):
         names: labels of the answers under the first and the second system prompt; `("a", "b")` by default.
         per_question: answers to each question under each system prompt, each with its own noise; 1 by default.
         batch_size: answers that are written at once, 16 by default.
+        temperature: divides the logits; 0 takes the most likely token. 0.7 by default.
+        top_p: keeps the smallest set of tokens that holds this much probability; 1, the default, keeps all.
+        top_k: keeps this many tokens, 50 by default; 0 keeps all.
+        frequency_penalty: taken from `logits / temperature` for each time that a token occurred; 0 by default.
+        penalise_prompt: whether the prompt's tokens count for the penalty; by default they do not.
+        max_new_tokens: where an answer ends at the latest, 64 by default.
+        seed: with the step, decides the noise; 0 by default.
     """
 
     names: tuple[str, str]

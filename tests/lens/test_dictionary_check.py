@@ -117,7 +117,9 @@ def test_a_widget_asks_in_the_background_and_once(lm, monkeypatch):
     picker = sw.FeaturePicker(lm, dictionary)
     told = threading.Event()
     picker.observe(lambda _: told.set(), names="dictionaries")
-    assert picker.dictionaries[0]["misfit"] or told.wait(60)
+    assert not runs
+    picker._repr_mimebundle_()  # shown
+    assert told.wait(60)
     assert picker.dictionaries[0]["misfit"].startswith("It fits nowhere in this model")
     first = len(runs)
     assert sw.FeaturePicker(lm, dictionary).dictionaries[0]["misfit"]
@@ -127,5 +129,9 @@ def test_a_widget_asks_in_the_background_and_once(lm, monkeypatch):
 @pytest.mark.parametrize("family", ["llama"])
 def test_a_large_one_is_not_read_unasked(lm, monkeypatch):
     monkeypatch.setattr(misfit, "MOST_WEIGHTS", 10)
-    assert not misfit.is_checked(sae.make())
-    assert sw.FeaturePicker(lm, sae.make()).dictionaries[0]["misfit"] == ""
+    large = sae.make(seed=77)
+    assert not misfit.is_checked(large)
+    picker = sw.FeaturePicker(lm, large)
+    picker._repr_mimebundle_()
+    assert misfit.known_misfit(lm, large) is None
+    assert picker.dictionaries[0]["misfit"] == ""

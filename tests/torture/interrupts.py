@@ -107,7 +107,7 @@ class Target:
         self.cav, self.sae = kinds.make("CAV"), sae.make()
         self.recipe = self.cav[0].add(3) + self.sae[2].clamp(2.0) + self.cav[1].ablate().at("generated")
         self.verbs: dict[str, Callable[[], Any]] = {
-            "read": self.lm.read(PROMPT, self.sae).values.tolist,
+            "read": self._read,
             "search": lambda: self.lm.search(PROMPT, [self.sae, self.cav], k=3).values,
             "compare": self._compare,
             "stream": lambda: [step.token_ids for step in self.lm.stream(PROMPT, self.recipe, max_new_tokens=4)],
@@ -115,13 +115,19 @@ class Target:
             "dose": self._dose,
             "lens": self._lens,
             "steer": self._steer,
-            "patch": self.lm.patch("The user asks", "The model asks", metric="kl").share.tolist,
+            "patch": self._patch,
             "attribution": lambda: [float(row.value) for row in self.lm.attribution(PROMPT, 20).rows],
             "effect": lambda: self.lm.effect(self.cav[0], PROMPT, k=3).promoted,
             "index": self._index,
             "fit": self._fit,
             "save": self._save,
         }
+
+    def _read(self) -> Any:
+        return self.lm.read(PROMPT, self.sae).values.tolist()
+
+    def _patch(self) -> Any:
+        return self.lm.patch("The user asks", "The model asks", metric="kl").share.tolist()
 
     def _compare(self) -> Any:
         out = self.lm.compare(PROMPT, self.recipe, watch=[self.sae[2]], keep_cache=True, max_new_tokens=4)

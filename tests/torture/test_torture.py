@@ -17,7 +17,7 @@ def test_interrupts_leave_nothing_and_the_next_run_is_right(tmp_path):
     siege = interrupts.Siege(0, tmp_path)
     assert [str(each) for each in siege.findings(INTERRUPTS)] == []
     # Nothing was attacked where nothing was raised.
-    assert set(siege.raised) == set(siege.verbs)
+    assert all(siege.raised[verb] for verb in siege.verbs)
     assert sum(siege.raised.values()) > 0.9 * INTERRUPTS
 
 

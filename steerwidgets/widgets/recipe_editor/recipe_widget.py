@@ -90,6 +90,10 @@ class RecipeWidget(Widget):
         self.recipe = recipe
         self._refresh()
         self.observe(self._refresh, names=list(self.inputs))
+
+    def _note_shown(self) -> None:
+        super()._note_shown()
+        # Not before somebody looks: meanwhile code has the model to itself.
         if self._finder.unchecked():
             self._worker.submit(self._check_fit)
 
