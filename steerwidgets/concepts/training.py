@@ -76,6 +76,9 @@ class ConceptSettings(TableSettings, total=False):
         reft: ReFT-r1's own settings.
         on_progress: called with the steps done, the steps in all, and what they are: `reading` or `fitting`.
         stop: set it to end early; blocks that are fitted by then are kept.
+        text: of a table, the column of the texts.
+        label: of a table, the column of the labels.
+        positive: of a table, the label of the texts that have the concept.
     """
 
     method: ConceptMethod
