@@ -26,7 +26,7 @@ def chooser(panel, name):
 
 
 def said(panel, label):
-    return panel.slider(label).locator("xpath=ancestor::li").locator(".sw--long")
+    return panel.slider(label).locator("xpath=ancestor::li").locator(".sw--acting")
 
 
 def test_positions_condition_and_fade(open_panel):
@@ -137,6 +137,6 @@ def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     panel.slider(FOOD).scroll_into_view_if_needed()
     picture(page, f"acting-{theme}-{width}")
     assert panel.root.evaluate(WIDER_THAN_ITSELF) == []
-    texts = panel.root.locator(".sw-acting span, .sw--long")
+    texts = panel.root.locator(".sw-acting span, .sw--acting")
     assert [found for found in texts.evaluate_all(f"texts => texts.map({CONTRAST})") if found < 4.5] == []
     page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")

@@ -57,7 +57,7 @@ def open_widget(open_saved, fresh, tmp_path):
     """Opens the saved page of a widget; nothing may go wrong in it, be fetched, or open a dialog."""
 
     def open_(name: str, texts: pages.Texts, **options):
-        widget = pages.make(name, fresh("llama"), texts)
+        widget = pages.make(name, fresh("llama", max_position_embeddings=2048), texts)
         path = widget.to_html(tmp_path / "page.html")
         widget.close()
         root = open_saved(path, **options).locator(".sw")

@@ -111,7 +111,7 @@ export function StrengthRow(props: Props) {
           {breaksSaid(props.breaks)}
           {op && <span class="sw--fact sw--formula">{op.formula}</span>}
           {actingSaid(steer, props.positions, labelOf).map((said) => (
-            <span key={said} class="sw--fact sw--long">
+            <span key={said} class="sw--fact sw--long sw--acting">
               {said}
             </span>
           ))}

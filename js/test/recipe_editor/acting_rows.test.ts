@@ -60,7 +60,7 @@ async function type(name: string, value: number): Promise<void> {
 const first = () => (model.get("steers") as Record<string, unknown>[])[0];
 const options = (name: string) =>
   [...named<HTMLSelectElement>(name).options].map((option) => option.textContent);
-const said = () => [...el.querySelectorAll(".sw--long")].map((each) => each.textContent);
+const said = () => [...el.querySelectorAll(".sw--acting")].map((each) => each.textContent);
 
 describe("where and when a steer acts", () => {
   beforeEach(() => mount([steer("a"), steer("b"), steer("c")], { selected: "c" }));
