@@ -183,10 +183,11 @@ js: js/node_modules/.package-lock.json
 pytest: model $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(WORKERS) $(WITHOUT) --durations=10
 
+# Two at a time, each on a core of its own.
 notebooks: model $(VENV)/.stamp-dev
 	@set -e; shopt -s nullglob; all=(notebooks/*.ipynb); \
 	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
-	for notebook in "$${all[@]}"; do $(BIN)/python notebooks/headless.py "$$notebook"; done
+	printf "%s\0" "$${all[@]}" | OMP_NUM_THREADS=1 xargs -0 -P 2 -n 1 $(BIN)/python notebooks/headless.py
 
 # A browser test waits more than it computes: three at once keep two cores busy.
 e2e: BROWSER_TESTS := tests/e2e -n 3 --dist loadfile
