@@ -1,7 +1,8 @@
 import "../ui/header.css";
-import "../ui/progress.css";
+import "../ui/choosing.css";
 import "./header.css";
 import { Button } from "../ui/button";
+import { Progress } from "../ui/progress";
 import { SaveButton } from "../ui/save_button";
 import { Select } from "../ui/select";
 import type { Trainer } from "./trainer";
@@ -10,11 +11,10 @@ import { METHODS, named, POOLS, statusText } from "./words";
 /** How a direction is found, of what, in which blocks; how far it is, and the one next step. */
 export function TrainerHeader({ trainer }: { trainer: Trainer }) {
   const doing = trainer.doing.value;
-  const share = doing?.total ? doing.done / doing.total : 0;
   const { problem } = trainer.plan.value;
   const can = !doing && (!problem || trainer.edited.value !== null);
   return (
-    <header class="sw-header sw-trainer-header">
+    <header class="sw-header sw-choosing sw-trainer-header">
       <div class="sw--line">
         <h2>Concept from texts</h2>
         <Choices trainer={trainer} />
@@ -45,9 +45,7 @@ export function TrainerHeader({ trainer }: { trainer: Trainer }) {
           )}
         </div>
       </div>
-      <div class={doing ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
-        <span class={doing && !share ? "sw--unknown" : ""} style={{ "--share": share }} />
-      </div>
+      <Progress of={doing} />
     </header>
   );
 }

@@ -1,8 +1,8 @@
 // A trainer's state: traits, what follows from them, and what a user can do. One per model.
 import { computed, signal } from "@preact/signals";
 import { type HostModel, isFrozen } from "../host/host";
-import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
 import { Store, same } from "../host/store";
+import { type Doing as DoingOf, Work } from "../host/work";
 import {
   type Checked,
   EMPTY_TRAINER,
@@ -28,38 +28,23 @@ const TYPING = 400; // ms after the last key before the kernel looks at what was
 
 type Run = "train" | "write" | "dose";
 
-/** What the kernel is doing for a page. */
-export interface Doing {
-  what: Run | "other";
-  phase: string;
-  waiting: boolean;
-  slow: boolean;
-  stopping: boolean;
-  done: number;
-  total: number;
-  secondsLeft: number | null;
-}
+export type Doing = DoingOf<Run | "other">;
 
-export class Trainer {
+export class Trainer extends Work<Run | "other"> {
   readonly traits: Store<TrainerTraits>["traits"];
   readonly frozen: boolean;
-  readonly failure = signal("");
-  readonly doing = signal<Doing | null>(null);
   /** What became of the last thing that was done: a file taken in, a concept sent. */
   readonly said = signal("");
   /** What stands in the boxes and the kernel has not seen yet; null where it has. */
   readonly edited = signal<Inputs | null>(null);
   readonly #store: Store<TrainerTraits>;
-  readonly #rpc: Rpc;
-  #running: AbortController | null = null;
-  #stray = "";
   #typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: HostModel, until: AbortSignal) {
+    super(model, until, ({ state }) => (state ? undefined : "other"));
     this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_TRAINER, until);
     this.traits = this.#store.traits;
-    this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });
     until.addEventListener("abort", () => clearTimeout(this.#typing), { once: true });
   }
 
@@ -147,17 +132,11 @@ export class Trainer {
   run(what: "train" | "write"): void {
     clearTimeout(this.#typing);
     const inputs = this.inputs.peek();
-    void this.#ask(what, { inputs }, () => this.#settle(inputs));
+    void this.#run(what, { inputs }, () => this.#settle(inputs));
   }
 
   checkDose(): void {
-    void this.#ask("dose", {});
-  }
-
-  stop(): void {
-    this.#tell({ stopping: true });
-    if (this.#running) this.#running.abort();
-    else if (this.#stray) this.#rpc.cancel(this.#stray);
+    void this.#run("dose", {});
   }
 
   select(layer: number): void {
@@ -184,19 +163,11 @@ export class Trainer {
   }
 
   async save(): Promise<{ bytes: Uint8Array<ArrayBuffer>; filename: string }> {
-    const { data, filename } = await this.#rpc.request<{ data: string; filename: string }>(
+    const { data, filename } = await this.rpc.request<{ data: string; filename: string }>(
       "save",
       {},
     );
     return { bytes: Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)), filename };
-  }
-
-  exportHtml(): Promise<{ html: string; filename: string }> {
-    return this.#rpc.request("export_html", {});
-  }
-
-  fail(error: unknown): void {
-    this.failure.value = error instanceof Error ? error.message : String(error);
   }
 
   #say(value: unknown): void {
@@ -213,79 +184,18 @@ export class Trainer {
     if (same(this.edited.peek(), inputs)) this.edited.value = null;
   }
 
+  /** A run goes on whatever is asked meanwhile: the kernel answers after it. */
   async #ask(name: string, args: object, onDone?: (value: unknown) => void): Promise<void> {
-    // A run goes on whatever is asked meanwhile: the kernel answers after it.
-    const what = name === "train" || name === "write" || name === "dose" ? name : "other";
-    const runs = what !== "other";
-    if (runs && this.doing.peek() && this.doing.peek()?.what !== "other") return;
-    const running = new AbortController();
-    if (runs) this.#running = running;
-    this.failure.value = "";
     if (name !== "plan") this.said.value = "";
-    if (runs) this.doing.value = begun(what);
-    try {
-      const value = await this.#rpc.request(name, args, {
-        signal: running.signal,
-        onSlow: (slow) => runs && this.#tell({ slow }),
-        onMessage: (message) => runs && this.#follow(message),
-      });
-      onDone?.(value);
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    } finally {
-      if (runs) {
-        this.#running = null;
-        this.doing.value = null;
-      }
-    }
+    await this.ask(name, args, onDone);
   }
 
-  /** A run that another view or code has started. */
-  #adopt(message: StreamMessage) {
-    if (this.doing.peek() || message.type !== "progress" || message.state) return undefined;
-    this.#stray = message.id;
-    this.doing.value = begun("other");
-    return {
-      onMessage: (each: StreamMessage) => this.#follow(each),
-      onEnd: (error?: Error) => {
-        this.#stray = "";
-        this.doing.value = null;
-        if (error && !(error instanceof Cancelled)) this.fail(error);
-      },
-    };
+  async #run(what: Run, args: object, onDone?: (value: unknown) => void): Promise<void> {
+    const before = this.doing.peek();
+    if (before && before.what !== "other") return;
+    this.said.value = "";
+    await this.askAndShow(what, args, onDone);
   }
-
-  #follow(message: StreamMessage): void {
-    if (message.state === "waiting") {
-      this.#tell({ waiting: true });
-      return;
-    }
-    this.#tell({
-      waiting: false,
-      phase: String(message.phase),
-      done: Number(message.done),
-      total: Number(message.total),
-      secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,
-    });
-  }
-
-  #tell(changes: Partial<Doing>): void {
-    const doing = this.doing.peek();
-    if (doing) this.doing.value = { ...doing, ...changes };
-  }
-}
-
-function begun(what: Doing["what"]): Doing {
-  return {
-    what,
-    phase: "",
-    waiting: false,
-    slow: false,
-    stopping: false,
-    done: 0,
-    total: 0,
-    secondsLeft: null,
-  };
 }
 
 /** In pieces: a call takes only so many arguments. */

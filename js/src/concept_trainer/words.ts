@@ -76,11 +76,12 @@ export function statusText(trainer: Trainer): string {
     .join(" · ");
 }
 
-function doingText({ slow, waiting, stopping, phase, done, total, secondsLeft }: Doing): string {
+function doingText({ slow, waiting, stopping, told, done, total, secondsLeft }: Doing): string {
   if (slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
   if (waiting) return "Waiting for another run on this model.";
   if (stopping) return "Stopping…";
   if (!total) return "Starting…";
+  const phase = String(told?.phase);
   const [what, unit] = PHASES[phase] ?? [phase, "step"];
   const left = secondsLeft === null || !done ? "" : ` · about ${formatDuration(secondsLeft)} left`;
   return `${what}: ${formatNumber(done, 6)} of ${plural(total, unit)}${left}`;

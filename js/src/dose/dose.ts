@@ -2,8 +2,8 @@
 
 import { computed, signal } from "@preact/signals";
 import { type HostModel, isFrozen } from "../host/host";
-import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
 import { Store, same } from "../host/store";
+import { type Doing as DoingOf, Work } from "../host/work";
 import {
   type Answer,
   type Axis,
@@ -19,37 +19,23 @@ import {
   type Row,
 } from "./types";
 
-/** What the kernel is doing for a page. */
-export interface Doing {
-  what: "run" | "judge" | "iso_kl";
-  phase: "starting" | "waiting" | "running" | "stopping";
-  slow: boolean;
-  done: number;
-  total: number;
-  step: number;
-  steps: number;
-  secondsLeft: number | null;
-}
+type What = "run" | "judge" | "iso_kl";
+export type Doing = DoingOf<What>;
 
-export class Dose {
+export class Dose extends Work<What> {
   readonly traits: Store<DoseTraits>["traits"];
   readonly frozen: boolean;
-  readonly failure = signal("");
-  readonly doing = signal<Doing | null>(null);
   /** What became of "Send to panel". */
   readonly sent = signal("");
   /** What stands in the boxes and is not run yet; null where it is what was asked for last. */
   readonly edited = signal<Inputs | null>(null);
   readonly #store: Store<DoseTraits>;
-  readonly #rpc: Rpc;
-  #running: AbortController | null = null;
-  #stray = "";
 
   constructor(model: HostModel, until: AbortSignal) {
+    super(model, until, () => "run");
     this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_DOSE, until);
     this.traits = this.#store.traits;
-    this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });
   }
 
   // --- what is shown
@@ -155,13 +141,6 @@ export class Dose {
     });
   }
 
-  stop(): void {
-    const doing = this.doing.peek();
-    if (doing) this.doing.value = { ...doing, phase: "stopping" };
-    if (this.#running) this.#running.abort();
-    else if (this.#stray) this.#rpc.cancel(this.#stray);
-  }
-
   /** The iso-KL dose is measured when it is first wanted. */
   chooseAxis(axis: Axis): void {
     if (axis === "iso_kl" && this.traits.iso_kl.peek() === null) this.#ask("iso_kl", {});
@@ -174,88 +153,15 @@ export class Dose {
 
   async send(): Promise<void> {
     const strength = this.row.peek()?.strength;
-    this.failure.value = "";
-    try {
-      const { said } = await this.#rpc.request<{ said: string }>("send", { strength });
-      this.sent.value = said;
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    }
-  }
-
-  exportHtml(): Promise<{ html: string; filename: string }> {
-    return this.#rpc.request("export_html", {});
-  }
-
-  fail(error: unknown): void {
-    this.failure.value = error instanceof Error ? error.message : String(error);
-  }
-
-  async #ask(what: Doing["what"], args: object, onTaken?: () => void): Promise<void> {
-    if (this.doing.peek()) return;
-    const running = new AbortController();
-    this.#running = running;
-    this.failure.value = "";
-    this.sent.value = "";
-    this.doing.value = begun(what);
-    try {
-      await this.#rpc.request(what, args, {
-        signal: running.signal,
-        onSlow: (slow) => this.#tell({ slow }),
-        onMessage: (message) => {
-          onTaken?.();
-          this.#follow(message);
-        },
-      });
-      onTaken?.();
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    } finally {
-      this.#running = null;
-      this.doing.value = null;
-    }
-  }
-
-  /** A run that another view or code has started. */
-  #adopt(message: StreamMessage) {
-    if (this.doing.peek() || message.type !== "progress") return undefined;
-    this.#stray = message.id;
-    this.doing.value = begun("run");
-    return {
-      onMessage: (each: StreamMessage) => this.#follow(each),
-      onEnd: (error?: Error) => {
-        this.#stray = "";
-        this.doing.value = null;
-        if (error && !(error instanceof Cancelled)) this.fail(error);
-      },
-    };
-  }
-
-  #follow(message: StreamMessage): void {
-    if (message.state === "waiting") {
-      this.#tell({ phase: "waiting" });
-      return;
-    }
-    const number = (name: string) => (typeof message[name] === "number" ? message[name] : 0);
-    this.#tell({
-      phase: "running",
-      done: number("done"),
-      total: number("total"),
-      step: number("step"),
-      steps: number("steps"),
-      secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,
+    await this.ask("send", { strength }, (value) => {
+      this.sent.value = (value as { said: string }).said;
     });
   }
 
-  #tell(changes: Partial<Doing>): void {
-    const doing = this.doing.peek();
-    if (!doing) return;
-    const phase = doing.phase === "stopping" ? "stopping" : (changes.phase ?? doing.phase);
-    this.doing.value = { ...doing, ...changes, phase };
+  /** Once the kernel has taken it, or ended it. */
+  async #ask(what: What, args: object, onTaken?: () => void): Promise<void> {
+    if (this.doing.peek()) return;
+    this.sent.value = "";
+    await this.askAndShow(what, args, onTaken, onTaken);
   }
-}
-
-function begun(what: Doing["what"]): Doing {
-  const nothing = { done: 0, total: 0, step: 0, steps: 0, secondsLeft: null };
-  return { what, phase: "starting", slow: false, ...nothing };
 }

@@ -1,7 +1,7 @@
 import "../ui/header.css";
-import "../ui/progress.css";
 import "./header.css";
 import { Button } from "../ui/button";
+import { Progress } from "../ui/progress";
 import { SaveButton } from "../ui/save_button";
 import type { Dose } from "./dose";
 import type { Facts } from "./types";
@@ -12,7 +12,6 @@ export function DoseHeader({ dose, facts }: { dose: Dose; facts: Facts }) {
   const inputs = dose.inputs.value;
   const doing = dose.doing.value;
   const has = dose.result.value !== null;
-  const share = doing?.total ? doing.done / doing.total : 0;
   const seeds = typeof inputs?.seeds === "number" ? inputs.seeds : (inputs?.seeds.length ?? 0);
   return (
     <header class="sw-header sw-dose-header">
@@ -57,9 +56,7 @@ export function DoseHeader({ dose, facts }: { dose: Dose; facts: Facts }) {
           )}
         </div>
       </div>
-      <div class={doing ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
-        <span class={doing && !share ? "sw--unknown" : ""} style={{ "--share": share }} />
-      </div>
+      <Progress of={doing} />
     </header>
   );
 }

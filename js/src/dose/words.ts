@@ -1,4 +1,5 @@
 // Numbers of a dose–response in words.
+import { numberOf } from "../host/work";
 import { formatDuration, formatNumber, formatPercent, plural } from "../ui/format";
 import type { Doing, Dose } from "./dose";
 import type { Axis, Count, Mean, Result, Row } from "./types";
@@ -81,13 +82,23 @@ export function statusText(dose: Dose): string {
   return said.filter(Boolean).join(" · ");
 }
 
-function doingText({ what, phase, slow, done, total, step, steps, secondsLeft }: Doing): string {
+function doingText({
+  what,
+  waiting,
+  slow,
+  stopping,
+  told,
+  done,
+  total,
+  secondsLeft,
+}: Doing): string {
   if (slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
-  if (phase === "waiting") return "Waiting for the model: another run has it.";
-  if (phase === "stopping") return "Stopping…";
+  if (stopping) return "Stopping…";
+  if (waiting) return "Waiting for the model: another run has it.";
   if (what === "judge") return "Judging…";
   if (what === "iso_kl") return "Finding the iso-KL dose…";
-  if (phase === "starting") return "Starting…";
+  if (!told) return "Starting…";
+  const [step, steps] = [numberOf(told, "step"), numberOf(told, "steps")];
   return [
     `${done} of ${plural(total, "answer")}`,
     done < total && step > 0 ? `token ${step + 1} of ${steps}` : "",

@@ -2,6 +2,7 @@ import "./status_line.css";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { same } from "../host/store";
 import { formatDuration, formatNumber, plural } from "../ui/format";
+import { Progress } from "../ui/progress";
 import type { Panel } from "./panel";
 import type { LiveRun } from "./run";
 import { isResult } from "./shown";
@@ -16,15 +17,12 @@ export function StatusLine({ panel }: { panel: Panel }) {
     run ? runText(run) : restText(panel),
     run ? `${run.phase} ${run.slow}` : "rest",
   );
-  const share = run && run.total > 0 ? run.done / run.total : 0;
   return (
     <div class="sw-status">
       <p role="status" aria-live="polite" class="sw-num">
         {text}
       </p>
-      <div class={run ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
-        <span class={run && !run.done ? "sw--unknown" : ""} style={{ "--share": share }} />
-      </div>
+      <Progress of={run} />
     </div>
   );
 }

@@ -1,8 +1,9 @@
 import "../ui/header.css";
-import "../ui/progress.css";
+import "../ui/choosing.css";
 import "./header.css";
 import { Button } from "../ui/button";
 import { NumberBox } from "../ui/number_box";
+import { Progress } from "../ui/progress";
 import { SaveButton } from "../ui/save_button";
 import { Select } from "../ui/select";
 import type { Patch } from "./patch";
@@ -21,14 +22,13 @@ const METRICS = [
 export function PatchHeader({ patch }: { patch: Patch }) {
   const doing = patch.doing.value;
   const runs = doing?.what === "run";
-  const share = doing?.total ? doing.done / doing.total : 0;
   const plan = patch.plan.value;
   const done = patch.measured.value;
   const whole = plan !== null && done > 0 && done === plan.layers.length;
   const edited = patch.edited.value !== null;
   const can = plan !== null && !runs && (edited || (!plan.problem && !whole));
   return (
-    <header class="sw-header sw-patch-header">
+    <header class="sw-header sw-choosing sw-patch-header">
       <div class="sw--line">
         <h2>Activation patching</h2>
         <Choices patch={patch} />
@@ -62,9 +62,7 @@ export function PatchHeader({ patch }: { patch: Patch }) {
           )}
         </div>
       </div>
-      <div class={runs ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
-        <span class={runs && !share ? "sw--unknown" : ""} style={{ "--share": share }} />
-      </div>
+      <Progress of={runs ? doing : null} />
     </header>
   );
 }

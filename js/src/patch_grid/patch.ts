@@ -3,9 +3,9 @@
 import { computed, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
 import { type HostModel, isFrozen } from "../host/host";
-import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
 import { Store, same } from "../host/store";
 import type { Token } from "../host/tokens";
+import { Work } from "../host/work";
 import { shownText } from "../lens/text";
 import {
   type CellFound,
@@ -22,16 +22,7 @@ import {
 
 const TYPING = 600; // ms without a key before the texts are read
 
-/** What the kernel is doing for this page. */
-export interface Doing {
-  what: "plan" | "run" | "cell" | "write" | "send";
-  waiting: boolean;
-  slow: boolean;
-  stopping: boolean;
-  done: number;
-  total: number;
-  secondsLeft: number | null;
-}
+type What = "plan" | "run" | "cell" | "write" | "send";
 
 /** A column: a token of the patched text, or a head. */
 export interface Column {
@@ -45,27 +36,22 @@ export interface Column {
   id: number;
 }
 
-export class Patch {
+export class Patch extends Work<What> {
   readonly traits: Store<PatchTraits>["traits"];
   readonly frozen: boolean;
-  readonly failure = signal("");
-  readonly doing = signal<Doing | null>(null);
   /** What became of "Send to panel". */
   readonly sent = signal("");
   readonly hovered = signal<{ layer: number; column: number } | null>(null);
   /** What stands in the boxes and was not read yet. */
   readonly edited = signal<Inputs | null>(null);
   readonly #store: Store<PatchTraits>;
-  readonly #rpc: Rpc;
-  #running: AbortController | null = null;
-  #stray = "";
   #typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: HostModel, until: AbortSignal) {
+    super(model, until, () => "run");
     this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_PATCH, until);
     this.traits = this.#store.traits;
-    this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });
     until.addEventListener("abort", () => clearTimeout(this.#typing), { once: true });
   }
 
@@ -186,12 +172,6 @@ export class Patch {
     void this.#ask("run", { inputs }, () => this.#settle(inputs));
   }
 
-  stop(): void {
-    this.#tell({ stopping: true });
-    if (this.#running) this.#running.abort();
-    else if (this.#stray) this.#rpc.cancel(this.#stray);
-  }
-
   point(cell: { layer: number; column: number } | null): void {
     if (!same(this.hovered.peek(), cell)) this.hovered.value = cell;
   }
@@ -224,14 +204,6 @@ export class Patch {
     });
   }
 
-  exportHtml(): Promise<{ html: string; filename: string }> {
-    return this.#rpc.request("export_html", {});
-  }
-
-  fail(error: unknown): void {
-    this.failure.value = error instanceof Error ? error.message : String(error);
-  }
-
   async #read(): Promise<void> {
     const inputs = this.edited.peek();
     if (inputs) await this.#ask("plan", { inputs }, () => this.#settle(inputs));
@@ -242,70 +214,10 @@ export class Patch {
     if (same(this.edited.peek(), inputs)) this.edited.value = null;
   }
 
-  async #ask(what: Doing["what"], args: object, onDone?: (value: unknown) => void): Promise<void> {
-    // A run goes on whatever is asked meanwhile: the kernel answers after it.
-    const running = new AbortController();
-    if (what === "run") this.#running = running;
-    this.failure.value = "";
-    const before = this.doing.peek();
-    if (before?.what !== "run") this.doing.value = begun(what);
-    try {
-      const value = await this.#rpc.request(what, args, {
-        signal: running.signal,
-        onSlow: (slow) => this.#tell({ slow }),
-        onMessage: (message) => this.#follow(message),
-      });
-      onDone?.(value);
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    } finally {
-      if (what === "run") this.#running = null;
-      if (this.doing.peek()?.what === what) this.doing.value = null;
-    }
+  /** A run goes on, and stays in sight, whatever is asked meanwhile: the kernel answers after it. */
+  async #ask(what: What, args: object, onDone?: (value: unknown) => void): Promise<void> {
+    const runs = this.doing.peek()?.what === "run";
+    if (runs && what !== "run") await this.ask(what, args, onDone);
+    else await this.askAndShow(what, args, onDone);
   }
-
-  /** A run that another view or code has started. */
-  #adopt(message: StreamMessage) {
-    if (this.doing.peek() || message.type !== "progress") return undefined;
-    this.#stray = message.id;
-    this.doing.value = begun("run");
-    return {
-      onMessage: (each: StreamMessage) => this.#follow(each),
-      onEnd: (error?: Error) => {
-        this.#stray = "";
-        this.doing.value = null;
-        if (error && !(error instanceof Cancelled)) this.fail(error);
-      },
-    };
-  }
-
-  #follow(message: StreamMessage): void {
-    if (message.state === "waiting") {
-      this.#tell({ waiting: true });
-      return;
-    }
-    this.#tell({
-      waiting: false,
-      done: Number(message.done),
-      total: Number(message.total),
-      secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,
-    });
-  }
-
-  #tell(changes: Partial<Doing>): void {
-    const doing = this.doing.peek();
-    if (doing) this.doing.value = { ...doing, ...changes };
-  }
-}
-
-function begun(what: Doing["what"]): Doing {
-  return {
-    what,
-    waiting: false,
-    slow: false,
-    stopping: false,
-    done: 0,
-    total: 0,
-    secondsLeft: null,
-  };
 }

@@ -1,7 +1,7 @@
 import "../ui/header.css";
-import "../ui/progress.css";
 import { Button } from "../ui/button";
 import { formatDuration, plural } from "../ui/format";
+import { Progress } from "../ui/progress";
 import { SaveButton } from "../ui/save_button";
 import { Segmented } from "../ui/segmented";
 import type { MapState } from "./map";
@@ -12,7 +12,6 @@ export function MapHeader({ map, facts }: { map: MapState; facts: Facts }) {
   const doing = map.doing.value;
   const tokens = map.tokens.value;
   const component = map.traits.component.value;
-  const share = doing?.total ? doing.done / doing.total : 0;
   const title = `${component} · ${facts.label}`;
   return (
     <header class="sw-header">
@@ -45,9 +44,7 @@ export function MapHeader({ map, facts }: { map: MapState; facts: Facts }) {
           )}
         </div>
       </div>
-      <div class={doing ? "sw--progress sw--on" : "sw--progress"} aria-hidden="true">
-        <span class={doing && !share ? "sw--unknown" : ""} style={{ "--share": share }} />
-      </div>
+      <Progress of={doing} />
     </header>
   );
 }

@@ -3,9 +3,10 @@
 import { computed, effect, signal } from "@preact/signals";
 import { unpack } from "../host/arrays";
 import { type HostModel, isFrozen } from "../host/host";
-import { Cancelled, Rpc, type StreamMessage } from "../host/rpc";
+import { Cancelled } from "../host/rpc";
 import { Store, same } from "../host/store";
 import type { Token } from "../host/tokens";
+import { Work } from "../host/work";
 import {
   boundsOf,
   densitiesOf,
@@ -39,15 +40,7 @@ export const GREY = 6;
 /** Colours of groups: six hues, then grey. Of density: seven steps. */
 export const HUES = 6;
 
-export interface Doing {
-  what: "read" | "look" | "layout" | "pair";
-  slow: boolean;
-  waiting: boolean;
-  stopping: boolean;
-  done: number;
-  total: number;
-  secondsLeft: number | null;
-}
+type What = "read" | "look" | "layout";
 
 export interface Features {
   index: Int32Array;
@@ -90,11 +83,9 @@ export interface Told {
   after: string;
 }
 
-export class MapState {
+export class MapState extends Work<What> {
   readonly traits: Store<MapTraits>["traits"];
   readonly frozen: boolean;
-  readonly failure = signal("");
-  readonly doing = signal<Doing | null>(null);
   readonly sent = signal("");
   readonly query = signal("");
   /** What dragging over the points does; null until somebody chose: then a finger draws too, and scrolls no more. */
@@ -107,20 +98,17 @@ export class MapState {
   readonly #asking = signal(false);
   readonly #refused = signal<{ asked: Asked; message: string } | null>(null);
   readonly #store: Store<MapTraits>;
-  readonly #rpc: Rpc;
-  #running: AbortController | null = null;
   #pairing: AbortController | null = null;
   /** What was answered last: it is never asked for twice in a row, whatever came of it. */
   #answered: Asked | null = null;
-  #stray = "";
   #rest: ReturnType<typeof setTimeout> | undefined;
   #typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: HostModel, until: AbortSignal) {
+    super(model, until, () => "read");
     this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_MAP, until);
     this.traits = this.#store.traits;
-    this.#rpc = new Rpc(model, { signal: until, onStray: (message) => this.#adopt(message) });
     const stop = effect(() => this.#keepUp());
     const end = () => {
       stop();
@@ -388,7 +376,7 @@ export class MapState {
 
   async #find(query: string): Promise<void> {
     try {
-      const { found } = await this.#rpc.request<{ found: Listed[] }>("find", { query });
+      const { found } = await this.rpc.request<{ found: Listed[] }>("find", { query });
       if (this.query.peek() === query)
         this.#found.value = found.map((each) => ({ ...each, weight: null }));
     } catch (error) {
@@ -474,10 +462,8 @@ export class MapState {
     void this.#ask("read", {});
   }
 
-  stop(): void {
-    this.#tell({ stopping: true });
-    if (this.#running) this.#running.abort();
-    else if (this.#stray) this.#rpc.cancel(this.#stray);
+  override stop(): void {
+    super.stop();
     this.#pairing?.abort();
   }
 
@@ -488,7 +474,7 @@ export class MapState {
     this.#pairing = own;
     this.failure.value = "";
     try {
-      await this.#rpc.request("pair", this.asked.peek(), { signal: own.signal, abandon: true });
+      await this.rpc.request("pair", this.asked.peek(), { signal: own.signal, abandon: true });
     } catch (error) {
       if (!(error instanceof Cancelled)) this.fail(error);
     } finally {
@@ -497,20 +483,9 @@ export class MapState {
   }
 
   async send(): Promise<void> {
-    try {
-      const { said } = await this.#rpc.request<{ said: string }>("send", this.asked.peek());
-      this.sent.value = said;
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    }
-  }
-
-  exportHtml(): Promise<{ html: string; filename: string }> {
-    return this.#rpc.request("export_html", {});
-  }
-
-  fail(error: unknown): void {
-    this.failure.value = error instanceof Error ? error.message : String(error);
+    await this.ask("send", this.asked.peek(), (value) => {
+      this.sent.value = (value as { said: string }).said;
+    });
   }
 
   /** Keeps Δ logits up with the target for as long as somebody sees them; gives what ends that. */
@@ -524,10 +499,9 @@ export class MapState {
   /** One request at a time: what moved meanwhile is asked for when it ends, and of that only the last. */
   #keepUp(): void {
     const asked = this.asked.value;
-    const idle = this.#views.value > 0 && !this.frozen && !this.#rpc.lost.value;
+    const idle = this.#views.value > 0 && !this.frozen && !this.rpc.lost.value;
     if (!idle || this.#asking.value || !this.rank.value || !asked.prompt.trim()) return;
-    const busy = this.doing.value;
-    if (busy && busy.what !== "pair") return;
+    if (this.doing.value) return;
     if (!this.isBehind.value || this.refused.value || same(this.#answered, asked)) return;
     void this.#ofNextToken(asked);
   }
@@ -535,7 +509,7 @@ export class MapState {
   async #ofNextToken(asked: Asked): Promise<void> {
     this.#asking.value = true;
     try {
-      await this.#rpc.request("logits", asked);
+      await this.rpc.request("logits", asked);
       this.#refused.value = null;
     } catch (error) {
       const message = error instanceof Cancelled ? "" : (error as Error).message;
@@ -546,63 +520,9 @@ export class MapState {
     }
   }
 
-  async #ask(what: Doing["what"], args: object): Promise<void> {
-    if (this.doing.peek()) return;
-    const running = new AbortController();
-    this.#running = running;
-    this.failure.value = "";
-    this.doing.value = begun(what);
-    try {
-      await this.#rpc.request(what, args, {
-        signal: running.signal,
-        onSlow: (slow) => this.#tell({ slow }),
-        onMessage: (message) => this.#follow(message),
-      });
-    } catch (error) {
-      if (!(error instanceof Cancelled)) this.fail(error);
-    } finally {
-      this.#running = null;
-      this.doing.value = null;
-    }
+  async #ask(what: What, args: object): Promise<void> {
+    if (!this.doing.peek()) await this.askAndShow(what, args);
   }
-
-  /** Texts that another view or code reads. */
-  #adopt(message: StreamMessage) {
-    if (this.doing.peek() || message.type !== "progress") return undefined;
-    this.#stray = message.id;
-    this.doing.value = begun("read");
-    return {
-      onMessage: (each: StreamMessage) => this.#follow(each),
-      onEnd: (error?: Error) => {
-        this.#stray = "";
-        this.doing.value = null;
-        if (error && !(error instanceof Cancelled)) this.fail(error);
-      },
-    };
-  }
-
-  #follow(message: StreamMessage): void {
-    if (message.state === "waiting") {
-      this.#tell({ waiting: true });
-      return;
-    }
-    this.#tell({
-      waiting: false,
-      done: Number(message.done),
-      total: Number(message.total),
-      secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,
-    });
-  }
-
-  #tell(changes: Partial<Doing>): void {
-    const doing = this.doing.peek();
-    if (doing) this.doing.value = { ...doing, ...changes };
-  }
-}
-
-function begun(what: Doing["what"]): Doing {
-  const nothing = { slow: false, waiting: false, stopping: false };
-  return { what, ...nothing, done: 0, total: 0, secondsLeft: null };
 }
 
 function matrix(wire: Parameters<typeof unpack>[0]): number[][] {
