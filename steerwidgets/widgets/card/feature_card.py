@@ -18,13 +18,13 @@ from steerwidgets.steering.recipe import Feature, Steer
 from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.transformer.plain_text import as_json
-from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.card.content import card_content, labels_json, measured_effect, provenance_of, verdict_of
 from steerwidgets.widgets.card.lines import plain_lines
 from steerwidgets.widgets.card.reading import OwnText, silence_json
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
-from steerwidgets.widgets.recipe_editor.holder import Holder, add_to, checked_holder
+from steerwidgets.widgets.recipe_editor.holder import Holder, add_to
+from steerwidgets.widgets.recipe_editor.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +50,7 @@ class CardSettings(TypedDict, total=False):
     own_text: str
 
 
-class FeatureCard(Widget):
+class FeatureCard(Sender):
     """One feature on one card: how often and how strongly it fires, on what, what it promotes, and your verdict.
 
     Args:
@@ -86,6 +86,7 @@ class FeatureCard(Widget):
     _css = STATIC / "feature_card.css"
     bundle: ClassVar[str] = "feature_card"
     title: ClassVar[str] = "feature card"
+    _called: ClassVar[str] = "card"
 
     feature: Any = traitlets.Any(0).tag(sync=True)
     key: Any = traitlets.Unicode().tag(sync=True)
@@ -97,8 +98,6 @@ class FeatureCard(Widget):
     tried = traitlets.Dict().tag(sync=True)
     silent = traitlets.Dict().tag(sync=True)
     verdict = traitlets.Dict().tag(sync=True)
-    steer_requested = traitlets.Dict().tag(sync=True)
-    facts = traitlets.Dict().tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
     pages: Any = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -119,7 +118,7 @@ class FeatureCard(Widget):
             )
         self._lm = lm
         self._dictionaries = several
-        self._panel = checked_holder(panel, "card.steer_in")
+        self._panel = self._checked_panel(panel)
         self._own: OwnText | None = None
         self._effects: dict[str, dict[str, Any]] = {}
         for each in several:
@@ -170,25 +169,6 @@ class FeatureCard(Widget):
         """
         self._show(*self._find(feature))
 
-    def steer_in(self, panel: Holder | None) -> None:
-        """Let "Steer with this" add to a panel's recipe; None takes it away again.
-
-        Args:
-            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
-
-        Raises:
-            TypeError: it has no recipe.
-
-        Example:
-            >>> card, panel = sw.FeatureCard(lm, sae, "music"), sw.SteeringPanel(lm, sae)
-            >>> card.steer_in(panel)
-            >>> _ = card.steer()
-            >>> panel.recipe
-            'music'.clamp(8)
-        """
-        self._panel = checked_holder(panel, "card.steer_in")
-        self.publish(facts={**self.facts, "panel": panel is not None})
-
     @property
     def index(self) -> int:
         """The index of the feature that is shown."""
@@ -206,7 +186,11 @@ class FeatureCard(Widget):
             ValueError: the feature can be read but not steered.
 
         Example:
-            >>> sw.FeatureCard(lm, sae, "music").steer()
+            >>> card, panel = sw.FeatureCard(lm, sae, "music"), sw.SteeringPanel(lm, sae)
+            >>> card.steer_in(panel)
+            >>> card.steer()
+            'music'.clamp(8)
+            >>> panel.recipe
             'music'.clamp(8)
         """
         steer, _ = self._steer()
@@ -216,15 +200,13 @@ class FeatureCard(Widget):
         steer = suggested_steer(self._dictionary[self.index])
         numbers = ", ".join(f"{value:g}" for value in steer.parameters.values() if value)
         said = f"{steer.op}({numbers})"
-        if self._panel is None:
-            said += " is in card.steer_requested; card.steer_in(panel) lets the next one go to a panel."
-        elif add_to(self._panel, steer):
-            said += " is in the panel's recipe now."
-        else:
+        if self._panel is not None and not add_to(self._panel, steer):
             said = "The feature is in the panel's recipe already."
+        else:
+            said += f" {self._sent_where()}"
         named = {"key": steer.feature.key, "index": self.index, "label": steer.feature.label}
         asked = {**named, "op": steer.op, "params": dict(steer.parameters)}
-        self.publish(steer_requested={**asked, "count": self.steer_requested.get("count", 0) + 1})
+        self._tell_requested(asked)
         return steer, said
 
     def try_text(self, text: PromptLike) -> Activations:

@@ -25,14 +25,14 @@ from steerwidgets.generation.contrast import Contrast
 from steerwidgets.steering.recipe import Direction, Recipe
 from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
-from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.concept_trainer import wire
 from steerwidgets.widgets.concept_trainer.dose_check import dose_run
 from steerwidgets.widgets.concept_trainer.inputs import MOST_TEXTS, QUESTIONS, Inputs
 from steerwidgets.widgets.concept_trainer.texts import Texts
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
-from steerwidgets.widgets.recipe_editor.holder import Holder, checked_holder, put_into
+from steerwidgets.widgets.recipe_editor.holder import Holder
+from steerwidgets.widgets.recipe_editor.sender import Sender
 
 if TYPE_CHECKING:
     from steerwidgets.concepts.concept import Concept
@@ -70,7 +70,7 @@ class ConceptTrainerSettings(TypedDict, total=False):
     layers: str | Sequence[int]
 
 
-class ConceptTrainer(Widget):
+class ConceptTrainer(Sender):
     """A concept from texts in a notebook cell: a direction in every block, its scores held out, and their control.
 
     Texts are typed, pasted, read from files, taken from a table with labels, or written by the model under two system
@@ -112,6 +112,7 @@ class ConceptTrainer(Widget):
     _css = STATIC / "concept_trainer.css"
     bundle: ClassVar[str] = "concept_trainer"
     title: ClassVar[str] = "concept from texts"
+    _called: ClassVar[str] = "trainer"
 
     inputs = traitlets.Dict().tag(sync=True)
     plan = traitlets.Dict().tag(sync=True)
@@ -120,9 +121,7 @@ class ConceptTrainer(Widget):
     selected: Any = traitlets.Int(None, allow_none=True).tag(sync=True)
     total = traitlets.Dict().tag(sync=True)
     checked = traitlets.Dict().tag(sync=True)
-    facts = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"state": "idle", "message": ""}).tag(sync=True)
-    steer_requested = traitlets.Dict().tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -149,7 +148,7 @@ class ConceptTrainer(Widget):
         self._loaded: CAV | None = None
         self._training: ConceptTraining | None = None
         self._sum: Direction | None = None
-        self._panel = checked_holder(panel, "trainer.steer_in")
+        self._panel = self._checked_panel(panel)
         self._texts = Texts(lm)
         inputs = self._first_inputs(positives, negatives, name, settings)
         super().__init__(
@@ -283,27 +282,6 @@ class ConceptTrainer(Widget):
         self._show_sum(made, [*terms, *({"sign": -1, "label": each.label} for each in minus)])
         return made
 
-    def steer_in(self, panel: Holder | None) -> None:
-        """Let "Steer with this" give the concept to a panel; None takes it away again.
-
-        Args:
-            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
-
-        Raises:
-            TypeError: it has no recipe.
-
-        Example:
-            >>> panel = sw.SteeringPanel(lm, cavs)
-            >>> trainer = sw.ConceptTrainer(lm, ["the sea", "a ship"], ["the user", "a system"], name="the sea")
-            >>> _ = trainer.train()
-            >>> trainer.steer_in(panel)
-            >>> _ = trainer.steer()
-            >>> [steer.feature.label for steer in panel.recipe]
-            ['the sea']
-        """
-        self._panel = checked_holder(panel, "trainer.steer_in")
-        self.publish(facts=self._facts())
-
     def steer(self, *, total: bool = False) -> Recipe:
         """What "Steer with this" does: the concept goes to the panel, where there is one.
 
@@ -319,10 +297,14 @@ class ConceptTrainer(Widget):
             ValueError: nothing is trained, or there is no sum.
 
         Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
             >>> trainer = sw.ConceptTrainer(lm, ["the sea", "a ship"], ["the user", "a system"], name="the sea")
             >>> _ = trainer.train()
+            >>> trainer.steer_in(panel)
             >>> trainer.steer()
             'the sea'.add_relative(0.3)
+            >>> [steer.feature.label for steer in panel.recipe]
+            ['the sea']
         """
         feature: Direction = self._own()
         if total:
@@ -331,12 +313,7 @@ class ConceptTrainer(Widget):
             feature = self._sum
         useful = self.checked.get("useful") if not total and self.checked.get("layer") == self.selected else None
         recipe = Recipe.of(feature.add(useful[0]) if useful else suggested_steer(feature))
-        if self._panel is not None:
-            put_into(self._panel, recipe)
-        count = self.steer_requested.get("count", 0) + 1
-        asked = {"layer": feature.site.layer, "recipe": recipe.to_json(), "count": count}
-        self.publish(steer_requested=asked)
-        return recipe
+        return self._send_to_panel(recipe, layer=feature.site.layer)
 
     def save(self, path: str | Path) -> None:
         """Write the concept of the block that is looked at into a file that `sw.CAV.load` reads.
@@ -448,11 +425,7 @@ class ConceptTrainer(Widget):
 
     def _serve_send(self, request: Request) -> dict[str, Any]:
         recipe = self.steer(total=bool(request.args.get("total")))
-        if self._panel is None:
-            where = "is in trainer.steer_requested; trainer.steer_in(panel) lets the next one go to a panel."
-        else:
-            where = "is in the panel's recipe now."
-        return {"said": f"{recipe!r} {where}"}
+        return {"said": f"{recipe!r} {self._sent_where()}"}
 
     def _serve_save(self, request: Request) -> dict[str, Any]:  # noqa: ARG002 - as every handler has it
         cav = self._as_cav()

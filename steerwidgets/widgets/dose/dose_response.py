@@ -14,11 +14,11 @@ from steerwidgets.dose.run import DoseRun
 from steerwidgets.files.shown import shown
 from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.transformer.mistakes import refuse_no_model
-from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.dose.wire import result_json
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
-from steerwidgets.widgets.recipe_editor.holder import Holder, checked_holder, put_into
+from steerwidgets.widgets.recipe_editor.holder import Holder
+from steerwidgets.widgets.recipe_editor.sender import Sender
 
 if TYPE_CHECKING:
     from steerwidgets.dose.result import DoseResult
@@ -43,7 +43,7 @@ HELD_BACK: Final = ("Tell me what happened yesterday.", "Write a message to an o
 _INPUTS: Final = ("strengths", "prompts", "seeds", "tokens", "asked")
 
 
-class DoseResponse(Widget):
+class DoseResponse(Sender):
     """What an op does at several strengths: on topic or not, fluent or not, beside what chance and asking do.
 
     Args:
@@ -78,8 +78,8 @@ class DoseResponse(Widget):
     _css = STATIC / "dose_response.css"
     bundle: ClassVar[str] = "dose_response"
     title: ClassVar[str] = "dose and response"
+    _called: ClassVar[str] = "chart"
 
-    facts = traitlets.Dict().tag(sync=True)
     inputs = traitlets.Dict().tag(sync=True)
     result = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"state": "idle", "message": ""}).tag(sync=True)
@@ -89,7 +89,6 @@ class DoseResponse(Widget):
     compared: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
     prompt = traitlets.Int(0).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)
-    steer_requested = traitlets.Dict().tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -107,7 +106,7 @@ class DoseResponse(Widget):
         self.lm = lm
         self.dose: DoseResult | None = None
         self._op = op
-        self._panel = checked_holder(panel, "chart.steer_in")
+        self._panel = self._checked_panel(panel)
         own: dict[str, Any] = {
             "seeds": 2 if settings.get("temperature") != 0 else 1,
             **({"hold_back": HELD_BACK} if prompts is None else {}),
@@ -145,26 +144,6 @@ class DoseResponse(Widget):
         assert self.dose is not None
         return self.dose
 
-    def steer_in(self, panel: Holder | None) -> None:
-        """Let "Send to panel" give its strength to a panel; None takes it away again.
-
-        Args:
-            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
-
-        Raises:
-            TypeError: it has no recipe.
-
-        Example:
-            >>> panel = sw.SteeringPanel(lm, cavs)
-            >>> chart = sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."])
-            >>> chart.steer_in(panel)
-            >>> _ = chart.steer(4)
-            >>> panel.recipe
-            'music'.add(4)
-        """
-        self._panel = checked_holder(panel, "chart.steer_in")
-        self.publish(facts={**self.facts, "panel": panel is not None})
-
     def steer(self, strength: float) -> Recipe:
         """What "Send to panel" does with a strength: its steer goes to the panel, where there is one.
 
@@ -178,16 +157,16 @@ class DoseResponse(Widget):
             ValueError: the op does not take it.
 
         Example:
-            >>> sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."]).steer(4)
+            >>> panel = sw.SteeringPanel(lm, cavs)
+            >>> chart = sw.DoseResponse(lm, cavs["music"].add, [4], prompts=["Name a city."])
+            >>> chart.steer_in(panel)
+            >>> chart.steer(4)
+            'music'.add(4)
+            >>> panel.recipe
             'music'.add(4)
         """
         recipe = self._run.made(float(strength))
-        if self._panel is not None:
-            put_into(self._panel, recipe)
-        count = self.steer_requested.get("count", 0) + 1
-        asked = {"strength": float(strength), "recipe": recipe.to_json(), "count": count}
-        self.publish(steer_requested=asked)
-        return recipe
+        return self._send_to_panel(recipe, strength=float(strength))
 
     def _said(self) -> list[str]:
         if self.dose is None or not self.dose.answers:
@@ -240,12 +219,7 @@ class DoseResponse(Widget):
         if isinstance(strength, bool) or not isinstance(strength, int | float):
             raise ValueError(f"A strength is a number, but {shown(strength)} came.")
         recipe = self.steer(strength)
-        where = (
-            "is in the panel's recipe now."
-            if self._panel is not None
-            else "is in chart.steer_requested; chart.steer_in(panel) lets the next one go to a panel."
-        )
-        return {"said": f"{recipe!r} {where}"}
+        return {"said": f"{recipe!r} {self._sent_where()}"}
 
     def _generate(self, request: Request, inputs: Any) -> None:
         try:

@@ -15,11 +15,11 @@ from steerwidgets.lens.patch_run import PatchRun, checked_pairs
 from steerwidgets.lens.patching import Blocks, Metric, PatchedStream
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.arrays import exact, pack
-from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.patch_grid.inputs import SPACE, Inputs
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
-from steerwidgets.widgets.recipe_editor.holder import Holder, checked_holder, put_into
+from steerwidgets.widgets.recipe_editor.holder import Holder
+from steerwidgets.widgets.recipe_editor.sender import Sender
 
 if TYPE_CHECKING:
     from steerwidgets.lens.patching import PatchedCell, Patching
@@ -58,7 +58,7 @@ class PatchGridSettings(TypedDict, total=False):
     stride: int
 
 
-class PatchGrid(Widget):
+class PatchGrid(Sender):
     """Activation patching in a notebook cell: blocks × tokens, and in each cell how much of the answer it carries.
 
     Each cell is a run of the target in which one residual is the source's. Its share is (metric patched − metric of
@@ -93,6 +93,7 @@ class PatchGrid(Widget):
     _css = STATIC / "patch_grid.css"
     bundle: ClassVar[str] = "patch_grid"
     title: ClassVar[str] = "activation patching"
+    _called: ClassVar[str] = "grid"
 
     inputs = traitlets.Dict().tag(sync=True)
     plan = traitlets.Dict().tag(sync=True)
@@ -100,9 +101,7 @@ class PatchGrid(Widget):
     pinned: Any = traitlets.List(traitlets.Int()).tag(sync=True)
     cell = traitlets.Dict().tag(sync=True)
     written = traitlets.Dict().tag(sync=True)
-    facts = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"state": "idle", "message": ""}).tag(sync=True)
-    steer_requested = traitlets.Dict().tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -123,7 +122,7 @@ class PatchGrid(Widget):
             )
         self.lm = lm
         self._chat = chat
-        self._panel = checked_holder(panel, "grid.steer_in")
+        self._panel = self._checked_panel(panel)
         self._given = (source, target)
         self._run: PatchRun | None = None
         self._kept: dict[Inputs, PatchRun] = {}
@@ -197,27 +196,6 @@ class PatchGrid(Widget):
         )
         return found
 
-    def steer_in(self, panel: Holder | None) -> None:
-        """Let "Send to panel" give a cell's recipe to a panel; None takes it away again.
-
-        Args:
-            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
-
-        Raises:
-            TypeError: it has no recipe.
-
-        Example:
-            >>> panel = sw.SteeringPanel(lm, cavs)
-            >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
-            >>> _ = grid.run()
-            >>> grid.steer_in(panel)
-            >>> _ = grid.steer(1, 1)
-            >>> len(panel.recipe)
-            1
-        """
-        self._panel = checked_holder(panel, "grid.steer_in")
-        self.publish(facts={**self.facts, "panel": panel is not None})
-
     def steer(self, layer: Blocks, column: int) -> Recipe:
         """What "Send to panel" does with a cell: its recipe goes to the panel, where there is one.
 
@@ -232,18 +210,19 @@ class PatchGrid(Widget):
             ValueError: nothing is measured yet, there is no such cell, or both texts hold the same there.
 
         Example:
+            >>> panel = sw.SteeringPanel(lm, cavs)
             >>> grid = sw.PatchGrid(lm, [5, 9], [5, 7], metric="kl")
             >>> _ = grid.run()
+            >>> grid.steer_in(panel)
+            >>> _ = grid.steer(1, 1)
+            >>> len(panel.recipe)
+            1
             >>> len(grid.steer(1, 1)), grid.steer_requested["layers"]
             (1, [1, 1])
         """
         recipe = self._measured().recipe(layer, column)
-        if self._panel is not None:
-            put_into(self._panel, recipe)
         layers = [layer, layer] if isinstance(layer, int) else list(layer)
-        count = self.steer_requested.get("count", 0) + 1
-        self.publish(steer_requested={"layers": layers, "column": column, "recipe": recipe.to_json(), "count": count})
-        return recipe
+        return self._send_to_panel(recipe, layers=layers, column=column)
 
     def release(self) -> None:
         """Forget the grids of other inputs.

@@ -17,12 +17,12 @@ from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
-from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.panel.next_token import LEAST, SHOWN, next_token_json
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.describe import finite
-from steerwidgets.widgets.recipe_editor.holder import Holder, checked_holder, put_into
+from steerwidgets.widgets.recipe_editor.holder import Holder
+from steerwidgets.widgets.recipe_editor.sender import Sender
 from steerwidgets.widgets.subspace_map.content import (
     DRAWN,
     component_json,
@@ -94,7 +94,7 @@ _DEFAULTS: Final = MapSettings(
 )
 
 
-class SubspaceMap(Widget):
+class SubspaceMap(Sender):
     """A dictionary's features on a map; of an MFA's component its tokens, and a target whose place steers.
 
     Components lie where their centroids do, sized by weight; the tokens of one lie along two of its loadings, or of
@@ -143,8 +143,8 @@ class SubspaceMap(Widget):
     _css = STATIC / "subspace_map.css"
     bundle: ClassVar[str] = "subspace_map"
     title: ClassVar[str] = "subspace map"
+    _called: ClassVar[str] = "map"
 
-    facts = traitlets.Dict().tag(sync=True)
     features = traitlets.Dict().tag(sync=True)
     component: Any = traitlets.Int(0).tag(sync=True)
     near = traitlets.Dict().tag(sync=True)
@@ -159,7 +159,6 @@ class SubspaceMap(Widget):
     next_token = traitlets.Dict().tag(sync=True)
     pair = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"state": "idle", "message": ""}).tag(sync=True)
-    steer_requested = traitlets.Dict().tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -177,7 +176,7 @@ class SubspaceMap(Widget):
         self.lm = lm
         self._dictionary: Any = checked_dictionary(dictionary, "sw.SubspaceMap", "lm, ")
         self._settings = _checked(settings)
-        self._panel = checked_holder(panel, "map.steer_in")
+        self._panel = self._checked_panel(panel)
         self.comparison: Comparison | None = None
         self._points: Any = None
         self._mine: Any = None
@@ -361,26 +360,6 @@ class SubspaceMap(Widget):
         with self._protocol.following(request):
             return self._compare(request, self._asked({}))
 
-    def steer_in(self, panel: Holder | None) -> None:
-        """Let "Send to panel" give the recipe to a panel; None takes it away again.
-
-        Args:
-            panel: a `SteeringPanel`, a `FeaturePicker`, or whatever else has a recipe; or None.
-
-        Raises:
-            TypeError: it has no recipe.
-
-        Example:
-            >>> panel = sw.SteeringPanel(lm, mfa)
-            >>> widget = sw.SubspaceMap(lm, mfa, 2)
-            >>> widget.steer_in(panel)
-            >>> _ = widget.steer()
-            >>> panel.recipe
-            'MFA 2'.pull(a=0.6)
-        """
-        self._panel = checked_holder(panel, "map.steer_in")
-        self.publish(facts={**self.facts, "panel": panel is not None})
-
     def steer(self) -> Recipe:
         """What "Send to panel" does: the recipe goes to the panel, where there is one.
 
@@ -391,7 +370,12 @@ class SubspaceMap(Widget):
             ValueError: the feature can be read but not steered.
 
         Example:
-            >>> sw.SubspaceMap(lm, mfa, 2).steer()
+            >>> panel = sw.SteeringPanel(lm, mfa)
+            >>> widget = sw.SubspaceMap(lm, mfa, 2)
+            >>> widget.steer_in(panel)
+            >>> widget.steer()
+            'MFA 2'.pull(a=0.6)
+            >>> panel.recipe
             'MFA 2'.pull(a=0.6)
         """
         return self._put(self._asked({}))
@@ -472,12 +456,7 @@ class SubspaceMap(Widget):
 
     def _serve_send(self, request: Request) -> dict[str, Any]:
         recipe = self._put(self._asked(request.args))
-        where = (
-            "is in the panel's recipe now."
-            if self._panel is not None
-            else "is in map.steer_requested; map.steer_in(panel) lets the next one go to a panel."
-        )
-        return {"said": f"{recipe!r} {where}"}
+        return {"said": f"{recipe!r} {self._sent_where()}"}
 
     # The feature that is looked at
 
@@ -700,11 +679,7 @@ class SubspaceMap(Widget):
 
     def _put(self, asked: Mapping[str, Any]) -> Recipe:
         recipe = self._recipe(asked["component"], asked["target"])
-        if self._panel is not None:
-            put_into(self._panel, recipe)
-        count = self.steer_requested.get("count", 0) + 1
-        self.publish(steer_requested={"recipe": recipe.to_json(), "count": count})
-        return recipe
+        return self._send_to_panel(recipe)
 
 
 def _is_points(texts: Any) -> bool:
