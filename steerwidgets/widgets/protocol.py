@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import queue
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -174,16 +175,17 @@ class Protocol:
             self._cancel(request_id)
 
     @contextmanager
-    def following(self, request: Request) -> Iterator[None]:
-        """Follow a run that code started: it can be cancelled by its id, and ends in one outcome like any other.
+    def from_code(self) -> Iterator[Request]:
+        """A run that code starts, which the page follows: it can be cancelled by its id, and ends in one outcome.
 
         Raises:
             Whatever is raised inside; the front-end is told of it as well.
         """
+        request = Request(f"code-{uuid.uuid4().hex}", {}, self.send)
         self._open(request)
         request.started = True
         try:
-            yield
+            yield request
         except (Cancelled, KeyboardInterrupt):
             self._end(request, "cancelled")
             raise

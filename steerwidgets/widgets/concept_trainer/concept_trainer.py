@@ -6,7 +6,6 @@ import base64
 import binascii
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +32,7 @@ from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.holder import Holder
 from steerwidgets.widgets.recipe_editor.sender import Sender
+from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 
 if TYPE_CHECKING:
     from steerwidgets.concepts.concept import Concept
@@ -480,10 +480,9 @@ class ConceptTrainer(Sender):
 
     @contextmanager
     def _from_code(self) -> Iterator[Request]:
-        """A run that code starts, which the page follows like any other."""
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
+        """A run that code starts; one that was stopped has no result to give."""
         try:
-            with self._protocol.following(request):
+            with self._protocol.from_code() as request:
                 yield request
         except Cancelled:
             raise RuntimeError("It was stopped before anything was done.") from None
@@ -541,24 +540,16 @@ class ConceptTrainer(Sender):
     def _running(self, request: Request) -> Iterator[None]:
         """Hold the model, and say in the status how it went."""
         began = time.monotonic()
-        try:
-            with held_for(self.lm.lock, request, self._say_waiting):
-                self.publish(status={"state": "running", "message": ""})
+        with telling_how_it_ends(self), held_for(self.lm.lock, request, lambda: say_waiting(self)):
+            self.publish(status={"state": "running", "message": ""})
+            try:
                 yield
-        except (Cancelled, KeyboardInterrupt):
-            self.publish(status={"state": "stopped", "message": ""})
-            raise
-        except BaseException as error:
-            if isinstance(error, RuntimeError) and request.cancelled.is_set():
-                self.publish(status={"state": "stopped", "message": ""})
-                raise Cancelled from None
-            self.publish(status={"state": "error", "message": described(error)["message"]})
-            raise
+            except RuntimeError:
+                if request.cancelled.is_set():
+                    raise Cancelled from None
+                raise
         state = "stopped" if request.cancelled.is_set() else "done"
         self.publish(status={"state": state, "message": "", "seconds": round(time.monotonic() - began, 1)})
-
-    def _say_waiting(self) -> None:
-        self.publish(status={"state": "waiting", "message": "Waiting for another run on this model."})
 
     # What is shown
 

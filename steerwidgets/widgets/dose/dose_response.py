@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
@@ -16,9 +15,10 @@ from steerwidgets.steering.hooks import warn_of_other_model
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.dose.wire import result_json
 from steerwidgets.widgets.export import STATIC
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.protocol import Cancelled, Handler, Request, held_for
 from steerwidgets.widgets.recipe_editor.holder import Holder
 from steerwidgets.widgets.recipe_editor.sender import Sender
+from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 
 if TYPE_CHECKING:
     from steerwidgets.dose.result import DoseResult
@@ -138,8 +138,7 @@ class DoseResponse(Sender):
             >>> len(chart.run().table)
             1
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             self._generate(request, self.inputs)
         assert self.dose is not None
         return self.dose
@@ -222,21 +221,15 @@ class DoseResponse(Sender):
         return {"said": f"{recipe!r} {self._sent_where()}"}
 
     def _generate(self, request: Request, inputs: Any) -> None:
-        try:
+        with telling_how_it_ends(self):
             run = self._of_inputs(inputs)
-            with held_for(self.lm.lock, request, self._say_waiting):
+            with held_for(self.lm.lock, request, lambda: say_waiting(self)):
                 self._run = run
                 self.dose = None
                 self.publish_together(
                     result={}, iso_kl=None, status={"state": "running", "message": ""}, **self._said_of(run)
                 )
                 self._follow(request, run)
-        except Cancelled:
-            self.publish(status={"state": "stopped", "message": ""})
-            raise
-        except BaseException as error:
-            self.publish(status={"state": "error", "message": described(error)["message"]})
-            raise
 
     def _follow(self, request: Request, run: DoseRun) -> None:
         began = time.monotonic()
@@ -272,9 +265,6 @@ class DoseResponse(Sender):
             useful = made["useful"]
             selected = strengths[len(strengths) // 2] if useful is None else useful[0]
         self.publish_together(result=made, selected=selected)
-
-    def _say_waiting(self) -> None:
-        self.publish(status={"state": "waiting", "message": "Waiting for another run on this model."})
 
     # From what stands on the page to a run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -22,6 +21,7 @@ from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described
 from steerwidgets.widgets.recipe_editor.describe import tokens_json
 from steerwidgets.widgets.recipe_editor.inputs import checked_inputs
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
+from steerwidgets.widgets.status import WAITING
 
 if TYPE_CHECKING:
     from steerwidgets.lens.top_logits import LogitDifference
@@ -84,8 +84,7 @@ class RunningPanel(RecipeWidget):
             >>> len(panel.generate().steered.token_ids)
             4
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             return self._generate(request, {})
 
     def token_lens(self, step: int, row: str = "steered") -> LogitLens:
@@ -155,8 +154,7 @@ class RunningPanel(RecipeWidget):
             >>> panel.fork(1, other.id).steered.token_ids[1] == other.id
             True
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             return self._fork(request, row, step, token)
 
     def logit_difference(self, k: int = SHOWN) -> LogitDifference:
@@ -203,8 +201,7 @@ class RunningPanel(RecipeWidget):
             >>> [row.strength for row in panel.sweep(strengths=(0, 4, 8), tokens=4).rows]
             [0.0, 4.0, 8.0]
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             return self._sweep(request, {}, steer, strengths, tokens)
 
     def release(self) -> None:
@@ -410,7 +407,7 @@ class RunningPanel(RecipeWidget):
         self.history.record(result, comparison.recipe)
 
     def _say_waiting(self) -> None:
-        self._publish_status("waiting", "Waiting for another run on this model.")
+        self._publish_status("waiting", WAITING)
 
     def _publish_status(self, state: str, message: str = "") -> None:
         """Say how a request stands that has no run; another one's run keeps the status line."""

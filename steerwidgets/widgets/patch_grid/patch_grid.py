@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
@@ -20,6 +19,7 @@ from steerwidgets.widgets.patch_grid.inputs import SPACE, Inputs
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.holder import Holder
 from steerwidgets.widgets.recipe_editor.sender import Sender
+from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 
 if TYPE_CHECKING:
     from steerwidgets.lens.patching import PatchedCell, Patching
@@ -166,8 +166,7 @@ class PatchGrid(Sender):
             >>> grid.run().layers
             (0, 1, 2, 3)
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             return self._measure(request, Inputs.of(self.inputs)).result
 
     def look(self, layer: Blocks, column: int) -> PatchedCell:
@@ -411,16 +410,9 @@ class PatchGrid(Sender):
     # A run
 
     def _measure(self, request: Request, inputs: Inputs) -> PatchRun:
-        try:
-            with held_for(self.lm.lock, request, self._say_waiting):
-                run = self._run_of(inputs)
-                self._follow(request, run)
-        except Cancelled:
-            self.publish(status={"state": "stopped", "message": ""})
-            raise
-        except BaseException as error:
-            self.publish(status={"state": "error", "message": described(error)["message"]})
-            raise
+        with telling_how_it_ends(self), held_for(self.lm.lock, request, lambda: say_waiting(self)):
+            run = self._run_of(inputs)
+            self._follow(request, run)
         return run
 
     def _run_of(self, inputs: Inputs) -> PatchRun:
@@ -448,9 +440,6 @@ class PatchGrid(Sender):
             self.publish(result=_result_json(run))
         state = "done" if run.done == total else "stopped"
         self.publish(status={"state": state, "message": "", "seconds": _rounded(time.monotonic() - began)})
-
-    def _say_waiting(self) -> None:
-        self.publish(status={"state": "waiting", "message": "Waiting for another run on this model."})
 
     def _without_text(self, found: PatchedCell) -> dict[str, Any]:
         """The text of another cell is no longer shown."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
@@ -19,10 +18,11 @@ from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.panel.next_token import LEAST, SHOWN, next_token_json
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.protocol import Cancelled, Handler, Request, held_for
 from steerwidgets.widgets.recipe_editor.describe import finite
 from steerwidgets.widgets.recipe_editor.holder import Holder
 from steerwidgets.widgets.recipe_editor.sender import Sender
+from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 from steerwidgets.widgets.subspace_map.content import (
     DRAWN,
     component_json,
@@ -237,8 +237,7 @@ class SubspaceMap(Sender):
             >>> widget.read().component
             2
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             self._read(request)
         return self._mine
 
@@ -356,8 +355,7 @@ class SubspaceMap(Sender):
             >>> len(widget.compare().steered.token_ids)
             4
         """
-        request = Request(f"code-{uuid.uuid4().hex}", {}, self._send_message)
-        with self._protocol.following(request):
+        with self._protocol.from_code() as request:
             return self._compare(request, self._asked({}))
 
     def steer(self) -> Recipe:
@@ -531,15 +529,8 @@ class SubspaceMap(Sender):
         return {"state": "idle", "message": ""}
 
     def _read(self, request: Request) -> None:
-        try:
-            with held_for(self.lm.lock, request, self._say_waiting):
-                self._follow(request)
-        except Cancelled:
-            self.publish(status={"state": "stopped", "message": ""})
-            raise
-        except BaseException as error:
-            self.publish(status={"state": "error", "message": described(error)["message"]})
-            raise
+        with telling_how_it_ends(self), held_for(self.lm.lock, request, lambda: say_waiting(self)):
+            self._follow(request)
 
     def _follow(self, request: Request) -> None:
         if not self._rank:
@@ -596,9 +587,6 @@ class SubspaceMap(Sender):
     def _component(self, index: int) -> dict[str, Any]:
         self._mine = self._dictionary.component_points(self._points, index, most=DRAWN, where=self._where)
         return {"tokens": component_json(self._points, self._mine, index, self._settings["clusters"])}
-
-    def _say_waiting(self) -> None:
-        self.publish(status={"state": "waiting", "message": "Waiting for another run on this model."})
 
     # Steering
 
