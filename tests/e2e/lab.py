@@ -58,6 +58,10 @@ class Server:
             path = folder / "settings" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values))
+        # Its requests are cut off by a restart, of which it writes an error of its own into the console.
+        page = folder / "config" / "labconfig" / "page_config.json"
+        page.parent.mkdir(parents=True)
+        page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/debugger-extension": True}}))
         self._process = self._start(folder, port)
 
     def _start(self, folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -167,6 +171,14 @@ class Notebook:
         """Start a command of JupyterLab; it may take as long as a cell."""
         self.page.evaluate("([n, a]) => { window.jupyterapp.commands.execute(n, a) }", [name, args or {}])
 
+    def wear(self, theme: str) -> None:
+        """Light or Dark; the server keeps it for the pages that are opened next."""
+        self.page.evaluate(
+            "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })", f"JupyterLab {theme}"
+        )
+        is_worn = "dark => document.body.dataset.jpThemeLight === String(!dark)"
+        self.page.wait_for_function(is_worn, arg=theme == "Dark")
+
     def run_all(self) -> None:
         self.command("notebook:run-all-cells")
 
@@ -191,6 +203,12 @@ class Notebook:
             return (await Promise.race([reply, late])).content.status;
         }"""
         return self.page.evaluate(script, code)
+
+    def until(self, condition: str) -> None:
+        """Wait until a condition holds in the kernel: what the page sends may come after the question."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while self.execute(f"assert {condition}") != "ok":
+            assert time.monotonic() < deadline, f"Python never says: {condition}"
 
     def printed(self, code: str) -> str:
         """What code prints that runs in the kernel without a cell."""

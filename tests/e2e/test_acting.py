@@ -131,8 +131,7 @@ def test_keys_alone(open_panel):
 def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     notebook, panel = open_panel(FROM_CODE, viewport={"width": width, "height": 1000})
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     notebook.run_cell(2)
     for label in (SEA, FOOD):
@@ -145,4 +144,4 @@ def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     assert panel.root.evaluate(WIDER_THAN_ITSELF) == []
     texts = panel.root.locator(".sw-acting span, .sw--acting")
     assert [found for found in texts.evaluate_all(f"texts => texts.map({CONTRAST})") if found < 4.5] == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")

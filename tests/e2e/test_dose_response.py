@@ -74,8 +74,7 @@ def open_chart(open_tiny):
 def test_it_fits_and_is_readable(open_chart, picture, theme):
     notebook, chart = open_chart()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     chart.run()
     chart.root.get_by_text("Table of the numbers").click()
@@ -85,7 +84,7 @@ def test_it_fits_and_is_readable(open_chart, picture, theme):
         read = chart.root.locator(".sw-word, dd, dt, h3, .sw-note, td, th, .sw-chip")
         assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
         picture(page, f"dose-{theme}-{width}")
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_a_run_shows_what_comes_and_its_numbers(open_chart):
@@ -137,7 +136,7 @@ def test_axes_and_another_judge(open_chart):
     expect(chart.button("Run again")).not_to_have_attribute("aria-disabled", "true")
     chart.root.get_by_role("combobox", name="Judge").select_option("none")
     expect(chart.strength("4")).to_have_attribute("aria-label", re.compile("on topic 0 of 4"))
-    assert notebook.execute("assert chart.dose.judge == 'none'") == "ok"
+    notebook.until("chart.dose.judge == 'none'")
 
 
 def test_a_stop_keeps_what_is_done(open_chart):
@@ -149,7 +148,7 @@ def test_a_stop_keeps_what_is_done(open_chart):
     chart.button("Stop").click()
     expect(chart.status).to_contain_text("stopped after")
     expect(chart.strength("4")).to_be_visible()
-    assert notebook.execute("assert chart.dose.stopped and chart.dose.answers") == "ok"
+    notebook.until("chart.dose.stopped and chart.dose.answers")
 
 
 def test_keys_alone(open_chart):
@@ -171,7 +170,7 @@ def test_keys_alone(open_chart):
     chart.button("Send 1 to panel").focus()
     keys.press("Enter")
     expect(chart.root).to_contain_text("is in the panel's recipe now.")
-    assert notebook.execute("assert repr(panel.recipe).endswith('.add(1)'), panel.recipe") == "ok"
+    notebook.until("repr(panel.recipe).endswith('.add(1)')")
 
 
 def test_what_is_tried_is_changed_on_the_page(open_chart):
@@ -191,9 +190,8 @@ def test_what_is_tried_is_changed_on_the_page(open_chart):
     prompts.fill("One?\n\nAnother?")
     chart.button("Run").click()
     chart.expect_done()
-    assert notebook.execute("assert chart.dose.strengths == (-1, 0, 2) and len(chart.dose.seeds) == 1") == "ok"
-    said = "assert (chart.dose.prompts, chart.dose.held_back) == (('One?', 'Another?'), ('Hello there.',))"
-    assert notebook.execute(said) == "ok"
+    notebook.until("chart.dose.strengths == (-1, 0, 2) and len(chart.dose.seeds) == 1")
+    notebook.until("(chart.dose.prompts, chart.dose.held_back) == (('One?', 'Another?'), ('Hello there.',))")
 
 
 def test_a_run_from_code_is_followed(open_chart):

@@ -91,8 +91,7 @@ def ground(locator) -> str:
 def test_it_fits_and_is_readable(open_card, picture, theme):
     notebook, card = open_card('card = sw.FeatureCard(lm, dictionary, 3, own_text="The sea and the city")\ncard')
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     for width in (600, 1100, 1400):
         page.set_viewport_size({"width": width, "height": 1000})
@@ -102,7 +101,7 @@ def test_it_fits_and_is_readable(open_card, picture, theme):
         read = card.root.locator(texts)
         assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
         picture(page, f"card-{theme}-{width}")
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_hover_tabs_and_scale_need_no_kernel(open_card):
@@ -125,14 +124,14 @@ def test_hover_tabs_and_scale_need_no_kernel(open_card):
     card.button("Context of line 1").click()
     expect(card.token(0)).to_be_visible()
     notebook.wait_idle()
-    assert notebook.execute("assert (card.tab, card.curve, card.expanded) == ('random', 'log', ['random/0'])") == "ok"
+    notebook.until("(card.tab, card.curve, card.expanded) == ('random', 'log', ['random/0'])")
 
 
 def test_own_text_is_answered_as_one_types(open_card):
     notebook, card = open_card()
     card.own.fill("Name a city by the sea ☕, please.")
     expect(card.region("Try your own text")).to_contain_text("position")
-    assert notebook.execute("assert card.own_text.startswith('Name') and card.tried['strongest']") == "ok"
+    notebook.until("card.own_text.startswith('Name') and card.tried['strongest']")
     text = card.grid("Your text").locator("[data-token]").all_text_contents()
     assert "".join(text).replace("\u200b", "").startswith("Name a city by the sea")
     card.grid("Your text").locator("[data-token='3']").hover()
@@ -150,7 +149,7 @@ def test_neighbours_open_their_cards(open_card):
     label = first.text_content()
     first.click()
     expect(card.root.get_by_role("heading", name=label, exact=True)).to_be_visible()
-    assert notebook.execute(f"assert card.content['label'] == {label!r} and card.feature == card.index") == "ok"
+    notebook.until(f"card.content['label'] == {label!r} and card.feature == card.index")
     assert notebook.execute("card.feature = 0") == "ok"
     expect(card.button("Previous feature")).to_have_attribute("aria-disabled", "true")
 
@@ -179,9 +178,8 @@ def test_keys_alone(open_card):
     keys.type("and tides")
     keys.press("Tab")
     expect(card.button("Export 1 verdict as JSON")).to_be_visible()
-    said = "e = dictionary.user_labels[3]; assert (e.rating, e.label, e.note) == (2, 'my own sea', 'and tides'), e"
     expect(card.region("Your verdict")).to_contain_text("saved on this machine")
-    assert notebook.execute(said) == "ok"
+    notebook.until("(e := dictionary.user_labels[3]) and (e.rating, e.label, e.note) == (2, 'my own sea', 'and tides')")
     with notebook.page.expect_download() as started:
         card.button("Export 1 verdict as JSON").press("Enter")
     entry = json.loads(Path(started.value.path()).read_text(encoding="utf-8"))["entries"][0]
@@ -222,7 +220,7 @@ def test_steering_goes_to_the_panel(open_card):
     said = card.root.get_by_role("banner").or_(card.root.locator(".sw--said"))
     expect(said).to_contain_text("in the panel's recipe now")
     expect(notebook.panel().root).to_contain_text("label 3")
-    assert notebook.execute("assert [s.feature.index for s in panel.recipe] == [3]") == "ok"
+    notebook.until("[s.feature.index for s in panel.recipe] == [3]")
     card.button("Steer with this").click()
     expect(card.root.locator(".sw--said")).to_contain_text("already")
 

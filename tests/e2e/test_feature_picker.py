@@ -248,8 +248,7 @@ def test_a_million_rows_scroll(open_picker):
 def test_it_fits_and_is_readable(open_picker, picture, theme, width):
     notebook, picker = open_picker(viewport={"width": width, "height": 1000})
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     picker.button("label 0").click()
     picker.button("Filters").click()
@@ -257,7 +256,7 @@ def test_it_fits_and_is_readable(open_picker, picture, theme, width):
     assert picker.root.evaluate(WIDER_THAN_ITSELF) == []
     texts = picker.rows.locator(".sw--label, .sw--number")
     assert [c for c in texts.evaluate_all(f"texts => texts.map({CONTRAST})") if c < 4.5] == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_a_frozen_page_searches_what_it_holds(fresh, new_page, tmp_path):

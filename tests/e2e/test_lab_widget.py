@@ -121,8 +121,7 @@ def test_what_is_typed_survives_a_dead_kernel(open_lab):
 def test_it_fits_and_is_readable(open_lab, picture, theme):
     notebook, questions = open_lab()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     why, word, win = questions
     for answered in (False, True):
@@ -143,4 +142,4 @@ def test_it_fits_and_is_readable(open_lab, picture, theme):
                 assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
             picture(page, f"lab-{'answered' if answered else 'asked'}-{theme}-{width}")
         assert serious(page, ".sw-lab") == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")

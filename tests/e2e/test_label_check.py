@@ -209,8 +209,7 @@ def test_an_error_keeps_what_was_chosen(open_check):
 def test_it_fits_and_is_readable(open_check, picture, theme):
     notebook, check = open_check()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     for screen in (*MODES, "truth"):
         reach = f"""
@@ -229,7 +228,7 @@ while not (check.screen["kind"] == "reveal" and not check.screen["practice"] if 
             assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
             picture(page, f"check-{screen.replace(' ', '-')}-{theme}-{width}")
         assert serious(page, ".sw-check") == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_the_modes_are_named(open_check):

@@ -51,8 +51,7 @@ CUT_OFF = """root => {
 def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     notebook, panel = open_panel(viewport={"width": width, "height": 1000})
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     panel.run()
     panel.tokens("Steered").nth(2).click()
@@ -69,7 +68,7 @@ def test_it_fits_and_is_readable(open_panel, picture, theme, width):
     assert [c for c in words.evaluate_all(f"words => words.map({CONTRAST})") if c < 4.5] == []
     if theme == "Dark":
         assert sum(ground[:3]) < 300 or ground[3:] == [0]
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_nothing_that_is_said_is_cut_off_at_any_width(open_panel):

@@ -127,8 +127,7 @@ def test_how_paris_arrives(open_notebook, picture):
 def test_it_fits_and_is_readable(open_lens, picture, theme, width):
     notebook, lens = open_lens(STEERED, viewport={"width": width, "height": 1000})
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     words = lens.grid.locator("[data-row] span")
     for run in ("baseline", "steered", "difference"):
@@ -139,7 +138,7 @@ def test_it_fits_and_is_readable(open_lens, picture, theme, width):
     lens.cell(3, 4).click()
     picture(page, f"lens-{theme}-{width}")
     assert lens.root.evaluate(WIDER_THAN_ITSELF) == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_pointer_measures_and_rows_need_no_kernel(open_lens):
@@ -161,10 +160,7 @@ def test_pointer_measures_and_rows_need_no_kernel(open_lens):
     lens.cell(2, 5).click()
     expect(lens.cell(2, 5)).to_have_attribute("aria-selected", "true")
     notebook.wait_idle()
-    assert (
-        notebook.execute("assert (lens.measure, lens.stride, lens.span, lens.pinned) == ('entropy', 3, [0, 2], [2, 5])")
-        == "ok"
-    )
+    notebook.until("(lens.measure, lens.stride, lens.span, lens.pinned) == ('entropy', 3, [0, 2], [2, 5])")
 
 
 def test_keys_alone(open_lens):
@@ -237,7 +233,7 @@ def test_it_follows_a_panels_slider(open_lens):
     for _ in range(3):
         notebook.page.keyboard.press("ArrowRight")
     expect(lens.region("Steering")).not_to_contain_text("add(4)")
-    assert notebook.execute("import time; time.sleep(1); assert lens.recipe == panel.recipe") == "ok"
+    notebook.until("lens.recipe == panel.recipe")
 
 
 def test_a_fitted_lens_says_what_it_means_and_is_switched(open_lens):
@@ -251,7 +247,7 @@ def test_a_fitted_lens_says_what_it_means_and_is_switched(open_lens):
     choice.select_option("logit lens")
     expect(lens.root).to_contain_text("read as if the blocks after it did nothing")
     expect(lens.cell(1, 3)).not_to_have_text(by_j)
-    assert notebook.execute("assert lens.layer_lens.reading == lens.reading == 'logit lens'") == "ok"
+    notebook.until("lens.layer_lens.reading == lens.reading == 'logit lens'")
     assert notebook.execute("lens.reading = 'Jacobian lens'") == "ok"
     expect(choice).to_have_value("Jacobian lens")
     expect(lens.cell(1, 3)).to_have_text(by_j)
@@ -266,15 +262,15 @@ def test_another_text_is_read_stopped_and_refused(open_lens):
     lens.button("Read").click()
     expect(lens.grid).to_be_visible()
     expect(lens.root.get_by_role("alert")).to_have_count(0)
-    assert notebook.execute("assert lens.prompt == 'The sea'") == "ok"
+    notebook.until("lens.prompt == 'The sea'")
     lens.root.get_by_role("combobox", name="Stream").select_option("attention out")
     expect(lens.button("Read")).to_be_visible()
-    assert notebook.execute("assert lens.layer_lens.stream == 'attn_out'") == "ok"
+    notebook.until("lens.layer_lens.stream == 'attn_out'")
     lens.text.fill("word " * 1500)
     lens.text.press("Control+Enter")
     lens.button("Stop").click()
     expect(lens.button("Read")).to_be_visible()
-    assert notebook.execute("assert lens.prompt == 'The sea'") == "ok"
+    notebook.until("lens.prompt == 'The sea'")
     expect(lens.grid.get_by_role("columnheader").nth(1)).to_be_visible()
 
 

@@ -102,8 +102,7 @@ def said(notebook, expression: str):
 def test_it_fits_and_is_readable(open_map, picture, theme):
     notebook, found = open_map()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     found.read()
     found.region("Groups of tokens").get_by_role("button").first.click()
@@ -117,7 +116,7 @@ def test_it_fits_and_is_readable(open_map, picture, theme):
         assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
         picture(page, f"map-{theme}-{width}")
         assert serious(page, ".sw-map") == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_the_dragged_target_is_the_z_of_the_pull(open_map):
@@ -142,13 +141,8 @@ def test_the_dragged_target_is_the_z_of_the_pull(open_map):
     assert place[1] != 0
     assert place[2] == 0
     assert before.startswith("z0 ")
-    assert (
-        notebook.execute(
-            "assert widget.recipe == sw.Recipe.of(mfa[fullest].pull(**{'a': widget.target['a'], "
-            "'z': dict(enumerate(widget.target['z']))}))"
-        )
-        == "ok"
-    )
+    pull = "mfa[fullest].pull(a=widget.target['a'], z=dict(enumerate(widget.target['z'])))"
+    notebook.until(f"widget.recipe == sw.Recipe.of({pull})")
     # What stands beside it is what the plain call gives for where it is now.
     expect(found.region("Δ logits")).to_have_attribute("aria-busy", "false", timeout=2 * PATIENCE)
     code = "list(lm.logit_difference('I think', widget.recipe, 3, chat=False, least=1e-3).promoted[0])[1]"
@@ -156,7 +150,7 @@ def test_the_dragged_target_is_the_z_of_the_pull(open_map):
     assert float(first) == pytest.approx(said(notebook, code), abs=0.01)
     found.button("Send to panel").click()
     expect(found.root).to_contain_text("is in the panel's recipe now.")
-    assert notebook.execute("assert panel.recipe == widget.recipe") == "ok"
+    notebook.until("panel.recipe == widget.recipe")
 
 
 def test_keys_alone(open_map):
@@ -173,7 +167,8 @@ def test_keys_alone(open_map):
     two = float(found.target.get_attribute("aria-valuetext").rpartition(" ")[2])
     assert two == pytest.approx(5 * one, rel=0.01)
     expect(found.region("Baseline")).to_have_attribute("aria-busy", "false", timeout=2 * PATIENCE)
-    assert said(notebook, "widget.target['z']") == pytest.approx([one, two, 0], abs=1e-3)
+    off = f"[abs(a - b) for a, b in zip(widget.target['z'], {[one, two, 0]}, strict=True)]"
+    notebook.until(f"max({off}) < 1e-3")
     keys.press("Home")
     expect(found.target).to_have_attribute("aria-valuetext", "z0 0 · z1 0")
     # The legend lists what a lasso would.
@@ -203,7 +198,7 @@ def test_touch(open_map):
     touch("touchEnd")
     expect(found.target).not_to_have_attribute("aria-valuetext", "z0 0 · z1 0")
     expect(found.region("Baseline")).to_have_attribute("aria-busy", "false", timeout=2 * PATIENCE)
-    assert any(said(notebook, "widget.target['z']"))
+    notebook.until("any(widget.target['z'])")
 
 
 def test_lasso_hover_axes_and_colours(open_map):
@@ -232,7 +227,7 @@ def test_lasso_hover_axes_and_colours(open_map):
     found.choose("Axes", "loadings")
     found.root.get_by_role("combobox", name="Axis up").select_option("2")
     expect(found.target).to_have_attribute("aria-valuetext", "z0 0 · z2 0")
-    assert said(notebook, "[widget.axes, widget.colour, widget.dims]") == ["loadings", "density", [0, 2]]
+    notebook.until("[widget.axes, widget.colour, widget.dims] == ['loadings', 'density', [0, 2]]")
     # The token nearest to a corner of the lasso's own list: pointed at, it tells its context.
     x, y = _first_dot(found)
     page.mouse.move(x, y)
@@ -263,7 +258,7 @@ def test_components_are_found_and_looked_at(open_map):
     expect(entries).to_contain_text("<b>legal</b>")
     entries.get_by_role("button").click()
     expect(found.root.get_by_role("heading", level=2)).to_have_text("3 · <b>legal</b>")
-    assert said(notebook, "[widget.component, widget.target['z']]") == [3, [0, 0, 0]]
+    notebook.until("[widget.component, widget.target['z']] == [3, [0, 0, 0]]")
     found.root.get_by_role("searchbox", name="Search components").fill("nothing at all")
     expect(found.root).to_contain_text("No label has “nothing at all”")
 
@@ -291,7 +286,7 @@ def test_features_of_other_kinds(open_map, picture):
     expect(found.root.get_by_role("heading", level=2)).to_contain_text(f"{plain[1]} · ")
     found.button("Send to panel").click()
     expect(found.root).to_contain_text("is in the panel's recipe now.")
-    assert said(notebook, "[steer.feature.index for steer in panel.recipe]") == [plain[1]]
+    notebook.until(f"[steer.feature.index for steer in panel.recipe] == [{plain[1]}]")
     found.button("Zoom in").click()
     picture(notebook.page, "map-features")
     assert serious(notebook.page, ".sw-map") == []

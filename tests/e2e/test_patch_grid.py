@@ -94,8 +94,7 @@ def printed(notebook, expression: str) -> str:
 def test_it_fits_and_is_readable(open_grid, picture, theme):
     notebook, grid = open_grid()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     grid.run()
     grid.cell(2, 5).click()
@@ -113,7 +112,7 @@ def test_it_fits_and_is_readable(open_grid, picture, theme):
             assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
             picture(page, f"patch-{theme}-{width}{'-hand' if hand else ''}")
             assert serious(page, ".sw-patch") == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_what_carries_paris(open_notebook, picture):
@@ -154,7 +153,7 @@ def test_cells_are_what_the_plain_call_gives(open_grid):
     expect(grid.detail).to_contain_text("5 random changes of the same size")
     grid.button("Send to panel").click()
     expect(grid.root).to_contain_text("1 steer in the panel's recipe now.")
-    assert notebook.execute(f"assert panel.recipe == grid.patching.recipe(2, {last})") == "ok"
+    notebook.until(f"panel.recipe == grid.patching.recipe(2, {last})")
 
 
 def test_a_range_of_blocks_by_shift_and_by_numbers(open_grid):
@@ -213,7 +212,7 @@ def test_pairs_are_chosen_by_keys(open_grid):
     expect(lists.nth(4)).to_have_value("-1")  # the source's token moved from there
     expect(grid.cell(2, 4)).to_have_attribute("aria-label", re.compile("not paired$"))
     grid.run()
-    assert notebook.execute("assert (4, 3) in zip(grid.patching.partners, grid.patching.positions)") == "ok"
+    notebook.until("(4, 3) in zip(grid.patching.partners, grid.patching.positions)")
     grid.root.get_by_role("radio", name="by position").check()
     expect(lists).to_have_count(0)
 

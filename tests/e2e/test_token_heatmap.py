@@ -99,8 +99,7 @@ def open_page(open_saved):
 def test_it_fits_and_is_readable(open_heatmap, picture, theme, width):
     notebook, heatmap = open_heatmap(TWO, viewport={"width": width, "height": 1000})
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     words = heatmap.grid.locator(".sw-word:not(.sw--uncounted)")
     for mixing in ("stripes", "blend"):
@@ -118,7 +117,7 @@ def test_it_fits_and_is_readable(open_heatmap, picture, theme, width):
     ground = heatmap.root.evaluate("root => getComputedStyle(root).backgroundColor.match(/[\\d.]+/g).map(Number)")
     if theme == "Dark":
         assert sum(ground[:3]) < 300 or ground[3:] == [0]
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_pointer_and_legend_need_no_kernel(open_heatmap):
@@ -146,10 +145,7 @@ def test_pointer_and_legend_need_no_kernel(open_heatmap):
     heatmap.choose("Pooling", "mean")
     expect(heatmap.legend()).to_contain_text("each word shows the mean of its tokens")
     notebook.wait_idle()
-    assert (
-        notebook.execute("assert (heatmap.curve, heatmap.granularity, heatmap.domain) == ('log', 'words', 0.01)")
-        == "ok"
-    )
+    notebook.until("(heatmap.curve, heatmap.granularity, heatmap.domain) == ('log', 'words', 0.01)")
 
 
 def test_keys_alone(open_heatmap):
@@ -194,16 +190,16 @@ def test_a_span_is_asked_about_and_the_answer_added(open_heatmap, picture):
     first = found.get_by_role("button").first
     name = first.get_attribute("aria-label")
     label = name.removeprefix("Show ")
-    assert notebook.execute(f"assert heatmap.fires(range(4, 9)).features[0].label == {label!r}") == "ok"
+    notebook.until(f"heatmap.fires(range(4, 9)).features[0].label == {label!r}")
     candidate = found.get_by_role("button", disabled=False).first
     added = candidate.get_attribute("aria-label").removeprefix("Show ")
     candidate.click()
     expect(heatmap.button(f"Solo {added}")).to_be_visible()
     picture(notebook.page, "heatmap-found")
-    assert notebook.execute(f"assert {added!r} in [f.label for f in heatmap.features]") == "ok"
+    notebook.until(f"{added!r} in [f.label for f in heatmap.features]")
     heatmap.button(f"Remove {added}").click()
     expect(heatmap.button(f"Remove {added}")).to_have_count(0)
-    assert notebook.execute("assert heatmap.selected == [4, 5, 6, 7, 8]") == "ok"
+    notebook.until("heatmap.selected == [4, 5, 6, 7, 8]")
     heatmap.button("Clear").click()
     expect(heatmap.button("Which features fire here")).to_have_count(0)
 
@@ -229,7 +225,7 @@ def test_a_drag_selects_text_natively_and_copies_it(open_heatmap):
         expect(chosen).to_have_count(last - first + 1)
         page.keyboard.press("Control+C")
         assert page.evaluate("() => globalThis.copied") == native
-    assert notebook.execute("assert heatmap.selected == [6, 7, 8, 9]") == "ok"
+    notebook.until("heatmap.selected == [6, 7, 8, 9]")
     box, (_, y) = heatmap.word(9).bounding_box(), heatmap.middle(9)
     for x in range(round(box["x"]) + 1, round(box["x"] + box["width"])):
         heatmap.page.mouse.move(x, y)
@@ -320,7 +316,7 @@ def test_two_heatmaps_are_linked_and_two_views_stay_in_step(open_heatmap):
         expect(each.detail).to_contain_text("position 6")
     second.token(8).click()
     expect(first.token(8)).to_have_attribute("aria-selected", "true")
-    assert notebook.execute("assert heatmap.selected == other.selected == [6, 8]") == "ok"
+    notebook.until("heatmap.selected == other.selected == [6, 8]")
     assert notebook.execute("other.selected = []") == "ok"
     expect(first.token(8)).to_have_attribute("aria-selected", "false")
 

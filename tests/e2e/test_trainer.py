@@ -84,8 +84,7 @@ def printed(notebook, expression: str) -> str:
 def test_it_fits_and_is_readable(open_trainer, picture, theme):
     notebook, trainer = open_trainer()
     page = notebook.page
-    page.evaluate(f"() => jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    notebook.wear(theme)
     notebook.command("application:toggle-left-area")
     trainer.train()
     notebook.execute("trainer.selected = 1")
@@ -101,7 +100,7 @@ def test_it_fits_and_is_readable(open_trainer, picture, theme):
             assert [c for c in read.evaluate_all(f"all => all.map({CONTRAST})") if c < 4.5] == []
             picture(page, f"trainer-{theme}-{width}-{source.replace(' ', '-')}")
             assert serious(page, ".sw-trainer") == []
-    page.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")
+    notebook.wear("Light")
 
 
 def test_keys_alone_from_nothing_to_a_panel(open_trainer):
@@ -139,8 +138,8 @@ def test_keys_alone_from_nothing_to_a_panel(open_trainer):
     trainer.button("Steer with this").focus()
     keys.press("Enter")
     expect(trainer.root).to_contain_text("is in the panel's recipe now.")
-    assert printed(notebook, "[steer.feature.label for steer in panel.recipe]") == "['grateful']"
-    assert printed(notebook, "trainer.cav.site.layer") == "1"
+    notebook.until("[steer.feature.label for steer in panel.recipe] == ['grateful']")
+    notebook.until("trainer.cav.site.layer == 1")
     before = notebook.cells()
     trainer.texts("with it").first.focus()
     for key in ("a", "b", "d", "d", "m", "x"):
@@ -205,7 +204,7 @@ def test_files_tables_and_what_cannot_be_read(open_trainer):
     trainer.choice("Label of the concept").select_option("thanks")
     expect(trainer.region("Table")).to_contain_text("8 texts with it · 8 texts without")
     trainer.train()
-    assert printed(notebook, "trainer.concept.told") == "(\"With it are the 8 rows labelled 'thanks'.\",)"
+    notebook.until("trainer.concept.told == (\"With it are the 8 rows labelled 'thanks'.\",)")
 
 
 def test_the_model_writes_under_two_prompts_and_can_be_stopped(open_trainer):
@@ -224,7 +223,7 @@ def test_the_model_writes_under_two_prompts_and_can_be_stopped(open_trainer):
     expect(trainer.texts("with it")).to_have_count(4, timeout=2 * PATIENCE)
     trainer.train()
     expect(trainer.root).to_contain_text("mean over response tokens")
-    assert printed(notebook, "all(entry['written'] for entry in trainer.inputs['positives'])") == "True"
+    notebook.until("all(entry['written'] for entry in trainer.inputs['positives'])")
 
 
 def test_a_sum_a_dose_check_save_and_load(open_trainer):
@@ -238,7 +237,7 @@ def test_a_sum_a_dose_check_save_and_load(open_trainer):
     expect(trainer.region("Arithmetic")).to_contain_text("cos to grateful")
     trainer.button("Steer with the sum").click()
     expect(trainer.root).to_contain_text("is in the panel's recipe now.")
-    assert printed(notebook, "panel.recipe.sites") == "(Site(layer=1, stream='resid_post'),)"
+    notebook.until("[(site.layer, site.stream) for site in panel.recipe.sites] == [(1, 'resid_post')]")
     trainer.button("Remove cooking and food from the sum").click()
     expect(trainer.region("Arithmetic")).not_to_contain_text("cos to grateful")
     trainer.button("Check the dose").click()
@@ -256,7 +255,7 @@ def test_a_sum_a_dose_check_save_and_load(open_trainer):
         {"name": "grateful.safetensors", "mimeType": "application/octet-stream", "buffer": data}
     )
     expect(trainer.root).to_contain_text("Loaded from a file: its texts are not in it.")
-    assert printed(notebook, "trainer.cav.labels, trainer.concept") == "('grateful',) None"
+    notebook.until("(trainer.cav.labels, trainer.concept) == (('grateful',), None)")
     expect(trainer.button("Steer with this")).to_be_visible()
 
 
