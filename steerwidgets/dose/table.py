@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name
-from steerwidgets.dose.result import number, percent, percentile_95
-from steerwidgets.dose.statistics import Count, Mean, mean_over_prompts
+from steerwidgets.dose.rows import number, percent
+from steerwidgets.dose.statistics import Count, Mean, mean_over_prompts, percentile_95
 from steerwidgets.dose.trials import Answer, Batch, Trial, Trials, by_prompt, checked_prompts, checked_seeds, text_of
 from steerwidgets.generation.conditions import Condition, plan
 from steerwidgets.generation.sampling import Sampling

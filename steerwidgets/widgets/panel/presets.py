@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from steerwidgets.files.atomic import made_folder, write_text
 from steerwidgets.files.fields import Fields
-from steerwidgets.files.json_text import as_text, parse_json
+from steerwidgets.files.json_text import as_text, json_bytes, parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.labels.own import data_dir
@@ -120,7 +120,7 @@ def text_in(path: Path) -> str:
         ValueError: it is not UTF-8.
         OSError: it can't be read.
     """
-    return as_text(path.read_bytes(), path.name, todo=_AGAIN)
+    return as_text(json_bytes(path), path.name, todo=_AGAIN)
 
 
 def read(text: str, panel: Keeping) -> Preset | Recipe:
