@@ -11,7 +11,7 @@ from steerwidgets.dose.judges import MARKS, Verdict
 from steerwidgets.dose.rows import ASKED, BASELINE, BaselineRange, DoseRow, random_key, steered_key
 from steerwidgets.dose.statistics import Count
 from steerwidgets.dose.trials import Answer
-from steerwidgets.files.fields import Fields, is_finite, is_whole
+from steerwidgets.files.fields import Fields, is_finite, is_text, is_whole
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.rows import Ended, GeneratedText
@@ -90,8 +90,8 @@ def read(text: str | bytes, what: str) -> tuple[dict[str, Any], dict[float, floa
             "what its save() wrote."
         )
     said.only(*_SAID, *_REST, *_DERIVED)
-    strengths = _numbers(said, "strengths")
-    prompts = _texts(said, "prompts")
+    strengths = [float(each) for each in said.items("strengths", of="finite numbers", each=is_finite)]
+    prompts = said.items("prompts", of="texts", each=is_text)
     if not strengths or not prompts or sorted(set(strengths)) != strengths:
         name = "prompts" if strengths and not prompts else "strengths"
         raise said.wrong(name, "some, from the lowest up and each once" if name == "strengths" else "some")
@@ -103,8 +103,8 @@ def read(text: str | bytes, what: str) -> tuple[dict[str, Any], dict[float, floa
         "strengths": tuple(strengths),
         "origin": said.number("origin"),
         "prompts": tuple(prompts),
-        "held_back": tuple(_texts(said, "held_back")),
-        "seeds": tuple(_wholes(said, "seeds")),
+        "held_back": tuple(said.items("held_back", of="texts", each=is_text)),
+        "seeds": tuple(said.items("seeds", of="whole numbers", each=is_whole)),
         "judge": said.text("judge"),
         "asked": said.text("asked"),
         "stopped": said.flag("stopped"),
@@ -151,8 +151,11 @@ def _answer(value: Any, where: str, strengths: Sequence[float], prompts: int) ->
 
 
 def _text(said: Fields) -> GeneratedText:
-    ids, texts = _wholes(said, "token_ids"), _texts(said, "tokens")
-    parts = set(_wholes(said, "fragments"))
+    ids, texts = (
+        said.items("token_ids", of="whole numbers", each=is_whole),
+        said.items("tokens", of="texts", each=is_text),
+    )
+    parts = set(said.items("fragments", of="whole numbers", each=is_whole))
     if len(texts) != len(ids):
         raise said.wrong("tokens", f"{len(ids)} texts, one for each of token_ids")
     if not parts <= set(range(len(ids))):
@@ -178,24 +181,3 @@ def _verdict(said: Fields) -> Verdict | None:
         raise said.wrong("marks", f"{', '.join(MARKS)}, each 0, 1 or 2")
     three = None if marks is None else (float(marks[0]), float(marks[1]), float(marks[2]))
     return Verdict(said.number("score", low=0, high=1), said.flag("on_topic"), three)
-
-
-def _numbers(said: Fields, name: str) -> list[float]:
-    values = said.items(name, of="numbers")
-    if not all(is_finite(each) for each in values):
-        raise said.wrong(name, "a list of finite numbers")
-    return [float(each) for each in values]
-
-
-def _wholes(said: Fields, name: str) -> list[int]:
-    values = said.items(name, of="whole numbers")
-    if not all(is_whole(each) for each in values):
-        raise said.wrong(name, "a list of whole numbers")
-    return values
-
-
-def _texts(said: Fields, name: str) -> list[str]:
-    values = said.items(name, of="texts")
-    if not all(isinstance(each, str) for each in values):
-        raise said.wrong(name, "a list of texts")
-    return values

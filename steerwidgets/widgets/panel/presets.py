@@ -17,7 +17,7 @@ from steerwidgets.generation.sampling import Sampling
 from steerwidgets.labels.own import data_dir
 from steerwidgets.steering.recipe import FORMATS as RECIPES
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.widgets.panel.history import FORMAT as RUNS
+from steerwidgets.widgets.panel.runs_file import FORMAT as RUNS
 from steerwidgets.widgets.recipe_editor.inputs import checked_beside
 
 FORMAT: Final = "steerwidgets.preset/1"
@@ -134,7 +134,9 @@ def read(text: str, panel: Keeping) -> Preset | Recipe:
     if found in RECIPES:
         return panel.read_recipe(text)
     if found == RUNS:
-        raise ValueError("This is a history of runs, not a recipe; copy the recipe of one of its runs.")
+        raise ValueError(
+            "This is a history of runs, not a recipe; import it in the tab History, or by panel.history.load."
+        )
     if isinstance(found, str) and found.partition("/")[0] == _FAMILY and found != FORMAT:
         raise ValueError(
             f"This preset is of another version, {shown(found)}, and this one reads {FORMAT!r}; update steerwidgets, "
