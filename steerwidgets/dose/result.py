@@ -15,7 +15,7 @@ from steerwidgets.dose.fluency import first_broken, is_fluent, own_range
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name, judged
 from steerwidgets.dose.rows import Axis, BaselineRange, DoseRow, DoseTable
 from steerwidgets.dose.statistics import Count, Interval, Mean, mean_over_prompts, percentile_95
-from steerwidgets.dose.trials import Answer, by_prompt
+from steerwidgets.dose.trials import Answer, by_prompt, count_on_topic
 from steerwidgets.files.atomic import write_text
 from steerwidgets.files.json_text import json_bytes
 from steerwidgets.files.shown import shown
@@ -111,7 +111,7 @@ class DoseResult:
         answers = self.of("baseline")
         surprise, distinct = by_prompt(answers, _surprise), by_prompt(answers, _distinct)
         return BaselineRange(
-            _count(answers),
+            count_on_topic(answers),
             own_range(surprise.values()),
             own_range(distinct.values()),
             mean_over_prompts(surprise).value,
@@ -122,7 +122,7 @@ class DoseResult:
     def prompted(self) -> Count | None:
         """On topic where the prompt asks for it, unsteered; None where nothing was asked."""
         answers = self.of("asked")
-        return _count(answers) if answers else None
+        return count_on_topic(answers) if answers else None
 
     @functools.cached_property
     def table(self) -> DoseTable:
@@ -132,7 +132,7 @@ class DoseResult:
     def _row(self, strength: float) -> DoseRow:
         answers = self.of("steered", strength)
         baseline = self.baseline
-        on_topic, by_chance = _count(answers), _count(self.of("random", strength))
+        on_topic, by_chance = count_on_topic(answers), count_on_topic(self.of("random", strength))
         surprise = mean_over_prompts(by_prompt(answers, _surprise))
         distinct = mean_over_prompts(by_prompt(answers, _distinct))
         tokens = [kl for answer in answers for kl in answer.kl]
@@ -480,11 +480,6 @@ class DoseResult:
 
 def _span(interval: Interval) -> str:
     return f"{interval[0]:.2f}–{interval[1]:.2f}"
-
-
-def _count(answers: Sequence[Answer]) -> Count:
-    judged = [answer.verdict for answer in answers if answer.verdict is not None]
-    return Count(sum(verdict.on_topic for verdict in judged), len(judged))
 
 
 def _prompts(answers: Sequence[Answer]) -> list[int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dose.fluency import distinct_2
 from steerwidgets.dose.judges import Judge, Verdict, judged
+from steerwidgets.dose.statistics import Count
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.rows import GeneratedText, Plan, Row, generate_rows
 from steerwidgets.steering.divergence import teacher_forced_together
@@ -231,3 +232,9 @@ def by_prompt(answers: Iterable[Answer], value: Callable[[Answer], float]) -> di
     for answer in answers:
         found.setdefault(answer.prompt, []).append(value(answer))
     return found
+
+
+def count_on_topic(answers: Iterable[Answer]) -> Count:
+    """How many of the answers that were judged are on topic."""
+    verdicts = [answer.verdict for answer in answers if answer.verdict is not None]
+    return Count(sum(verdict.on_topic for verdict in verdicts), len(verdicts))
