@@ -24,7 +24,7 @@ CELLS = {
     ".sw-lab": "lab = sw.Lab('sea', student='Ada')\nasked = lab.ask('Why is a neuron no concept?', key='why')\nasked",
     ".sw-check": CHECK,
 }
-RUNS = int(os.environ.get("STEERWIDGETS_RERUNS", "8"))
+RUNS = int(os.environ.get("STEERWIDGETS_RERUNS", "5"))
 COUNTED = ("JSHeapUsedSize", "Nodes", "JSEventListeners")
 
 
@@ -90,7 +90,7 @@ LIVING = "import gc\nfrom steerwidgets.widgets.bundles import LIVE\ngc.collect()
 
 @pytest.mark.parametrize("shown", [".sw-panel", ".sw-heat", ".sw-patch"])
 def test_cleared_outputs_leave_hardly_anything_either(open_tiny, shown):
-    notebook = open_tiny(TINY, CELLS[shown])
+    notebook = open_tiny(TINY, CELLS[shown], anew=True)
     expect(notebook.page.locator(shown)).to_be_visible()
     before = int(notebook.printed(LIVING))
     found = growth(notebook, shown, RUNS, clear=True)
