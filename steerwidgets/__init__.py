@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from steerwidgets.dose.judges import Probe, Words
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.table import ConditionTable
+    from steerwidgets.engines.engine import EngineError
+    from steerwidgets.engines.remote_model import RemoteModel
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
@@ -65,6 +67,7 @@ _HOMES = {
     "Probe": "dose.judges",
     "Words": "dose.judges",
     "Direction": "steering.recipe",
+    "EngineError": "engines.engine",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
@@ -84,6 +87,7 @@ _HOMES = {
     "Positions": "steering.positions",
     "ReFT": "dictionaries.reft.reft",
     "Recipe": "steering.recipe",
+    "RemoteModel": "engines.remote_model",
     "Sampling": "generation.sampling",
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
@@ -115,6 +119,7 @@ __all__ = [
     "Direction",
     "DoseResponse",
     "DoseResult",
+    "EngineError",
     "Feature",
     "FeatureCard",
     "FeatureData",
@@ -135,6 +140,7 @@ __all__ = [
     "Probe",
     "ReFT",
     "Recipe",
+    "RemoteModel",
     "Sampling",
     "Site",
     "Steer",

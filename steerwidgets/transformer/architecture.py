@@ -59,6 +59,9 @@ class Architecture:
         final_norm: the norm before the unembed.
         unembed: the module that makes logits.
 
+    Attributes:
+        steered_by: what steers the model now; where it runs elsewhere, hooks alone would not get there.
+
     Raises:
         UnknownArchitectureError: a part was neither found nor given.
     """
@@ -79,6 +82,7 @@ class Architecture:
         self.base = base if base is not None else self._find_base()
         self.final_norm = final_norm if final_norm is not None else self._find_final_norm()
         self.unembed = unembed if unembed is not None else self._find_unembed()
+        self.steered_by: list[Any] = []
         caps = (getattr(self.config, name, None) for name in _SOFT_CAPS)
         self.soft_cap: float | None = next((cap for cap in caps if cap is not None), None)
 

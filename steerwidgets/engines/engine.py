@@ -1,0 +1,139 @@
+"""What an engine is: whoever runs a model that is not in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from steerwidgets.engines.places import Place, Places
+    from steerwidgets.generation.sampling import CoupledSampler
+    from steerwidgets.steering.hooks import Steering
+
+
+class EngineError(RuntimeError):
+    """The engine could not do what was asked: one sentence says why, and what may help."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine can do beside running a model; each is empty where it can, or says why not.
+
+    Attributes:
+        stream: send tokens one by one while it generates.
+        stop: end a run within one token.
+        couple: draw all rows' tokens with one noise.
+        watch: read features while it generates.
+        ops: change a stream by any op.
+    """
+
+    stream: str = ""
+    stop: str = ""
+    couple: str = ""
+    watch: str = ""
+    ops: str = ""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass that is asked for.
+
+    Attributes:
+        ids: int [row, position], padded on the left.
+        mask: int [row, position], 1 for tokens.
+        steering: what steers it.
+        keep: whose streams are wanted, before any change there.
+        logits: of how many positions at the end logits are wanted; 0 for all, None for none.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    steering: Steering | None
+    keep: Sequence[Place]
+    logits: int | None
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a forward pass gave.
+
+    Attributes:
+        streams: for each place asked for [row, position, width], in the model's dtype.
+        logits: [row, position, vocabulary], or None.
+    """
+
+    streams: Mapping[Place, Tensor]
+    logits: Tensor | None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A batch that is to be generated.
+
+    Attributes:
+        ids: int [row, position], the prompts, padded on the left.
+        mask: int [row, position].
+        steering: what steers it.
+        watch: whose streams are wanted at each pass's last position, before any change there.
+        sampler: draws the tokens.
+        end_ids: what ends a row.
+        passes: how many forward passes are made at most.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    steering: Steering
+    watch: Sequence[Place]
+    sampler: CoupledSampler
+    end_ids: frozenset[int]
+    passes: int
+
+
+Took = Callable[["Tensor", Mapping["Place", "Tensor"]], bool]
+"""Takes in one step: int [row, position] of all tokens so far, and the streams watched in its pass [row, 1, width];
+whether the run goes on."""
+
+
+class Engine(Protocol):
+    """Runs a model elsewhere.
+
+    Attributes:
+        where: where that is, in words: `NDIF`, or an address.
+        abilities: what it can do.
+    """
+
+    where: str
+    abilities: Abilities
+
+    def forward(self, places: Places, asked: Pass) -> Passed:
+        """One forward pass.
+
+        Raises:
+            EngineError: it did not come to an end.
+            ValueError: a recipe can't be carried out there.
+        """
+        ...
+
+    def generate(self, places: Places, asked: Generation, took: Took) -> None:
+        """Generate a batch, and give its steps one by one, as they come or all at the end.
+
+        Raises:
+            EngineError: it did not come to an end.
+            ValueError: a recipe or a setting can't be carried out there.
+        """
+        ...
+
+    def through(self, path: str, vectors: Tensor) -> Tensor:
+        """Vectors [..., d_model] through the final norm or the unembed.
+
+        Raises:
+            EngineError: it did not come to an end.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What provenance has to say of it."""
+        ...

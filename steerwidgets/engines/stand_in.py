@@ -1,0 +1,164 @@
+"""A model that runs elsewhere stands here as its own skeleton: the same modules, without weights.
+
+Calls of the skeleton become requests to an engine, and what comes back is shown to the hooks that are on its modules,
+in the order of the network. So whatever reads or steers a model here does so there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from steerwidgets.engines.engine import Engine, Generation, Pass
+from steerwidgets.engines.places import Place, Places
+from steerwidgets.steering.hooks import Steering
+from steerwidgets.transformer.architecture import Architecture
+from steerwidgets.transformer.hookpoints import first_tensor
+from steerwidgets.transformer.self_check import CHECKED, Findings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class SkeletonArchitecture(Architecture):
+    """The parts of a skeleton: nothing can be read of its weights, so names and config are believed."""
+
+    @property
+    def findings(self) -> Findings:
+        """What the config says of streams."""
+        factor, layers = self.residual_multiplier, self.layers
+        factors: Any = {} if factor == 1.0 else {"attn_out": factor, "mlp_out": factor}
+        return Findings("", (frozenset(CHECKED),) * layers, (frozenset(),) * layers, (factors,) * layers)
+
+
+class StandIn:
+    """Makes a skeleton's calls requests.
+
+    Args:
+        architecture: the skeleton's parts.
+        engine: who runs the model.
+        end_ids: what ends a text.
+    """
+
+    def __init__(
+        self, architecture: SkeletonArchitecture, engine: Engine, end_ids: Callable[[], frozenset[int]]
+    ) -> None:
+        self.engine = engine
+        self.places = Places(architecture)
+        self._architecture = architecture
+        self._end_ids = end_ids
+        model: Any = architecture.model
+        base: Any = architecture.base
+        base.forward, model.forward, model.generate = self._run, self._model_forward(), self._generate
+        # Keys and values stay where the model is.
+        model._is_stateful = True  # noqa: SLF001 - transformers' word for states that can't be cut
+        for module, path in ((architecture.final_norm, self.places.norm), (architecture.unembed, self.places.unembed)):
+            module.forward = functools.partial(engine.through, path)
+        for module in (model.get_input_embeddings(), architecture.final_norm, architecture.unembed):
+            # As accelerate says where a module computes whose weights are on `meta`.
+            module._hf_hook = SimpleNamespace(execution_device="cpu")  # noqa: SLF001 - its name there
+
+    def _model_forward(self) -> Callable[..., Any]:
+        base: Any = self._architecture.base
+
+        def forward(
+            input_ids: Any = None,
+            attention_mask: Any = None,
+            position_ids: Any = None,
+            use_cache: Any = False,
+            logits_to_keep: int = 0,
+        ) -> Any:
+            return base(input_ids, attention_mask, position_ids, use_cache, logits_to_keep=logits_to_keep)
+
+        return forward
+
+    def _run(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,  # noqa: ARG002 - the mask says it
+        use_cache: Any = False,
+        logits_to_keep: int | None = None,
+    ) -> Any:
+        import torch
+
+        if use_cache:
+            raise ValueError(
+                f"{self._architecture.name} runs {self.engine.where}, where its keys and values stay; read a text as a "
+                "whole, with use_cache=False."
+            )
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        steering = self._steering()
+        keep = [place for place in self.places.order if _hooks(self.places.module(place), place)]
+        passed = self.engine.forward(self.places, Pass(input_ids, mask, steering, keep, logits_to_keep))
+        steered = set() if steering is None else {self.places.of(site) for site in steering.changed}
+        for place in keep:
+            self._show(place, passed.streams[place], steered)
+        return SimpleNamespace(logits=passed.logits)
+
+    def _steering(self) -> Steering | None:
+        active = [each for each in self._architecture.steered_by if not each.is_paused]
+        if len(active) > 1:
+            raise ValueError(
+                f"{self._architecture.name} runs {self.engine.where}, and one `with lm.steer(…)` at a time gets there; "
+                "put all steers into one recipe."
+            )
+        return active[0] if active else None
+
+    def _show(self, place: Place, stream: Tensor, steered: set[Place]) -> None:
+        """Call the hooks of a module with what went through it elsewhere."""
+        module = self.places.module(place)
+        shown = stream
+        for hook in _hooks(module, place):
+            if place.is_input:
+                changed = hook(module, (shown,), {})
+                shown = shown if changed is None else changed[0][0]
+            else:
+                changed = hook(module, (), shown)
+                shown = shown if changed is None else first_tensor(changed)
+        if shown is not stream and place not in steered:
+            raise ValueError(
+                f"{self._architecture.name} runs {self.engine.where}, and a hook of this process can read it but not "
+                "change it; what is to be changed goes there as a recipe: lm.compare(prompt, recipe), lm.steer(recipe)."
+            )
+
+    def _generate(
+        self,
+        ids: Tensor,
+        *,
+        attention_mask: Tensor,
+        generation_config: Any,
+        logits_processor: Sequence[Any] = (),
+        stopping_criteria: Sequence[Any] = (),
+    ) -> Tensor:
+        """What `generate_rows` asks of a model; the run that it gives as its criterion takes the steps in."""
+        run = stopping_criteria[0]
+        steering: Steering = run.steering
+        watch = {self.places.of(site): (site, look) for site, look in steering.watched.items()}
+        asked = Generation(
+            ids,
+            attention_mask,
+            steering,
+            list(watch),
+            logits_processor[-1],
+            self._end_ids(),
+            generation_config.max_new_tokens - (0 if watch else 1),
+        )
+        so_far = ids
+
+        def took(whole: Tensor, streams: Mapping[Place, Tensor]) -> bool:
+            nonlocal so_far
+            so_far = whole
+            for place, stream in streams.items():
+                watch[place][1](stream, None)  # type: ignore[arg-type]  # it keeps the stream, wherever it stands
+            return not bool(run(whole, None).all())
+
+        self.engine.generate(self.places, asked, took)
+        return so_far
+
+
+def _hooks(module: nn.Module, place: Place) -> list[Callable[..., Any]]:
+    found = module._forward_pre_hooks if place.is_input else module._forward_hooks  # noqa: SLF001 - torch gives no other way
+    return list(found.values())
