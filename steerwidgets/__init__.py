@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.table import ConditionTable
     from steerwidgets.engines.engine import EngineError
+    from steerwidgets.engines.engine_model import EngineModel
     from steerwidgets.engines.remote_model import RemoteModel
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
@@ -68,6 +69,7 @@ _HOMES = {
     "Words": "dose.judges",
     "Direction": "steering.recipe",
     "EngineError": "engines.engine",
+    "EngineModel": "engines.engine_model",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
@@ -120,6 +122,7 @@ __all__ = [
     "DoseResponse",
     "DoseResult",
     "EngineError",
+    "EngineModel",
     "Feature",
     "FeatureCard",
     "FeatureData",

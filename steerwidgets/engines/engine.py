@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,9 +92,32 @@ class Generation:
     passes: int
 
 
-Took = Callable[["Tensor", Mapping["Place", "Tensor"]], bool]
-"""Takes in one step: int [row, position] of all tokens so far, and the streams watched in its pass [row, 1, width];
-whether the run goes on."""
+class Taking(Protocol):
+    """Takes in what a run brings, as it comes or once it is done."""
+
+    def step(self, whole: Tensor, streams: Mapping[Place, Tensor]) -> bool:
+        """One step of all rows.
+
+        Args:
+            whole: int [row, position], all tokens so far.
+            streams: what was watched in its pass, [row, 1, width].
+
+        Returns:
+            Whether the run goes on.
+        """
+        ...
+
+    def token(self, row: int, token: int) -> bool:
+        """One token of one row, where rows come one after another; whether that row goes on."""
+        ...
+
+    def streams(self, row: int, streams: Mapping[Place, Tensor]) -> None:
+        """What was watched of a row that has ended, [position, width] of all its tokens, the prompt's among them."""
+        ...
+
+    def generated(self, row: int) -> list[int]:
+        """What a row has got."""
+        ...
 
 
 class Engine(Protocol):
@@ -117,8 +140,8 @@ class Engine(Protocol):
         """
         ...
 
-    def generate(self, places: Places, asked: Generation, took: Took) -> None:
-        """Generate a batch, and give its steps one by one, as they come or all at the end.
+    def generate(self, places: Places, asked: Generation, taking: Taking) -> None:
+        """Generate a batch, and give what it brings, as it comes or all at the end.
 
         Raises:
             EngineError: it did not come to an end.

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.engines import there
-from steerwidgets.engines.engine import Abilities, Generation, Pass, Passed, Took
+from steerwidgets.engines.engine import Abilities, Generation, Pass, Passed, Taking
 from steerwidgets.engines.program import program_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class NNsightEngine:
         model: nnsight's model.
         settings: where its traces run, `remote=` or `serve=`.
         where: that, in words.
-        dtypes: of the modules that vectors are put through, by path.
     """
 
     def __init__(self, model: Any, settings: Mapping[str, Any], where: str) -> None:
@@ -56,7 +55,7 @@ class NNsightEngine:
         streams = {place: kept[place.name][0] for place in asked.keep}
         return Passed(streams, logits[0] if logits else None)
 
-    def generate(self, places: Places, asked: Generation, took: Took) -> None:
+    def generate(self, places: Places, asked: Generation, taking: Taking) -> None:
         """One trace of nnsight's `generate`; its steps come when it is done."""
         import nnsight
 
@@ -84,7 +83,7 @@ class NNsightEngine:
                     go_along(nn, program, absolute, kept)
         for step in range(len(seen)):
             streams = {place: kept[place.name][step][:, -1:] for place in asked.watch}
-            if not took(seen[step], streams):
+            if not taking.step(seen[step], streams):
                 break
 
     def through(self, path: str, vectors: Tensor) -> Tensor:
@@ -110,5 +109,5 @@ class NNsightEngine:
 def _plain_sampler(asked: Generation) -> Any:
     """The sampler with its settings as plain values."""
     sampler: Any = copy.copy(asked.sampler)
-    sampler._sampling = SimpleNamespace(**sampler._sampling.to_json())  # noqa: SLF001 - its copy
+    sampler._sampling = SimpleNamespace(**asked.sampler.sampling.to_json())  # noqa: SLF001 - its copy
     return sampler

@@ -136,27 +136,57 @@ class StandIn:
         """What `generate_rows` asks of a model; the run that it gives as its criterion takes the steps in."""
         run = stopping_criteria[0]
         steering: Steering = run.steering
-        watch = {self.places.of(site): (site, look) for site, look in steering.watched.items()}
+        watch = list(dict.fromkeys(self.places.of(site) for site in steering.watched))
         asked = Generation(
             ids,
             attention_mask,
             steering,
-            list(watch),
+            watch,
             logits_processor[-1],
             self._end_ids(),
             generation_config.max_new_tokens - (0 if watch else 1),
         )
-        so_far = ids
+        taking = _Taking(run, self.places, ids)
+        self.engine.generate(self.places, asked, taking)
+        return taking.whole
 
-        def took(whole: Tensor, streams: Mapping[Place, Tensor]) -> bool:
-            nonlocal so_far
-            so_far = whole
-            for place, stream in streams.items():
-                watch[place][1](stream, None)  # type: ignore[arg-type]  # it keeps the stream, wherever it stands
-            return not bool(run(whole, None).all())
 
-        self.engine.generate(self.places, asked, took)
-        return so_far
+class _Taking:
+    """Gives a run of `generate_rows` what an engine brings.
+
+    Args:
+        run: the run.
+        places: of the model.
+        ids: int [row, position], the prompts, padded on the left.
+    """
+
+    def __init__(self, run: Any, places: Places, ids: Tensor) -> None:
+        self._run = run
+        self._places = places
+        self._width = ids.shape[1]
+        self._rows: list[list[int]] = [[] for _ in ids]
+        self.whole = ids
+
+    def step(self, whole: Tensor, streams: Mapping[Place, Tensor]) -> bool:
+        self.whole = whole
+        for place, stream in streams.items():
+            for site, look in self._run.steering.watched.items():
+                if self._places.of(site) == place:
+                    look(stream, None)
+        return not bool(self._run(whole, None).all())
+
+    def token(self, row: int, token: int) -> bool:
+        self._rows[row].append(token)
+        return bool(self._run.take_token(row, token))
+
+    def streams(self, row: int, streams: Mapping[Place, Tensor]) -> None:
+        count = self._run.generated(row)
+        sites = {site: streams[self._places.of(site)][-count:] for site in self._run.watched_sites}
+        if count:
+            self._run.take_streams(row, sites)
+
+    def generated(self, row: int) -> list[int]:
+        return self._rows[row][: self._run.generated(row)]
 
 
 def _hooks(module: nn.Module, place: Place) -> list[Callable[..., Any]]:
