@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from steerwidgets.engines.engine import Abilities, Engine
+    from steerwidgets.engines.engine import Engine
+    from steerwidgets.transformer.abilities import Abilities
 
 
 class ModelElsewhere(LanguageModel):
@@ -67,6 +68,44 @@ class ModelElsewhere(LanguageModel):
             TypeError: always.
         """
         raise TypeError(f"The embedded model runs here: sw.LanguageModel.demo(). sw.{cls.__name__} is for others.")
+
+    def patch(self, *_given: Any, **_settings: Any) -> NoReturn:
+        """Refuse: what is put into a stream, and kept of it for later blocks, has to be in this process.
+
+        Raises:
+            ValueError: always.
+        """
+        raise self._needs_weights("lm.patch")
+
+    def attribution(self, *_given: Any, **_settings: Any) -> NoReturn:
+        """Refuse: logits are taken apart by weights, which are not in this process.
+
+        Raises:
+            ValueError: always.
+        """
+        raise self._needs_weights("lm.attribution")
+
+    def verify(self, *_given: Any, **_settings: Any) -> NoReturn:
+        """Refuse: it is about hooks in this process.
+
+        Raises:
+            ValueError: always.
+        """
+        raise self._needs_weights("lm.verify")
+
+    def check(self, *_given: Any, **_settings: Any) -> NoReturn:
+        """Refuse: reconstructions are put into the stream in this process.
+
+        Raises:
+            ValueError: always.
+        """
+        raise self._needs_weights("lm.check")
+
+    def _needs_weights(self, call: str) -> ValueError:
+        return ValueError(
+            f"{call} needs the model's weights in this process, but {self.name} runs {self.runs.where}; load it by "
+            "sw.LanguageModel.from_pretrained, or take a smaller model of its family."
+        )
 
     def __repr__(self) -> str:
         parts = self.architecture

@@ -12,29 +12,11 @@ if TYPE_CHECKING:
     from steerwidgets.engines.places import Place, Places
     from steerwidgets.generation.sampling import CoupledSampler
     from steerwidgets.steering.hooks import Steering
+    from steerwidgets.transformer.abilities import Abilities
 
 
 class EngineError(RuntimeError):
     """The engine could not do what was asked: one sentence says why, and what may help."""
-
-
-@dataclass(frozen=True)
-class Abilities:
-    """What an engine can do beside running a model; each is empty where it can, or says why not.
-
-    Attributes:
-        stream: send tokens one by one while it generates.
-        stop: end a run within one token.
-        couple: draw all rows' tokens with one noise.
-        watch: read features while it generates.
-        ops: change a stream by any op.
-    """
-
-    stream: str = ""
-    stop: str = ""
-    couple: str = ""
-    watch: str = ""
-    ops: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.engines.engine import Abilities, EngineError, Generation, Pass, Passed, Taking
+from steerwidgets.engines.engine import EngineError, Generation, Pass, Passed, Taking
 from steerwidgets.engines.interp_steering import point_of, steering_json, tensor_json, tensor_of
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.abilities import Abilities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,9 +118,10 @@ class InterpEngine:
         for row, (ids, mask, recipe) in enumerate(zip(asked.ids, asked.mask, recipes, strict=True)):
             steering, generated = steering_json(self._parts, recipe)
             prompt = ids[mask.bool()].tolist()
+            most = sampling.max_new_tokens - asked.sampler.begun[row]
             body = {
                 "prompt_token_ids": prompt,
-                "max_tokens": asked.passes,
+                "max_tokens": most,
                 "temperature": sampling.temperature,
                 "top_k": sampling.top_k,
                 "top_p": sampling.top_p,
@@ -130,8 +132,9 @@ class InterpEngine:
                 "stream": True,
             }
             with closing(self._lines("/v1/generate", body)) as lines:
-                for line in lines:
-                    if line["type"] == "token" and not taking.token(row, int(line["token_id"])):
+                for count, line in enumerate(lines):
+                    # The line before the last one is the last token: then nothing is left to be stopped.
+                    if line["type"] == "token" and not taking.token(row, int(line["token_id"])) and count < most:
                         break
             if asked.watch and taking.generated(row):
                 whole = [*prompt, *taking.generated(row)]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.engines import there
-from steerwidgets.engines.engine import Abilities, Generation, Pass, Passed, Taking
+from steerwidgets.engines.engine import Generation, Pass, Passed, Taking
+from steerwidgets.engines.ndif import host_of, told
 from steerwidgets.engines.program import program_of
+from steerwidgets.transformer.abilities import Abilities
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.engines.places import Places
 
-_WHOLE = "the text comes back whole, once its job is done"
+_HERE: Final = "here as if elsewhere (remote='local')"
+_WHOLE: Final = "The model runs elsewhere, and a text comes back whole once its job is done."
 
 
 class NNsightEngine:
@@ -25,14 +29,19 @@ class NNsightEngine:
 
     Args:
         model: nnsight's model.
-        settings: where its traces run, `remote=` or `serve=`.
-        where: that, in words.
+        name: what it is called.
+        remote: `"local"`, True for NDIF, or the address of another such service.
     """
 
-    def __init__(self, model: Any, settings: Mapping[str, Any], where: str) -> None:
+    def __init__(self, model: Any, name: str, remote: bool | str) -> None:
+        from nnsight import CONFIG
+
         self._model = model
-        self._settings = dict(settings)
-        self.where = where
+        self._name = name
+        self._settings = {"remote": remote}
+        self._host = host_of(remote)
+        self._key: str | None = CONFIG.API.APIKEY
+        self.where = _HERE if not self._host else "on NDIF" if remote is True else f"at {self._host}"
         self.abilities = Abilities(stream=_WHOLE, stop=_WHOLE)
 
     def forward(self, places: Places, asked: Pass) -> Passed:
@@ -46,7 +55,7 @@ class NNsightEngine:
         positions = absolute.clamp(min=0)
         go_along, names = there.one_pass, [place.name for place in asked.keep]
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
-        with nn.trace(inputs, **settings):
+        with self._told(), nn.trace(inputs, **settings):
             kept = nnsight.save({name: [] for name in names})
             logits = nnsight.save([])
             go_along(nn, program, absolute, kept)
@@ -66,7 +75,8 @@ class NNsightEngine:
         absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
         go_along, names = there.one_pass, [place.name for place in asked.watch]
         sampler, ends = _plain_sampler(asked), there.Ends(sorted(asked.end_ids))
-        with warnings.catch_warnings():
+        with self._told(), warnings.catch_warnings():
+            # Of a loop that is cut short where all rows end before it.
             warnings.simplefilter("ignore")
             with nn.generate(
                 {"input_ids": ids, "attention_mask": mask},
@@ -93,11 +103,14 @@ class NNsightEngine:
 
         nn, settings, put = self._model, self._settings, there.put_through
         ids = torch.zeros(1, 1, dtype=torch.long)
-        with nn.trace({"input_ids": ids}, **settings):
+        with self._told(), nn.trace({"input_ids": ids}, **settings):
             out = nnsight.save([])
             out.append(put(nn, path, vectors))
         found: Tensor = out[0]
         return found
+
+    def _told(self) -> AbstractContextManager[None]:
+        return told(self._host, self._name, self._key) if self._host else nullcontext()
 
     def describe(self) -> Mapping[str, Any]:
         """Which nnsight, and where."""

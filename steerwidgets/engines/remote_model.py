@@ -1,4 +1,4 @@
-"""RemoteModel: a language model that NDIF, or a server of one's own, runs through nnsight."""
+"""RemoteModel: a language model that NDIF runs, through nnsight."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class RemoteModel(ModelElsewhere):
         name: of a repository on Hugging Face's hub, or a folder with the model's config and tokenizer.
         remote: True for NDIF (https://ndif.us), the address of another such service, or `"local"`, which loads the
             model here and goes the whole way that a remote run goes, but for the network.
-        serve: instead of `remote`, the address of an `nnsight-serve` of your own.
+        serve: refused: an `nnsight-serve` runs vLLM, whose streams are others; `sw.EngineModel` runs on vLLM.
         settings: go to nnsight's `TransformersModel` as they are, such as `revision`.
 
     Raises:
         ImportError: nnsight is missing; `pip install "steerwidgets[remote]"` brings it.
-        ValueError: nothing says where the model runs, or two things do.
+        ValueError: nothing says where the model runs, or an `nnsight-serve` shall run it.
         EngineError: the model is not served there, or can't be reached; the message says what may help.
 
     Example:
@@ -42,37 +42,45 @@ class RemoteModel(ModelElsewhere):
         serve: str | None = None,
         **settings: Any,
     ) -> None:
-        where, run = _where(remote, serve)
+        where = _checked(remote, serve)
         if util.find_spec("nnsight") is None:
             raise ImportError(
                 'sw.RemoteModel runs models through nnsight, which is missing: pip install "steerwidgets[remote]".'
             )
         import nnsight
         from nnsight import TransformersModel
+        from transformers import AutoTokenizer
 
+        from steerwidgets.engines.ndif import host_of, refuse_not_served
         from steerwidgets.engines.remote import NNsightEngine
 
         nnsight.register("steerwidgets")
         path = str(name)
-        model = TransformersModel(path, task="text-generation", dispatch=remote == "local", **settings)
-        skeleton = skeleton_of(path, model._module.dtype, **settings)  # noqa: SLF001 - nnsight's model has no other name for it
-        super().__init__(skeleton, model.tokenizer, NNsightEngine(model, run, where))
-        self.source_code = f"sw.RemoteModel({path!r}, {'serve' if serve else 'remote'}={serve or remote!r})"
+        if host := host_of(where):
+            refuse_not_served(host, path)
+        own = {key: settings[key] for key in ("revision", "token", "trust_remote_code") if key in settings}
+        settings |= {"task": "text-generation", "tokenizer": AutoTokenizer.from_pretrained(path, **own)}
+        model = TransformersModel(path, dispatch=where == "local", **settings)
+        skeleton = skeleton_of(path, model._module.dtype, **settings)  # noqa: SLF001 - nnsight has no other name for it
+        super().__init__(skeleton, model.tokenizer, NNsightEngine(model, path, where))
+        self.source_code = f"sw.RemoteModel({path!r}, remote={where!r})"
 
 
-def _where(remote: bool | str | None, serve: str | None) -> tuple[str, dict[str, Any]]:
-    """Where a model runs, in words and as nnsight takes it.
+def _checked(remote: bool | str | None, serve: str | None) -> bool | str:
+    """Where a model runs, as nnsight takes it.
 
     Raises:
-        ValueError: nothing says it, or two things do.
+        ValueError: nothing says it, or it is where recipes can't be carried out.
     """
-    if bool(remote) == bool(serve):
+    if serve is not None:
         raise ValueError(
-            'Say where the model runs, in one way: sw.RemoteModel(name, remote=True) for NDIF, remote="local" to try '
-            'the whole way here, or serve="http://…" for an nnsight-serve of your own.'
+            "An nnsight-serve runs vLLM, whose blocks hand on their streams in parts, so that a recipe can't be carried "
+            "out there; for a server of your own start interp-engine's, which runs vLLM as well: "
+            "sw.EngineModel('http://…')."
         )
-    if serve:
-        return f"at {serve}", {"serve": serve}
-    if remote == "local":
-        return "here as if elsewhere (remote='local')", {"remote": "local"}
-    return ("on NDIF" if remote is True else f"at {remote}"), {"remote": remote}
+    if not remote:
+        raise ValueError(
+            "Say where the model runs: sw.RemoteModel(name, remote=True) for NDIF, the address of another such "
+            'service, or remote="local" to try the whole way here.'
+        )
+    return remote

@@ -128,12 +128,18 @@ class StandIn:
         self,
         ids: Tensor,
         *,
-        attention_mask: Tensor,
-        generation_config: Any,
+        attention_mask: Any = None,
+        generation_config: Any = None,
         logits_processor: Sequence[Any] = (),
         stopping_criteria: Sequence[Any] = (),
+        **_settings: Any,
     ) -> Tensor:
         """What `generate_rows` asks of a model; the run that it gives as its criterion takes the steps in."""
+        if not stopping_criteria:
+            raise ValueError(
+                f"{self._architecture.name} runs {self.engine.where}, and its own generate can't be called from here; "
+                "lm.compare, lm.stream and lm.sweep generate there."
+            )
         run = stopping_criteria[0]
         steering: Steering = run.steering
         watch = list(dict.fromkeys(self.places.of(site) for site in steering.watched))

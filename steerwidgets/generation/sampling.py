@@ -201,6 +201,11 @@ class CoupledSampler:
         return self._sampling
 
     @property
+    def begun(self) -> list[int]:
+        """How many tokens each text had already."""
+        return [int(count) for count in self._begun]
+
+    @property
     def seeds(self) -> list[int]:
         """What each row's noise comes from."""
         return self._seeds

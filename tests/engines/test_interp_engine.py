@@ -60,8 +60,9 @@ def test_scores_watched_features_and_steps(llama, engine_of):
     assert watched[1] == pytest.approx(watched[0], abs=1e-4)
     of_rows = [[step.token_ids[row] for step in steps if step.token_ids[row] is not None] for row in (0, 1)]
     assert [tuple(ids) for ids in of_rows] == [here.baseline.token_ids, here.steered.token_ids]
-    here, elsewhere = (each.search("The user asks", sae.make(layer=1), k=3) for each in (llama, there))
-    assert elsewhere.features == here.features
+    latents = sae.make(layer=1)
+    here, elsewhere = (each.search("The user asks", latents, k=3) for each in (llama, there))
+    assert [each.index for each in elsewhere.features] == [each.index for each in here.features]
 
 
 def test_leaving_a_stream_stops_it(engine_of):

@@ -94,7 +94,7 @@ def test_reading_verbs(lm, remote_of, family):
 def test_search_and_scores_of_texts(llama, remote_of):
     there, latents = remote_of("llama"), sae.make(layer=1)
     here, elsewhere = (each.search("The user asks", latents, k=3) for each in (llama, there))
-    assert elsewhere.features == here.features
+    assert [each.index for each in elsewhere.features] == [each.index for each in here.features]
     assert elsewhere.values == pytest.approx(here.values, abs=1e-4)
     steer, settings = latents[1].clamp(9), {"temperature": 0.9, "seed": 4, "max_new_tokens": 6}
     here, elsewhere = (each.compare("Name a city.", steer, watch=[latents[2]], **settings) for each in (llama, there))
@@ -133,14 +133,28 @@ def test_what_would_change_a_stream_by_a_hook_is_refused(remote_of):
             there.model(torch.tensor([[3, 4]]))
     finally:
         handle.remove()
-    with pytest.raises(ValueError, match="can read it but not change it"):
-        there.patch("The user asks", "The model asks", metric="kl")
+    with pytest.raises(ValueError, match=r"lm\.compare, lm\.stream and lm\.sweep"):
+        there.model.generate(torch.tensor([[3, 4]]))
 
 
-@pytest.mark.parametrize("settings", [{}, {"remote": True, "serve": "http://127.0.0.1:1"}])
-def test_says_where_a_model_may_run(folder, settings):
-    with pytest.raises(ValueError, match="in one way"):
-        sw.RemoteModel(folder("llama"), **settings)
+def test_what_needs_weights_here_is_refused(remote_of):
+    there, latents = remote_of("llama"), sae.make(layer=1)
+    calls = {
+        "lm.patch": lambda: there.patch("The user asks", "The model asks"),
+        "lm.attribution": lambda: there.attribution("The user", " asks"),
+        "lm.check": lambda: there.check(latents, ["The user asks."]),
+        "lm.verify": there.verify,
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"{name} needs the model's weights in this process"):
+            call()
+
+
+def test_says_where_a_model_may_run(folder):
+    with pytest.raises(ValueError, match="Say where the model runs"):
+        sw.RemoteModel(folder("llama"))
+    with pytest.raises(ValueError, match=r"sw\.EngineModel"):
+        sw.RemoteModel(folder("llama"), serve="http://127.0.0.1:1")
 
 
 def test_provenance_names_who_ran_it(remote_of):
