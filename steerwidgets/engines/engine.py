@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class EngineError(RuntimeError):
-    """The engine could not do what was asked: one sentence says why, and what may help."""
+    """The engine that runs a model could not do what was asked: one sentence says why, and what may help.
+
+    Example:
+        >>> sw.EngineModel("http://127.0.0.1:1")  # where nobody answers  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        steerwidgets.engines.engine.EngineError: Nobody answers at http://127.0.0.1:1 ...
+    """
 
 
 @dataclass(frozen=True)

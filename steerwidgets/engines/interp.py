@@ -259,5 +259,3 @@ def _placed(values: Tensor, begins: int, width: int) -> Tensor:
     placed = values.new_zeros(width, *values.shape[1:])
     placed[begins:] = values
     return placed
-
-

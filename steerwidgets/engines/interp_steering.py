@@ -30,6 +30,7 @@ POINTS: Final = {
 """What the server calls the streams."""
 
 _STEERED: Final = ("resid_pre", "resid_post", "attn_out", "mlp_out")
+_ORTHOGONAL: Final = 1e-6
 _ADDS: Final = "additive"
 _RELATIVE: Final = "norm_scaled_add"
 
@@ -119,11 +120,8 @@ def _in_order(steers: Sequence[Steer]) -> list[Steer]:
     """
     reading = [steer for steer in steers if steer.op != "add"]
     for first, second in combinations(reading, 2):
-        if _OPS["add_relative"] and "add_relative" in (first.op, second.op):
-            apart = False
-        else:
-            apart = abs(first.feature.cosine(second.feature)) < 1e-6
-        if not apart:
+        lengths = "add_relative" in (first.op, second.op)
+        if lengths or abs(first.feature.cosine(second.feature)) > _ORTHOGONAL:
             raise ValueError(
                 f"interp-engine carries out steers of one site one after another, so {first!r:.80} and {second!r:.80} "
                 f"together would not do what a recipe says; {_OTHERWISE}."

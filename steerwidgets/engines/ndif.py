@@ -14,6 +14,7 @@ from steerwidgets.transformer.mistakes import listed
 
 _SECONDS: Final = 30.0
 _SHOWN: Final = 8
+_REFUSED: Final = ("api key", "api-key", "unauthori", "forbidden", "401")
 _STATUS: Final = "nnsight.status() lists what is served"
 
 
@@ -41,7 +42,9 @@ def refuse_not_served(host: str, name: str) -> None:
     up = [each for each in deployed.values() if each.get("deployment_level") in ("HOT", "WARM")]
     served = sorted({str(each.get("repo_id")) for each in up})
     if name not in served:
-        others = f"it serves {listed(served[:_SHOWN])}{' and others' * (len(served) > _SHOWN)}" if served else "nothing is"
+        others = (
+            f"it serves {listed(served[:_SHOWN])}{' and others' * (len(served) > _SHOWN)}" if served else "nothing is"
+        )
         raise EngineError(f"{name} is not served at {host} now: {others}; {_STATUS}.")
 
 
@@ -70,7 +73,7 @@ def _sentence(error: Exception, host: str, name: str, key: str | None) -> str | 
     kinds = {f"{each.__module__.partition('.')[0]}.{each.__name__}" for each in type(error).__mro__}
     said = " ".join(str(error).split())
     code: Any = getattr(error, "status_code", None)
-    if code in (401, 403) or any(word in said.lower() for word in ("api key", "api-key", "unauthori", "forbidden", "401")):
+    if code in (401, 403) or any(word in said.lower() for word in _REFUSED):
         if not key:
             return (
                 f"{host} asks for an API key: get one at https://login.ndif.us, and set it before nnsight is imported "

@@ -74,8 +74,8 @@ def _checked(remote: bool | str | None, serve: str | None) -> bool | str:
     """
     if serve is not None:
         raise ValueError(
-            "An nnsight-serve runs vLLM, whose blocks hand on their streams in parts, so that a recipe can't be carried "
-            "out there; for a server of your own start interp-engine's, which runs vLLM as well: "
+            "An nnsight-serve runs vLLM, whose blocks hand on their streams in parts, so that a recipe can't be "
+            "carried out there; for a server of your own start interp-engine's, which runs vLLM as well: "
             "sw.EngineModel('http://…')."
         )
     if not remote:

@@ -68,7 +68,7 @@ def _address_once_ready(server):
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if server.started:
-            address = "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+            address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"{address}/health"):
                 return address
         threading.Event().wait(0.05)

@@ -42,8 +42,8 @@ def test_a_model_that_is_not_served(folder, service):
         sw.RemoteModel(folder("llama"), remote=address)
 
 
-@pytest.mark.parametrize(("key", "sentence"), [(None, "asks for an API key"), ("mine", "does not let this API key run")])
-def test_keys(folder, service, monkeypatch, key, sentence):
+@pytest.mark.parametrize("key", [None, "mine"])
+def test_keys(folder, service, monkeypatch, key):
     import nnsight
 
     monkeypatch.setattr(nnsight.CONFIG.API, "APIKEY", key)
@@ -52,13 +52,11 @@ def test_keys(folder, service, monkeypatch, key, sentence):
     address, served = service
     served["a"] = {"repo_id": str(folder("llama")), "deployment_level": "HOT"}
     there = sw.RemoteModel(folder("llama"), remote=address)
-    with pytest.raises(sw.EngineError, match=sentence):
+    with pytest.raises(sw.EngineError, match="does not let this API key run" if key else "asks for an API key"):
         there.compare("Name a city.", None, max_new_tokens=2)
 
 
-def test_a_service_that_is_gone(folder, service):
-    address, served = service
-    served["a"] = {"repo_id": str(folder("llama")), "deployment_level": "HOT"}
+def test_a_service_that_is_gone(folder):
     with pytest.raises(sw.EngineError, match="does not say what it serves"):
         sw.RemoteModel(folder("llama"), remote="http://127.0.0.1:1")
 

@@ -21,7 +21,9 @@ def directions():
     return {
         "add": recipe(a.make("add", 1.5)),
         "add_relative": recipe(a.make("add_relative", 0.6)),
-        "solved together": recipe(a.make("ablate"), skewed.make("project", 2.0), Pair(vector(2)).make("clip", -0.5, 0.5)),
+        "solved together": recipe(
+            a.make("ablate"), skewed.make("project", 2.0), Pair(vector(2)).make("clip", -0.5, 0.5)
+        ),
         "several sites": recipe(attention.make("add", 1.0), a.make("ablate"), last.make("add_relative", 0.5)),
         "prompt": recipe(at(a.make("add", 2.0), "prompt")),
         "generated": recipe(at(a.make("add", 2.0), "generated", special=False)),
