@@ -34,7 +34,7 @@ class ModelElsewhere(LanguageModel):
         self.model = skeleton
         self.tokenizer = tokenizer
         self.runs = runs
-        self.architecture = SkeletonArchitecture(skeleton)
+        self.architecture = SkeletonArchitecture(skeleton, runs.where)
         self.special_ids = prompts.special_ids(tokenizer)
         self.lock = model_lock(skeleton)
         self.source_code = None
@@ -52,60 +52,32 @@ class ModelElsewhere(LanguageModel):
         return found | {name: str(value) for name, value in self.runs.describe().items()}
 
     @classmethod
-    def from_pretrained(cls, name: str, **settings: Any) -> NoReturn:  # noqa: ARG003 - as its parent has it
+    def from_pretrained(cls, *_given: Any) -> NoReturn:  # type: ignore[override]  # it takes nothing in earnest
         """Refuse: a model that runs elsewhere is named, not loaded.
 
         Raises:
             TypeError: always; the message says how it is named.
+
+        Example:
+            >>> sw.RemoteModel.from_pretrained("name")
+            Traceback (most recent call last):
+            TypeError: sw.RemoteModel loads no model, it names one that runs elsewhere: sw.RemoteModel(…).
         """
-        raise TypeError(f"{cls.__name__} loads no model, it names one: sw.{cls.__name__}({name!r}, …).")
+        raise TypeError(f"sw.{cls.__name__} loads no model, it names one that runs elsewhere: sw.{cls.__name__}(…).")
 
     @classmethod
     def demo(cls) -> NoReturn:
-        """Refuse, as `from_pretrained` does.
+        """Refuse: the embedded model runs here.
 
         Raises:
             TypeError: always.
+
+        Example:
+            >>> sw.EngineModel.demo()
+            Traceback (most recent call last):
+            TypeError: The embedded model runs here: sw.LanguageModel.demo(); sw.EngineModel is for others.
         """
-        raise TypeError(f"The embedded model runs here: sw.LanguageModel.demo(). sw.{cls.__name__} is for others.")
-
-    def patch(self, *_given: Any, **_settings: Any) -> NoReturn:
-        """Refuse: what is put into a stream, and kept of it for later blocks, has to be in this process.
-
-        Raises:
-            ValueError: always.
-        """
-        raise self._needs_weights("lm.patch")
-
-    def attribution(self, *_given: Any, **_settings: Any) -> NoReturn:
-        """Refuse: logits are taken apart by weights, which are not in this process.
-
-        Raises:
-            ValueError: always.
-        """
-        raise self._needs_weights("lm.attribution")
-
-    def verify(self, *_given: Any, **_settings: Any) -> NoReturn:
-        """Refuse: it is about hooks in this process.
-
-        Raises:
-            ValueError: always.
-        """
-        raise self._needs_weights("lm.verify")
-
-    def check(self, *_given: Any, **_settings: Any) -> NoReturn:
-        """Refuse: reconstructions are put into the stream in this process.
-
-        Raises:
-            ValueError: always.
-        """
-        raise self._needs_weights("lm.check")
-
-    def _needs_weights(self, call: str) -> ValueError:
-        return ValueError(
-            f"{call} needs the model's weights in this process, but {self.name} runs {self.runs.where}; load it by "
-            "sw.LanguageModel.from_pretrained, or take a smaller model of its family."
-        )
+        raise TypeError(f"The embedded model runs here: sw.LanguageModel.demo(); sw.{cls.__name__} is for others.")
 
     def __repr__(self) -> str:
         parts = self.architecture

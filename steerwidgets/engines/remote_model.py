@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from importlib import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from steerwidgets.engines.elsewhere import ModelElsewhere, skeleton_of
 
 if TYPE_CHECKING:
     from os import PathLike
+
+
+class RemoteSettings(TypedDict, total=False):
+    """Which of a repository's models is meant.
+
+    Attributes:
+        revision: its branch, tag or commit.
+        token: for repositories that ask for one.
+        trust_remote_code: whether code of the repository may make the model's modules.
+    """
+
+    revision: str
+    token: str
+    trust_remote_code: bool
 
 
 class RemoteModel(ModelElsewhere):
@@ -22,7 +36,7 @@ class RemoteModel(ModelElsewhere):
         remote: True for NDIF (https://ndif.us), the address of another such service, or `"local"`, which loads the
             model here and goes the whole way that a remote run goes, but for the network.
         serve: refused: an `nnsight-serve` runs vLLM, whose streams are others; `sw.EngineModel` runs on vLLM.
-        settings: go to nnsight's `TransformersModel` as they are, such as `revision`.
+        settings: `revision`, `token`, `trust_remote_code`, as `RemoteSettings` explains them.
 
     Raises:
         ImportError: nnsight is missing; `pip install "steerwidgets[remote]"` brings it.
@@ -40,7 +54,7 @@ class RemoteModel(ModelElsewhere):
         *,
         remote: bool | str | None = None,
         serve: str | None = None,
-        **settings: Any,
+        **settings: Unpack[RemoteSettings],
     ) -> None:
         where = _checked(remote, serve)
         if util.find_spec("nnsight") is None:
@@ -58,10 +72,10 @@ class RemoteModel(ModelElsewhere):
         path = str(name)
         if host := host_of(where):
             refuse_not_served(host, path)
-        own = {key: settings[key] for key in ("revision", "token", "trust_remote_code") if key in settings}
-        settings |= {"task": "text-generation", "tokenizer": AutoTokenizer.from_pretrained(path, **own)}
-        model = TransformersModel(path, dispatch=where == "local", **settings)
-        skeleton = skeleton_of(path, model._module.dtype, **settings)  # noqa: SLF001 - nnsight has no other name for it
+        given: dict[str, Any] = {**settings}
+        tokenizer = AutoTokenizer.from_pretrained(path, **given)
+        model = TransformersModel(path, task="text-generation", tokenizer=tokenizer, dispatch=where == "local", **given)
+        skeleton = skeleton_of(path, model._module.dtype, **given)  # noqa: SLF001 - nnsight has no other name for it
         super().__init__(skeleton, model.tokenizer, NNsightEngine(model, path, where))
         self.source_code = f"sw.RemoteModel({path!r}, remote={where!r})"
 

@@ -23,7 +23,27 @@ if TYPE_CHECKING:
 
 
 class SkeletonArchitecture(Architecture):
-    """The parts of a skeleton: nothing can be read of its weights, so names and config are believed."""
+    """The parts of a skeleton: nothing can be read of its weights, so names and config are believed.
+
+    Args:
+        model: the skeleton.
+        where: the place where the model runs, in words.
+    """
+
+    def __init__(self, model: nn.Module, where: str) -> None:
+        super().__init__(model)
+        self._where = where
+
+    def refuse_without_weights(self, call: str) -> None:
+        """Refuse what needs the weights in this process.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"{call} needs the model's weights in this process, but {self.name} runs {self._where}; load it by "
+            "sw.LanguageModel.from_pretrained, or take a smaller model of its family."
+        )
 
     @property
     def findings(self) -> Findings:

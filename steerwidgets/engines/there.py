@@ -152,7 +152,7 @@ def acting(steer: dict[str, Any], own: dict[str, Any]) -> Tensor:
     """Where a steer acts: bool [position]."""
     import torch
 
-    absolute = own["absolute"]
+    absolute: Tensor = own["absolute"]
     acts = at_positions(steer["acts"], absolute) & (absolute >= 0)
     if own["special"] is not None:
         acts = torch.where(own["special"], at_positions(steer["acts_on_special"], absolute) & (absolute >= 0), acts)

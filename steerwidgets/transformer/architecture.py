@@ -262,6 +262,16 @@ class Architecture:
         """Whether the model or a part of it went through `torch.compile`."""
         return any(_is_compiled(module) for module in self.model.modules())
 
+    def refuse_without_weights(self, call: str) -> None:
+        """Refuse what needs the weights in this process, where they are elsewhere.
+
+        Args:
+            call: what was asked for, as `lm.patch`.
+
+        Raises:
+            ValueError: they are.
+        """
+
     def refuse_compiled(self) -> None:
         """Refuse to attach to a compiled model.
 
