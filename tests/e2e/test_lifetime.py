@@ -65,7 +65,7 @@ def growth(notebook, shown: str, times: int, warm: int = 4) -> dict[str, float]:
 @pytest.mark.parametrize("shown", CELLS)
 def test_a_cell_that_is_run_again_leaves_hardly_anything_in_the_page(open_tiny, shown):
     """A plain slider leaves 66 KB, 13 nodes and 5 listeners; a program of its own for each run would leave 700 KB."""
-    notebook = open_tiny(TINY, CELLS[shown])
+    notebook = open_tiny(TINY, CELLS[shown], anew=True)
     expect(notebook.page.locator(shown)).to_be_visible()
     found = growth(notebook, shown, 8)
     assert found["JSHeapUsedSize"] < 220_000, found
