@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from steerwidgets.dose.judges import Probe, Words
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.table import ConditionTable
+    from steerwidgets.engines.engine import EngineError
+    from steerwidgets.engines.engine_model import EngineModel
+    from steerwidgets.engines.remote_model import RemoteModel
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
@@ -67,6 +70,8 @@ _HOMES = {
     "Probe": "dose.judges",
     "Words": "dose.judges",
     "Direction": "steering.recipe",
+    "EngineError": "engines.engine",
+    "EngineModel": "engines.engine_model",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
@@ -86,6 +91,7 @@ _HOMES = {
     "Positions": "steering.positions",
     "ReFT": "dictionaries.reft.reft",
     "Recipe": "steering.recipe",
+    "RemoteModel": "engines.remote_model",
     "Sampling": "generation.sampling",
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
@@ -118,6 +124,8 @@ __all__ = [
     "Direction",
     "DoseResponse",
     "DoseResult",
+    "EngineError",
+    "EngineModel",
     "Feature",
     "FeatureCard",
     "FeatureData",
@@ -138,6 +146,7 @@ __all__ = [
     "Probe",
     "ReFT",
     "Recipe",
+    "RemoteModel",
     "Sampling",
     "Site",
     "Steer",

@@ -524,6 +524,7 @@ class LanguageModel(LoadedModel):
             >>> abs(found.total - found.logit) < 1e-3
             True
         """
+        self.architecture.refuse_without_weights("lm.attribution")
         encoded = self.encode(prompt, chat=chat)
         known, steers = self.known([encoded]), Recipe.of(recipe)
         if dictionary is not None:
@@ -565,6 +566,7 @@ class LanguageModel(LoadedModel):
             False
         """
         checked_dictionary(dictionary, "lm.check", after=", texts")
+        self.architecture.refuse_without_weights("lm.check")
         prompts = [self.encode(text, chat=chat) for text in several_prompts(texts)]
         return dictionary_check.check(self, dictionary, prompts, on_progress, stop)
 
@@ -589,6 +591,7 @@ class LanguageModel(LoadedModel):
             >>> lm.verify().holds
             True
         """
+        self.architecture.refuse_without_weights("lm.verify")
         return model_check.verify(self, self.encode(_NEUTRAL if prompt is None else prompt, chat=False))
 
     def patch(
@@ -620,6 +623,7 @@ class LanguageModel(LoadedModel):
             >>> grid.share.shape == (4, len(grid.positions))
             True
         """
+        self.architecture.refuse_without_weights("lm.patch")
         return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
 
     def contrast(

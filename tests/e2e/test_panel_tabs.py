@@ -36,7 +36,7 @@ def test_what_a_recipe_does_to_the_next_token_follows_it(open_panel, picture):
 
 
 def test_runs_are_kept_over_a_reload_and_compared(open_panel, picture):
-    notebook, panel = open_panel()
+    notebook, panel = open_panel(anew=True)
     panel.run()
     panel.set("Seed", 3)
     panel.run()

@@ -86,6 +86,8 @@ def test_it_fits_and_is_readable(open_trainer, picture, theme):
     page = notebook.page
     notebook.wear(theme)
     notebook.command("application:toggle-left-area")
+    load = trainer.file("Load a concept").bounding_box()
+    assert load["width"] < 100  # as wide as its word, not as its pane
     trainer.train()
     notebook.execute("trainer.selected = 1")
     expect(trainer.region("Block 1")).to_be_visible()
