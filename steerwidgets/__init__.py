@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.reft.reft import ReFT
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.dose.by_block import BlockTable
     from steerwidgets.dose.judges import Probe, Words
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.table import ConditionTable
@@ -56,6 +57,7 @@ _threads.wait_quietly()
 _HOMES = {
     "Asked": "generation.conditions",
     "Attribution": "lens.attribution",
+    "BlockTable": "dose.by_block",
     "CAV": "dictionaries.cav.cav",
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
@@ -114,6 +116,7 @@ __all__ = [
     "SAE",
     "Asked",
     "Attribution",
+    "BlockTable",
     "Comparison",
     "ConceptTrainer",
     "Condition",

@@ -62,27 +62,36 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One generated text.
+class GeneratedText:
+    """A generated text by itself.
 
     Attributes:
         token_ids: the generated ids, without the token that ended it.
         text: their text.
         tokens: the tokens as a person reads them.
         ended: `eos` (the model ended it), `length` (the limit) or `stopped`.
-        watched: [token, feature] values at each token before any change; None where a stop came before the value.
-        plan: the prompt that it goes on from and the recipe that steered it.
     """
 
     token_ids: tuple[int, ...]
     text: str
     tokens: tuple[prompts.Token, ...]
     ended: Ended
-    watched: tuple[tuple[float, ...] | None, ...]
-    plan: Plan = field(compare=False)
 
     def __repr__(self) -> str:
-        return f"Row({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
+        return f"{type(self).__name__}({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
+
+
+@dataclass(frozen=True, repr=False)
+class Row(GeneratedText):
+    """One row of a run: its text, and what it came of.
+
+    Attributes:
+        watched: [token, feature] values at each token before any change; None where a stop came before the value.
+        plan: the prompt that it goes on from and the recipe that steered it.
+    """
+
+    watched: tuple[tuple[float, ...] | None, ...]
+    plan: Plan = field(compare=False)
 
 
 class _Run:
