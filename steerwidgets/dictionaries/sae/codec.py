@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import torch
@@ -20,18 +20,17 @@ _LAYER_NORM_EPS: Final = 1e-5
 _TINY: Final = 1e-30
 
 
-class Normalised(NamedTuple):
-    """A residual as an SAE sees it, and the way back.
+class Normalised:
+    """A residual as an SAE sees it, and the way back; plain, so that it travels by its source (`steering/plain.py`).
 
-    Attributes:
+    Args:
         x: float32 [..., d_model], what the SAE sees.
         scale: float32 [..., 1], what its output is multiplied by; None for 1.
         offset: float32 [..., 1], what its output gets back; None for 0.
     """
 
-    x: Tensor
-    scale: Tensor | None
-    offset: Tensor | None
+    def __init__(self, x: Tensor, scale: Tensor | None, offset: Tensor | None) -> None:
+        self.x, self.scale, self.offset = x, scale, offset
 
     def undo(self, y: Tensor) -> Tensor:
         """A reconstruction as the residual stream has it."""
