@@ -71,7 +71,8 @@ def _largest(architecture: Architecture, ids: Sequence[int]) -> list[float]:
     rows = torch.tensor([list(ids)], device=architecture.input_device)
     try:
         for layer in range(architecture.layers):
-            handles.append(read_stream(architecture.hookpoint(Site(layer)), _into(found, layer)))
+            handle = read_stream(architecture.hookpoint(Site(layer)), _into(found, layer))
+            handles += [handle]
         with torch.no_grad():
             architecture.run(input_ids=rows, attention_mask=torch.ones_like(rows), use_cache=False)
     finally:

@@ -32,7 +32,9 @@ def test_told_before_it_overflows(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_told_when_it_overflows(family):
-    with pytest.warns(RuntimeWarning, match=r"overflows float16, which ends at 65,504: block \d gives infinite") as seen:
+    with pytest.warns(
+        RuntimeWarning, match=r"overflows float16, which ends at 65,504: block \d gives infinite"
+    ) as seen:
         sw.LanguageModel(*grown(family, 80_000))
     assert "dtype=torch.bfloat16" in str(seen[0].message)
     assert seen[0].filename == __file__

@@ -13,6 +13,7 @@ from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.placed import Rows
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
@@ -85,7 +86,7 @@ class CAV(Dictionary):
         if isinstance(given, Mapping):
             told = "stack them: sw.CAV(torch.stack(list(vectors.values())), list(vectors), layer=15)"
             raise wrong("sw.CAV", "vectors [concept, d_model] and their labels", vectors, told)
-        self.vectors = dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True)
+        self._rows = Rows(dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True))
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(
                 f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
@@ -105,9 +106,17 @@ class CAV(Dictionary):
         self.report: CAVReport | None = None
 
     @property
+    def vectors(self) -> Tensor:
+        """The directions, [concept, d_model], as they are kept."""
+        return self._rows.matrix
+
+    @property
     def size(self) -> int:
         """How many concepts there are."""
         return len(self.vectors)
+
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        self._rows.move(device, dtype)
 
     def weights(self) -> Iterable[Tensor]:
         """The vectors.
@@ -139,7 +148,7 @@ class CAV(Dictionary):
             True
         """
         refuse_other_width(self, h)
-        return h.float() @ self.vectors.to(h.device).T
+        return self._rows.products(h)
 
     @property
     def d_model(self) -> int:
@@ -159,7 +168,7 @@ class CAV(Dictionary):
             >>> cavs.vector(0).shape
             torch.Size([32])
         """
-        return self.vectors[index]
+        return self.vectors[index].float()
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The stored directions of some concepts.
@@ -175,7 +184,7 @@ class CAV(Dictionary):
             >>> cavs.directions(0, 2).shape
             torch.Size([2, 32])
         """
-        return self.vectors[start:stop]
+        return self.vectors[start:stop].float()
 
     def feature(self, index: int) -> Feature:
         """The concept at an index.
