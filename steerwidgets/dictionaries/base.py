@@ -407,7 +407,7 @@ class Dictionary(ABC):
             raise ValueError('dictionary.to takes a device, a dtype or both: dictionary.to("cuda", torch.bfloat16).')
         if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(
-                f"A dictionary is kept in float32, float16 or bfloat16, but dtype={shown(dtype)} was given; choose one "
+                f"A dictionary is kept in float32, float16 or bfloat16, but {str(dtype)[:40]} was given; choose one "
                 "of them."
             )
         try:

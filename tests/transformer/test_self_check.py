@@ -103,9 +103,7 @@ def test_a_model_that_fails_is_refused_in_one_sentence():
     model = models.make("llama")
     model.model.layers[1].mlp.forward = lambda h: {}[h.shape]
     before = all_hooks(model)
-    with pytest.raises(
-        UnknownArchitectureError, match=r"on token ids alone \(KeyError: torch.Size.*\)\.$"
-    ):
+    with pytest.raises(UnknownArchitectureError, match=r"on token ids alone \(KeyError: torch.Size.*\)\.$"):
         sw.LanguageModel(model, toks.byte_level())
     assert all_hooks(model) == before
 

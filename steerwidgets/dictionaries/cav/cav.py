@@ -150,6 +150,27 @@ class CAV(Dictionary):
         refuse_other_width(self, h)
         return self._rows.products(h)
 
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """`h·v` for some concepts.
+
+        Args:
+            h: [..., d_model].
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
+
+        Raises:
+            IndexError: there is no such concept.
+            ValueError: the residual has another width than the vectors.
+
+        Example:
+            >>> cavs.activations(torch.randn(4, 32), [0, 1]).shape
+            torch.Size([4, 2])
+        """
+        refuse_other_width(self, h)
+        return self._rows.products(h, self.checked(features))
+
     @property
     def d_model(self) -> int:
         """The width of the site."""
