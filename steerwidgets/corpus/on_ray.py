@@ -186,7 +186,9 @@ def read_parts(
             for number, row in enumerate(data.iter_rows()):
                 if stop is not None and stop.is_set():
                     return
-                yield folder / FOLDER / str(row["part"]), feeder.reads[number]
+                # In the order of the texts, or the index would not know up to where it has read.
+                assert row["part"] == _part(number)
+                yield folder / FOLDER / _part(number), feeder.reads[number]
             feeder.refuse_failure()
         except ray.exceptions.RayError as error:
             said = str(getattr(error, "cause", None) or error).strip().splitlines()
@@ -231,7 +233,7 @@ class _Feeder:
         """Whether anybody took it."""
         from ray.util.queue import Full
 
-        # Sent by a reference, so that the queue's own process does not hold it.
+        # As bytes, which the queue's own process does not have to make sense of.
         sent = None if shard is None else self._ray.cloudpickle.dumps(shard)
         while not self._over.is_set():
             try:
@@ -309,11 +311,15 @@ class _Worker:
             found, firings = self._reader.fire(pieces, sources)
             for gathering, firing in zip(gatherings, firings, strict=True):
                 gathering.add(found, firing)
-        part = self._folder / f"part-{int(batch['number'][0]):06}"
+        part = self._folder / _part(int(batch["number"][0]))
         # An actor that died may have written it before it could say so.
         shutil.rmtree(part, ignore_errors=True)
         write_gathered(part, gatherings)
         return {"part": [part.name]}
+
+
+def _part(number: int) -> str:
+    return f"part-{number:06}"
 
 
 def _sent(ray: Any, lm: LoadedModel, dictionaries: Sequence[Dictionary], load: Callable[[], Any] | None) -> Any:
