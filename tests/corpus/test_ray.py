@@ -34,6 +34,7 @@ def cluster():
         patched.setenv(name, "300000" if name.endswith("ms") else "300")
     patched.setenv("RAY_raylet_start_wait_time_s", "300")
     patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patched.setenv("RAY_worker_niceness", "0")
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**27)
