@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,29 @@ def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_atomically(folder: str | Path) -> Iterator[Path]:
+    """A folder to write files into; when the block ends they take their places, and until then nothing changes.
+
+    Args:
+        folder: where the files shall be; other files in it stay.
+
+    Raises:
+        OSError: they can't be written; one sentence says why, whatever the library that wrote them said.
+    """
+    target = Path(os.path.realpath(folder))
+    fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with _told(Path(folder), fresh / "more"):
+            fresh.mkdir(parents=True)
+            yield fresh
+            target.mkdir(exist_ok=True)
+            for each in fresh.iterdir():
+                each.replace(target / each.name)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
