@@ -32,19 +32,26 @@ def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with _told(Path(path), fresh):
-            # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
-            with fresh.open("xb"):
-                pass
-            mode = (target if target.exists() else fresh).stat().st_mode & 0o777
-            yield fresh
-            fresh.chmod(mode)
-            if durable:
-                to_disk(fresh)
-            fresh.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        try:
+            with _told(Path(path), fresh):
+                # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
+                with fresh.open("xb"):
+                    pass
+                mode = (target if target.exists() else fresh).stat().st_mode & 0o777
+                yield fresh
+                fresh.chmod(mode)
+                if durable:
+                    to_disk(fresh)
+                fresh.replace(target)
+        finally:
+            _take_away(fresh)
+    finally:  # a Ctrl-C may have come in the middle of taking it away
+        _take_away(fresh)
+
+
+def _take_away(fresh: Path) -> None:
+    with contextlib.suppress(OSError):
+        fresh.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -104,6 +111,10 @@ def made_folder(folder: str | Path) -> Path:
 
 def to_disk(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

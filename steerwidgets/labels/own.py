@@ -222,7 +222,7 @@ class UserLabels:
                 " :feature, coalesce(:label, ''), coalesce(:note, ''), :rating, :changed, coalesce(:verdict, ''))"
                 " ON CONFLICT DO UPDATE SET label = coalesce(:label, label), note = coalesce(:note, note),"
                 " rating = CASE WHEN :rate THEN :rating ELSE rating END, verdict = coalesce(:verdict, verdict),"
-                " changed = max(:changed, changed + 0.001)"  # newer, whatever the clock says,
+                " changed = max(:changed, changed + 0.001)",  # newer, whatever the clock says
                 {
                     "dictionary": self.fingerprint,
                     "feature": index,

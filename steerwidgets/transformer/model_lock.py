@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
+from _thread import RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,11 +16,14 @@ _LOOK: Final = 0.5
 """Seconds between two looks at whether the holder still lives."""
 
 
-class ModelLock:
-    """A re-entrant lock that knows its holder: whether that thread has ended, and whether it steers the model."""
+class ModelLock(RLock):  # type: ignore[misc] # typeshed calls it final, and it is not
+    """A re-entrant lock that knows its holder: whether that thread has ended, and whether it steers the model.
+
+    It lets go in the interpreter's own code, which no Ctrl-C cuts short.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._holder: threading.Thread | None = None
         self._steering = 0
 
@@ -34,31 +37,28 @@ class ModelLock:
         Raises:
             RuntimeError: it would be waited for for ever.
         """
-        if not blocking or timeout >= 0:
-            took = self._lock.acquire(blocking, timeout)
-        else:
-            while not (took := self._lock.acquire(timeout=_LOOK)):
-                self.refuse_dead_holder()
-        if took:
-            self._holder = threading.current_thread()
-        return took
+        was_mine, took = self.is_mine, False
+        try:
+            if not blocking or timeout >= 0:
+                took = super().acquire(blocking, timeout)
+            else:
+                while not (took := super().acquire(timeout=_LOOK)):
+                    self.refuse_dead_holder()
+            if took:
+                self._holder = threading.current_thread()
+            return took  # noqa: TRY300 - a Ctrl-C may come at this line too
+        except BaseException:  # after it was taken: nobody would let it go
+            if took or self.is_mine is not was_mine:
+                self.release()
+            raise
 
-    def release(self) -> None:
-        """Let it go, as often as it was taken."""
-        self._lock.release()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return self.acquire(blocking, timeout)
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds it."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks it
+        return bool(self._is_owned())  # type: ignore[attr-defined]
 
     @property
     def is_steering(self) -> bool:
@@ -83,8 +83,8 @@ class ModelLock:
         holder = self._holder
         if holder is None or holder.is_alive():
             return
-        if self._lock.acquire(blocking=False):  # it let go before it ended
-            self._lock.release()
+        if super().acquire(blocking=False):  # it let go before it ended
+            self.release()
             return
         raise RuntimeError(
             f"The model is held by the thread {holder.name!r}, which ended without letting it go (lm.lock.acquire() or "

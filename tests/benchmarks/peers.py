@@ -1,9 +1,9 @@
 """Measures steerwidgets beside what a user would take instead: `python tests/benchmarks/peers.py [--peer NAME]`.
 
-The embedded model, one prompt, one number of tokens, one row; every ratio is theirs / ours, of rounds in which all sides
-run once. Adding a vector: a hook by hand, pyvene, nnsight. A clamp of one SAE feature: the SAE of sae_lens with its error
-term, hooked onto the model, as the tutorial on steering with SAEs does it (two encodes, two decodes). A pair: two
-generations, one after the other, of each. The logit lens: a loop by hand, tuned-lens.
+The embedded model, one prompt, one number of tokens, one row; every ratio is theirs / ours, of rounds in which all
+sides run once. Adding a vector: a hook by hand, pyvene, nnsight. A clamp of one SAE feature: the SAE of sae_lens with
+its error term, hooked onto the model, as the tutorial on steering with SAEs does it (two encodes, two decodes). A pair:
+two generations, one after the other, of each. The logit lens: a loop by hand, tuned-lens.
 
 Each peer runs in a process of its own for `--limit` seconds at most, and its figures are kept as they come. One that is
 not installed, fails or takes longer is told by a sentence in the table, and the others go on.
@@ -30,8 +30,8 @@ _BY_HAND = "it adds the vector in a forward hook, as the hook by hand does, whos
 NOT_MEASURED = {
     "repeng": f"can't be installed beside transformers 5; {_BY_HAND}.",
     "steering-vectors": f"can't be installed beside transformers 5; {_BY_HAND}.",
-    "sae_lens' HookedSAETransformer": "runs other code than transformers for the model itself, so that a ratio would be "
-    "of two models; its SAE is what is measured.",
+    "sae_lens' HookedSAETransformer": "runs other code than transformers for the model itself, so that a ratio would "
+    "be of two models; its SAE is what is measured.",
 }
 
 
@@ -69,7 +69,7 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     try:
         lm = sw.LanguageModel.demo()
         endless(lm)
-        print(f"{name}: {lm.name}, {torch.get_num_threads()} thread(s), {arguments.tokens} tokens", flush=True)
+        print(f"{name}: {torch.get_num_threads()} thread(s), {arguments.tokens} tokens", flush=True)
         PEERS[name](lm, arguments)
     except AssertionError:
         raise

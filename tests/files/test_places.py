@@ -46,7 +46,7 @@ def as_another_user(work):
             os.setgid(NOBODY)
             os.setuid(NOBODY)
             answer = (True, work())
-        except BaseException as error:  # noqa: B036 - everything is told to the parent
+        except BaseException as error:  # everything is told to the parent
             answer = (False, (type(error).__name__, str(error)))
         os.write(writing, pickle.dumps(answer))
         os._exit(0)
