@@ -24,7 +24,7 @@ def test_the_script_for_a_gpu_runs_tiny_on_a_cpu(tmp_path):
     """Tokens are held against plain hooks, and no token of a steered text waits for more than one of an unsteered."""
     out = tmp_path / "figures.json"
     command = [sys.executable, str(FOLDER / "gpu.py"), "--tiny", "--only-one", "--json", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as plain hooks have them") == 3
     rows = {row["name"].rpartition(": ")[2]: row for row in json.loads(out.read_text())["rows"]}

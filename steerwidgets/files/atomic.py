@@ -35,8 +35,7 @@ def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         try:
             with _told(Path(path), fresh):
                 # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
-                with fresh.open("xb"):
-                    pass
+                fresh.touch(exist_ok=False)
                 mode = (target if target.exists() else fresh).stat().st_mode & 0o777
                 yield fresh
                 fresh.chmod(mode)
