@@ -147,8 +147,8 @@ class LabRecord:
             lab=_short(said, "lab"),
             student=_short(said, "student"),
             seed=said.whole("seed", 0, low=-(2**63), high=2**63),
-            began=said.number("began", 0.0, low=0),
-            saved=said.number("saved", 0.0, low=0),
+            began=said.number("began", 0.0),
+            saved=said.number("saved", 0.0),
             provenance=said.texts("provenance"),
             entries={each.key: each for each in entries},
             kept=said.inner("kept").table,
@@ -197,5 +197,5 @@ def _entry(said: Fields) -> Entry:
         right=None if answer is None or kind == "ask" else right,
         tries=said.whole("tries", 0, low=0, high=10**6),
         revealed=said.flag("revealed", default=False),
-        at=said.number("at", 0.0, low=0),
+        at=said.number("at", 0.0),
     )
