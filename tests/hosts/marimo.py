@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hosts.cache import folder
-from hosts.host import Cell, Host, free_port
+from hosts.host import PATIENCE, Cell, Host, free_port
 from playwright.sync_api import Page
 
 CONFIG = """
@@ -91,7 +91,7 @@ class MarimoEdit(Marimo):
 
     def restart(self) -> None:
         # What the menu's "Restart kernel" does once it is confirmed; the page loads itself again then.
-        with self.page.expect_navigation(wait_until="commit"):
+        with self.page.expect_navigation(wait_until="commit", timeout=PATIENCE):
             self.focus_on_cell()  # a widget that has the focus keeps all keys
             self.page.keyboard.press("Control+k")
             self.page.get_by_role("dialog").get_by_role("combobox").fill("restart kernel")

@@ -134,4 +134,4 @@ class Others(Shown):
         self.map.cloud.wait_for(timeout=within)
         self.trainer.box("Name of the concept").wait_for(timeout=within)
         self.check.get_by_role("heading", name="Label check").wait_for(timeout=within)
-        self.lab.get_by_role("textbox", name="Your answer").wait_for(timeout=within)
+        self.lab.get_by_text("Which word fires?").wait_for(timeout=within)
