@@ -14,8 +14,8 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package bench \
-  torture clean
+.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package api \
+  pictures bench torture clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -24,6 +24,8 @@ help:
 	@echo "make check             the daily loop, under two minutes: lint, types, imports, tsc, tests without a model"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
 	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
+	@echo "make api               the reference, out of the docstrings: build/api/steerwidgets.html"
+	@echo "make pictures          README's pictures, taken anew in Chromium from the embedded model"
 	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
 	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
@@ -215,6 +217,12 @@ package: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest tests/test_package.py
 
 # ---------------------------------------------------------------- by hand
+
+api: $(VENV)/.stamp-dev
+	$(BIN)/python docs/api.py build/api
+
+pictures: model $(VENV)/.stamp-dev
+	PYTHONPATH=tests $(BIN)/python -m e2e.pictures notebooks/images
 
 # QUICK=1 runs every script small, to see that it works; ONLY="rows lens" runs some.
 QUICK ?=
