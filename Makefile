@@ -15,7 +15,7 @@ HEADLESS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package api \
-  pictures bench torture clean
+  pictures reference bench torture clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -26,6 +26,7 @@ help:
 	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
 	@echo "make api               the reference, out of the docstrings: build/api/steerwidgets.html"
 	@echo "make pictures          README's pictures, taken anew in Chromium from the embedded model"
+	@echo "make reference         every notebook as it runs here, one offline page each: build/reference"
 	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
 	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
@@ -220,6 +221,12 @@ package: $(VENV)/.stamp-dev
 
 api: $(VENV)/.stamp-dev
 	$(BIN)/python docs/api.py build/api
+
+# One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes.
+reference: model $(VENV)/.stamp-dev
+	@set -e; for each in notebooks/*.ipynb; do \
+	  $(BIN)/python notebooks/reference.py "$$each" "build/reference/$$(basename "$$each" .ipynb).html"; \
+	done
 
 pictures: model $(VENV)/.stamp-dev
 	PYTHONPATH=tests $(BIN)/python -m e2e.pictures notebooks/images
