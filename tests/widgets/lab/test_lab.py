@@ -127,7 +127,9 @@ def test_a_prediction_stands_and_is_held_against_what_came(lab, again):
 def test_an_outcome_before_the_prediction_marks_nothing(lab):
     prediction = lab.predict("How far?", number=True, tolerance=0.1)
     assert prediction.turned_out(0.5) is None
+    assert "0.5" not in json.dumps(prediction.get_state(), default=str), "who runs all cells is told nothing"
     assert prediction.answer("0,55") is True
+    assert prediction.given["outcome"] == "0.5"
 
 
 @pytest.mark.parametrize(
