@@ -25,10 +25,11 @@ _VIEW: Final = "application/vnd.jupyter.widget-view+json"
 _FREEZE: Final = """
 def _freeze(path):
     import json
+    from steerwidgets.transformer.plain_text import whole
     from steerwidgets.widgets.base import Widget
 
     shown = [*Out.values(), *get_ipython().user_ns.values()]
-    frozen = {{each.model_id: [each.bundle, json.loads(each.to_json())] for each in shown if isinstance(each, Widget)}}
+    frozen = {{each.model_id: [each.bundle, whole(each._state())] for each in shown if isinstance(each, Widget)}}
     with open(path, "w", encoding="utf-8") as file:
         json.dump(frozen, file)
 
@@ -101,7 +102,7 @@ img {{ max-width: 100%; }}
 {css}</style>
 </head>
 <body>
-<p><em>A reference run: what this lab gave where the page was made. Its widgets are frozen copies, which can be explored;
+<p><em>A reference run: what this lab gave where the page was made. Its widgets are frozen copies and can be explored;
 to generate or to answer, open the notebook.</em></p>
 {body}
 <script type="application/json" id="modules">{modules}</script>
