@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.reft.reft import ReFT
     from steerwidgets.dictionaries.sae.sae import SAE
     from steerwidgets.dictionaries.statistics import FeatureStatistics
+    from steerwidgets.dose.by_block import BlockTable
     from steerwidgets.dose.judges import Probe, Words
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.table import ConditionTable
+    from steerwidgets.engines.engine import EngineError
+    from steerwidgets.engines.engine_model import EngineModel
+    from steerwidgets.engines.remote_model import RemoteModel
     from steerwidgets.generation.comparison import Comparison
     from steerwidgets.generation.conditions import Asked
     from steerwidgets.generation.sampling import Sampling
@@ -53,6 +57,7 @@ _threads.wait_quietly()
 _HOMES = {
     "Asked": "generation.conditions",
     "Attribution": "lens.attribution",
+    "BlockTable": "dose.by_block",
     "CAV": "dictionaries.cav.cav",
     "MFA": "dictionaries.mfa.mfa",
     "SAE": "dictionaries.sae.sae",
@@ -65,6 +70,8 @@ _HOMES = {
     "Probe": "dose.judges",
     "Words": "dose.judges",
     "Direction": "steering.recipe",
+    "EngineError": "engines.engine",
+    "EngineModel": "engines.engine_model",
     "Feature": "steering.recipe",
     "FeatureCard": "widgets.card.feature_card",
     "FeatureData": "dictionaries.evidence",
@@ -84,6 +91,7 @@ _HOMES = {
     "Positions": "steering.positions",
     "ReFT": "dictionaries.reft.reft",
     "Recipe": "steering.recipe",
+    "RemoteModel": "engines.remote_model",
     "Sampling": "generation.sampling",
     "Site": "transformer.sites",
     "Steer": "steering.recipe",
@@ -108,6 +116,7 @@ __all__ = [
     "SAE",
     "Asked",
     "Attribution",
+    "BlockTable",
     "Comparison",
     "ConceptTrainer",
     "Condition",
@@ -115,6 +124,8 @@ __all__ = [
     "Direction",
     "DoseResponse",
     "DoseResult",
+    "EngineError",
+    "EngineModel",
     "Feature",
     "FeatureCard",
     "FeatureData",
@@ -135,6 +146,7 @@ __all__ = [
     "Probe",
     "ReFT",
     "Recipe",
+    "RemoteModel",
     "Sampling",
     "Site",
     "Steer",

@@ -14,6 +14,7 @@ from steerwidgets.concepts.examples import Examples
 from steerwidgets.concepts.training import ConceptTraining, TableSettings
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
+from steerwidgets.dose.by_block import BlockRun
 from steerwidgets.dose.run import DoseRun
 from steerwidgets.dose.table import ConditionTable, condition_table
 from steerwidgets.generation.comparison import Comparison
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from steerwidgets.concepts.training import ConceptSettings
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
+    from steerwidgets.dose.by_block import BlockTable
     from steerwidgets.dose.judges import Judge
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.run import DoseSettings
@@ -518,6 +520,7 @@ class LanguageModel(LoadedModel):
             >>> abs(found.total - found.logit) < 1e-3
             True
         """
+        self.architecture.refuse_without_weights("lm.attribution")
         encoded = self.encode(prompt, chat=chat)
         known, steers = self.known([encoded]), Recipe.of(recipe)
         if dictionary is not None:
@@ -559,6 +562,7 @@ class LanguageModel(LoadedModel):
             False
         """
         checked_dictionary(dictionary, "lm.check", after=", texts")
+        self.architecture.refuse_without_weights("lm.check")
         prompts = [self.encode(text, chat=chat) for text in several_prompts(texts)]
         return dictionary_check.check(self, dictionary, prompts, on_progress, stop)
 
@@ -583,6 +587,7 @@ class LanguageModel(LoadedModel):
             >>> lm.verify().holds
             True
         """
+        self.architecture.refuse_without_weights("lm.verify")
         return model_check.verify(self, self.encode(_NEUTRAL if prompt is None else prompt, chat=False))
 
     def patch(
@@ -614,6 +619,7 @@ class LanguageModel(LoadedModel):
             >>> grid.share.shape == (4, len(grid.positions))
             True
         """
+        self.architecture.refuse_without_weights("lm.patch")
         return patch(self, self.encode(source, chat=chat), self.encode(target, chat=chat), settings)
 
     def contrast(
@@ -937,6 +943,60 @@ class LanguageModel(LoadedModel):
         own = {name: given.pop(name) for name in DoseRun.SETTINGS if name in given}
         template = self._template(given)
         run = DoseRun(self, op, strengths, prompts, judge=judge, template=template, settings=given, **own)
+        for _ in run.run(stop):
+            if on_progress is not None:
+                on_progress(run.done, run.total)
+        return run.result
+
+    def dose_by_block(
+        self,
+        features: Sequence[Direction],
+        ratio: float = 0.3,
+        *,
+        prompts: Sequence[PromptLike],
+        judge: Judge | None = None,
+        seeds: int | Sequence[int] = 1,
+        chat: bool | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        stop: threading.Event | None = None,
+        **settings: Unpack[SamplingSettings],
+    ) -> BlockTable:
+        """At which block a concept steers best: its direction of each block, added with the same share of ‖h‖.
+
+        For each prompt and seed all blocks are rows of one batch with the same noise, each beside a random direction
+        whose change is as long, and with them the unsteered answer. A stop, or Ctrl-C, gives what is done by then.
+
+        Args:
+            features: the directions of one concept, each in a block of its own: `lm.concept(…).features`.
+            ratio: how long the change is at every position, as a share of ‖h‖.
+            prompts: several prompts: strings, messages, or token ids.
+            judge: who says what is on topic, as for `lm.dose`; the block that a `sw.Probe` reads is left out.
+            seeds: how many seeds of noise, or which.
+            chat: whether prompts that are strings go through the chat template; by default where the tokenizer has one.
+            on_progress: called with how many answers there are, and of how many.
+            stop: set it to end within one token.
+            settings: `temperature`, `top_p`, `top_k`, `frequency_penalty`, `penalise_prompt`, `max_new_tokens` (48 by
+                default), as `SamplingSettings` explains them, without `seed`.
+
+        Returns:
+            `.rows` with counts on topic of each block and its random direction, `.best` (a block or None), and every
+            answer.
+
+        Raises:
+            ValueError: two directions are of one block, there is no prompt, nothing says how to judge, or a setting is
+                out of range.
+            TypeError: the directions, the judge or the prompts are something else.
+
+        Example:
+            >>> concept = lm.concept(["the sea", "a ship"], ["the user", "a system"], name="ship")
+            >>> found = lm.dose_by_block(concept.features, prompts=["Name a city.", "A story."], max_new_tokens=4)
+            >>> [row.on_topic.n for row in found.rows]
+            [2, 2, 2, 2]
+        """
+        given: dict[str, Any] = {**settings}
+        template = self._template(given)
+        shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "chat": chat, "template": template}
+        run = BlockRun(self, features, ratio, prompts=prompts, settings=given, **shared)
         for _ in run.run(stop):
             if on_progress is not None:
                 on_progress(run.done, run.total)

@@ -15,6 +15,7 @@ from steerwidgets.transformer.plain_text import table
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.cav.cav import CAV
     from steerwidgets.dictionaries.reft.reft import ReFT
+    from steerwidgets.steering.recipe import Direction
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,11 @@ class Concept:
     def cav(self) -> CAV | ReFT:
         """The concept in its best block, a dictionary of one feature; of ReFT-r1 a `ReFT`, else a `CAV`."""
         return self.best.dictionary
+
+    @property
+    def features(self) -> tuple[Direction, ...]:
+        """Its direction in every block, as `lm.dose_by_block` takes them."""
+        return tuple(each.dictionary[0] for each in self.layers)
 
     def confused(self, layer: int | None = None) -> tuple[HeldOut, ...]:
         """The held-out texts that a block takes for the other side, the most confused first.

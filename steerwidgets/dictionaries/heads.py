@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
@@ -14,6 +15,7 @@ from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.plain import Plain, length_of_part
 from steerwidgets.steering.recipe import Feature, Steer
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.prompts import PromptLike, several_prompts
@@ -126,6 +128,11 @@ class Head(Feature):
         """
         mean = {} if self.mean_output is None else {"mean": tensor_json(self.mean_output)}
         return {"form": "head", "heads": self.heads, "width": len(self.vector)} | mean
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - its part of the site is all that it is
+        """The head without its dictionary."""
+        length = partial(length_of_part, self.part)
+        return Plain(self.vector, length, part=self.part, mean_output=self.mean_output)
 
     def ablate(self) -> Steer:
         """Put the head's output at zero.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width
@@ -12,6 +13,7 @@ from steerwidgets.files.fields import Fields
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.plain import Plain, one_number
 from steerwidgets.steering.recipe import Direction, Feature, Steer
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.mistakes import refuse_no_model
@@ -91,6 +93,10 @@ class Neuron(Feature):
             {'form': 'neuron', 'width': 48}
         """
         return {"form": "neuron", "width": len(self.vector)}
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - its index is all that it is
+        """The neuron without its dictionary."""
+        return Plain(self.vector, partial(one_number, self.index))
 
     def set(self, c: float) -> Steer:
         """Give the neuron the value `c` at every position that the steer acts on.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from steerwidgets.dose.result import Axis, DoseResult, DoseRow
-from steerwidgets.files.shown import shown
+from steerwidgets.dose.rows import BaselineRange, DoseRow
+from steerwidgets.dose.statistics import Count, Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,12 +15,31 @@ if TYPE_CHECKING:
 _STEERED, _SURPRISE, _DISTINCT, _ASKED, _USEFUL = "#0969b5", "#c25700", "#0b8457", "#b83280", "#0b845718"
 
 
-def plot(result: DoseResult, axis: Axis) -> Figure:
+def chart(
+    title: str,
+    rows: Sequence[DoseRow],
+    at: Sequence[float],
+    axis: str,
+    *,
+    baseline: BaselineRange,
+    prompted: Count | None,
+    useful: Interval | None,
+    breaks: Sequence[float | None],
+) -> Figure:
     """On topic, surprise and distinct-2 against the dose, in three panels.
+
+    Args:
+        title: what was run.
+        rows: the strengths.
+        at: where each stands on the axis.
+        axis: what the axis is called.
+        baseline: the baseline's own ranges.
+        prompted: on topic where the prompt asks for it.
+        useful: the useful range.
+        breaks: the strengths from which text breaks.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: there is no such axis, or no iso-KL dose.
     """
     try:
         from matplotlib.figure import Figure
@@ -29,45 +48,24 @@ def plot(result: DoseResult, axis: Axis) -> Figure:
             "The chart is drawn with matplotlib, which is not installed; install it with: pip install "
             '"steerwidgets[plots]"'
         ) from error
-    rows = list(result.table)
-    x, name = doses(result, rows, axis)
     figure = Figure(figsize=(8, 6), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.4, 1.4])
-    _on_topic(panels[0], result, rows, x)
-    _with_range(panels[1], [row.surprise for row in rows], x, result.baseline.surprise, _SURPRISE, "surprise, nats")
-    _with_range(panels[2], [row.distinct_2 for row in rows], x, result.baseline.distinct_2, _DISTINCT, "distinct-2")
-    _marks(panels, result, rows, x)
-    panels[2].set_xlabel(name)
-    figure.suptitle(
-        f"{result.label}: {len(result.prompts)} prompts × {len(result.seeds)} seeds, judged by {result.judge}",
-        fontsize="medium",
-    )
+    _on_topic(panels[0], rows, at, prompted)
+    _with_range(panels[1], [row.surprise for row in rows], at, baseline.surprise, _SURPRISE, "surprise, nats")
+    _with_range(panels[2], [row.distinct_2 for row in rows], at, baseline.distinct_2, _DISTINCT, "distinct-2")
+    places = dict(zip((row.strength for row in rows), at, strict=True))
+    for panel in panels:
+        if useful is not None:
+            panel.axvspan(*(places[each] for each in useful), color=_USEFUL)
+        for broken in breaks:
+            if broken is not None:
+                panel.axvline(places[broken], linestyle="--", color=_SURPRISE)
+    panels[2].set_xlabel(axis)
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
-def doses(result: DoseResult, rows: Sequence[DoseRow], axis: Axis) -> tuple[list[float], str]:
-    """Where each strength stands on an axis, and what the axis is called.
-
-    Raises:
-        ValueError: there is no such axis, or the iso-KL dose is beyond what was tested.
-    """
-    if axis not in get_args(Axis):
-        raise ValueError(f"The axis of a dose is {', '.join(get_args(Axis))}, but {shown(axis)} was given.")
-    strengths = [row.strength for row in rows]
-    if axis == "strength":
-        return strengths, f"{result.label}, {result.unit}"
-    if axis == "ratio":
-        return [math.copysign(row.ratio, row.strength - result.origin) for row in rows], "median ‖change‖ / ‖h‖"
-    one = result.iso_kl(1.0)
-    if one is None:
-        raise ValueError(
-            "The 95th percentile of the KL stays below 1 nat up to the strongest tested, so no strength is the iso-KL "
-            "dose 1; try stronger ones."
-        )
-    return [(each - result.origin) / (one - result.origin) for each in strengths], f"iso-KL dose, 1 = {one:.3g}"
-
-
-def _on_topic(panel: Any, result: DoseResult, rows: Sequence[DoseRow], x: Sequence[float]) -> None:
+def _on_topic(panel: Any, rows: Sequence[DoseRow], x: Sequence[float], prompted: Count | None) -> None:
     low, high = zip(*(row.on_topic.interval for row in rows), strict=True)
     panel.fill_between(x, low, high, color=_STEERED, alpha=0.18, linewidth=0)
     panel.plot(x, [row.on_topic.share for row in rows], "o-", color=_STEERED, label="steered")
@@ -75,9 +73,9 @@ def _on_topic(panel: Any, result: DoseResult, rows: Sequence[DoseRow], x: Sequen
         low, high = zip(*(row.random.interval for row in rows), strict=True)
         panel.fill_between(x, low, high, color="grey", alpha=0.15, linewidth=0)
         panel.plot(x, [row.random.share for row in rows], ":", color="grey", label="random directions")
-    if result.prompted is not None:
-        label = f"asked for in the prompt, {result.prompted}"
-        panel.axhline(result.prompted.share, linestyle="--", color=_ASKED, label=label)
+    if prompted is not None:
+        label = f"asked for in the prompt, {prompted}"
+        panel.axhline(prompted.share, linestyle="--", color=_ASKED, label=label)
     panel.set_ylim(-0.03, 1.03)
     panel.set_ylabel("on topic, share")
     panel.legend(fontsize="small", frameon=False)
@@ -92,13 +90,3 @@ def _with_range(
         panel.fill_between(x, [m.low for m in means], [m.high for m in means], color=colour, alpha=0.18, linewidth=0)
     panel.plot(x, [mean.value for mean in means], "o-", color=colour)
     panel.set_ylabel(name)
-
-
-def _marks(panels: Sequence[Any], result: DoseResult, rows: Sequence[DoseRow], x: Sequence[float]) -> None:
-    at = dict(zip((row.strength for row in rows), x, strict=True))
-    for panel in panels:
-        if result.useful is not None:
-            panel.axvspan(*(at[each] for each in result.useful), color=_USEFUL)
-        for broken in (result.breaks, result.breaks_below):
-            if broken is not None:
-                panel.axvline(at[broken], linestyle="--", color=_SURPRISE)

@@ -3,117 +3,27 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-
+from steerwidgets.dose import file
 from steerwidgets.dose.fluency import first_broken, is_fluent, own_range
-from steerwidgets.dose.statistics import Count, Interval, Mean, mean_over_prompts
-from steerwidgets.dose.trials import Answer, by_prompt
+from steerwidgets.dose.judges import Judge, checked_judge, judge_name, judged
+from steerwidgets.dose.rows import Axis, BaselineRange, DoseRow, DoseTable
+from steerwidgets.dose.statistics import Count, Interval, Mean, mean_over_prompts, percentile_95
+from steerwidgets.dose.trials import Answer, by_prompt, count_on_topic
 from steerwidgets.files.atomic import write_text
-from steerwidgets.transformer.plain_text import as_json, table
+from steerwidgets.files.json_text import json_bytes
+from steerwidgets.files.shown import shown
+from steerwidgets.transformer.mistakes import wrong
+from steerwidgets.transformer.plain_text import as_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Axis = Literal["strength", "ratio", "iso_kl"]
-"""Raw, a share of ‖h‖, or multiples of the strength at which the 95th percentile of the KL is 1 nat."""
-
-BASELINE: Final = ("baseline",)
-ASKED: Final = ("asked",)
-
-
-def steered_key(strength: float) -> tuple[str, float]:
-    """The condition of a strength."""
-    return ("steered", strength)
-
-
-def random_key(strength: float) -> tuple[str, float]:
-    """The condition of random directions at a strength."""
-    return ("random", strength)
-
-
-@dataclass(frozen=True)
-class DoseRow:
-    """One strength.
-
-    Attributes:
-        strength: what the op was given.
-        on_topic: answers on topic, of how many; `.interval` is Wilson's.
-        random: likewise with random directions whose change is as long.
-        surprise: mean −log p of the answers' tokens under the unsteered model, nats.
-        distinct_2: the share of distinct pairs of neighbouring tokens.
-        kl: KL(steered ‖ baseline), the mean over tokens, nats.
-        kl_p95: its 95th percentile over all tokens of all answers, nats.
-        ratio: the median over answers of ‖change‖/‖h‖.
-        overall: AxBench's score, 0 to 2, where the judge gives its marks.
-        fluent: whether surprise and distinct-2 are within the baseline's own range; None where that is not known, since
-            no prompt has two answers of the baseline.
-        useful: whether it is fluent, and on topic above baseline and random directions.
-    """
-
-    strength: float
-    on_topic: Count
-    random: Count
-    surprise: Mean
-    distinct_2: Mean
-    kl: Mean
-    kl_p95: float
-    ratio: float
-    overall: Mean | None
-    fluent: bool | None
-    useful: bool
-
-
-class DoseTable(tuple[DoseRow, ...]):
-    """The rows of a dose–response; prints as a table."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        headers = ["strength", "on topic", "95 %", "random", "surprise", "distinct-2", "KL", "KL p95", "‖Δ‖/‖h‖", ""]
-        rows = [
-            [
-                f"{row.strength:g}",
-                str(row.on_topic),
-                percent(row.on_topic.interval),
-                str(row.random) if row.random.n else "",
-                number(row.surprise.value),
-                number(row.distinct_2.value),
-                number(row.kl.value),
-                number(row.kl_p95),
-                number(row.ratio),
-                "useful" if row.useful else "not fluent" if row.fluent is False else "",
-            ]
-            for row in self
-        ]
-        return table(headers, rows)
-
-
-@dataclass(frozen=True)
-class BaselineRange:
-    """What the unsteered model's own answers do.
-
-    Attributes:
-        on_topic: its answers on topic.
-        surprise: over seeds, the lowest and the highest mean surprise of a prompt's answers, averaged over prompts; NaN
-            where no prompt has two.
-        distinct_2: likewise.
-        mean_surprise: the mean over all of them, nats.
-        mean_distinct_2: likewise.
-    """
-
-    on_topic: Count
-    surprise: Interval
-    distinct_2: Interval
-    mean_surprise: float
-    mean_distinct_2: float
 
 
 @dataclass(frozen=True)
@@ -172,7 +82,7 @@ class DoseResult:
     stopped: bool
     settings: dict[str, Any]
     provenance: dict[str, str]
-    _bisect: Callable[[DoseResult, float], float | None] = field(compare=False)
+    _bisect: Callable[[DoseResult, float], float | None] | None = field(compare=False)
 
     def of(self, kind: str, strength: float | None = None) -> list[Answer]:
         """The answers of a condition.
@@ -201,7 +111,7 @@ class DoseResult:
         answers = self.of("baseline")
         surprise, distinct = by_prompt(answers, _surprise), by_prompt(answers, _distinct)
         return BaselineRange(
-            _count(answers),
+            count_on_topic(answers),
             own_range(surprise.values()),
             own_range(distinct.values()),
             mean_over_prompts(surprise).value,
@@ -212,7 +122,7 @@ class DoseResult:
     def prompted(self) -> Count | None:
         """On topic where the prompt asks for it, unsteered; None where nothing was asked."""
         answers = self.of("asked")
-        return _count(answers) if answers else None
+        return count_on_topic(answers) if answers else None
 
     @functools.cached_property
     def table(self) -> DoseTable:
@@ -222,7 +132,7 @@ class DoseResult:
     def _row(self, strength: float) -> DoseRow:
         answers = self.of("steered", strength)
         baseline = self.baseline
-        on_topic, by_chance = _count(answers), _count(self.of("random", strength))
+        on_topic, by_chance = count_on_topic(answers), count_on_topic(self.of("random", strength))
         surprise = mean_over_prompts(by_prompt(answers, _surprise))
         distinct = mean_over_prompts(by_prompt(answers, _distinct))
         tokens = [kl for answer in answers for kl in answer.kl]
@@ -295,7 +205,8 @@ class DoseResult:
             The strength; None where the strongest one tested stays below.
 
         Raises:
-            ValueError: no prompt was held back, or `nats` is not above 0.
+            ValueError: no prompt was held back, `nats` is not above 0, or the result is of a file, which knows no more
+                doses than had been found when it was written.
 
         Example:
             >>> dose = lm.dose(cavs["music"].add, strengths=[0, 9], prompts=["Name a city.", "Tell me a story."],
@@ -305,10 +216,22 @@ class DoseResult:
         """
         if isinstance(nats, bool) or not isinstance(nats, int | float) or not 0 < nats < math.inf:
             raise ValueError(f"The KL of an iso-KL dose is a number of nats above 0, but {nats!r} was given.")
-        known: dict[float, float | None] = self.__dict__.setdefault("_doses", {})
+        known = self.iso_kl_doses
         if nats not in known:
+            if self._bisect is None:
+                there = f"it has those of {', '.join(f'{each:g}' for each in known)}" if known else "it has none"
+                raise ValueError(
+                    f"A result from a file has no model to find the iso-KL dose of {nats:g} nats with, and {there}; "
+                    "run lm.dose again."
+                )
             known[float(nats)] = self._bisect(self, float(nats))
         return known[float(nats)]
+
+    @property
+    def iso_kl_doses(self) -> dict[float, float | None]:
+        """The iso-KL doses that were found so far, by their KL in nats."""
+        found: dict[float, float | None] = self.__dict__.setdefault("_doses", {})
+        return found
 
     @functools.cached_property
     def axbench(self) -> AxBench:
@@ -359,9 +282,70 @@ class DoseResult:
             >>> len(dose.plot().axes)
             3
         """
-        # By name, as the package's own names are loaded: the chart is drawn of results.
-        drawn: Figure = importlib.import_module("steerwidgets.dose.plot").plot(self, axis)
-        return drawn
+        from steerwidgets.dose.plot import chart
+
+        at, name = self._doses_on(axis)
+        return chart(
+            self._title,
+            self.table,
+            at,
+            name,
+            baseline=self.baseline,
+            prompted=self.prompted,
+            useful=self.useful,
+            breaks=(self.breaks, self.breaks_below),
+        )
+
+    @property
+    def _title(self) -> str:
+        return f"{self.label}: {len(self.prompts)} prompts × {len(self.seeds)} seeds, judged by {self.judge}"
+
+    def _doses_on(self, axis: Axis) -> tuple[list[float], str]:
+        """Where each strength stands on an axis, and what the axis is called."""
+        if axis not in get_args(Axis):
+            raise ValueError(f"The axis of a dose is {', '.join(get_args(Axis))}, but {shown(axis)} was given.")
+        strengths = [row.strength for row in self.table]
+        if axis == "strength":
+            return strengths, f"{self.label}, {self.unit}"
+        if axis == "ratio":
+            at = [math.copysign(row.ratio, row.strength - self.origin) for row in self.table]
+            return at, "median ‖change‖ / ‖h‖"
+        one = self.iso_kl(1.0)
+        if one is None:
+            raise ValueError(
+                "The 95th percentile of the KL stays below 1 nat up to the strongest tested, so no strength is the "
+                "iso-KL dose 1; try stronger ones."
+            )
+        return [(each - self.origin) / (one - self.origin) for each in strengths], f"iso-KL dose, 1 = {one:.3g}"
+
+    def judged_by(self, judge: Judge) -> DoseResult:
+        """The same answers, judged by another judge.
+
+        Args:
+            judge: `judge(prompt, text)` → 0 to 1, `sw.Words`, or `sw.Probe`.
+
+        Returns:
+            A result whose counts are the new judge's.
+
+        Raises:
+            TypeError: it is no judge.
+            ValueError: it says something else than a judge does.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, strengths=[4], prompts=["Name a city."], max_new_tokens=4)
+            >>> dose.judged_by(lambda prompt, text: 1.0).table[0].on_topic
+            Count(k=1, n=1)
+        """
+        checked = checked_judge(judge, "dose.judged_by")
+        answers = list(self.answers)
+        for prompt in _prompts(answers):
+            at = [i for i, answer in enumerate(answers) if answer.prompt == prompt]
+            verdicts = judged(checked, self.prompts[prompt], [answers[i].text for i in at])
+            for i, verdict in zip(at, verdicts, strict=True):
+                answers[i] = replace(answers[i], verdict=verdict)
+        made = replace(self, judge=judge_name(checked), answers=tuple(answers))
+        made.__dict__["_doses"] = self.iso_kl_doses
+        return made
 
     def to_json(self) -> str:
         """Everything as text: rows, ranges, every answer, settings, provenance.
@@ -371,10 +355,63 @@ class DoseResult:
 
         Example:
             >>> dose = lm.dose(cavs["music"].add, strengths=[4], prompts=["Name a city."], max_new_tokens=4)
-            >>> '"steerwidgets.dose/1"' in dose.to_json()
+            >>> sw.DoseResult.from_json(dose.to_json()).table == dose.table
             True
         """
         return as_json(self.as_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> DoseResult:
+        """A result from what `to_json` gave: table, chart and answers are the same.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            The result. It measures nothing more: of iso-KL doses it has those that were known when it was written.
+
+        Raises:
+            ValueError: it is no dose–response, or damaged, or of another version.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, strengths=[4], prompts=["Name a city."], max_new_tokens=4)
+            >>> sw.DoseResult.from_json(dose.to_json()).label
+            'music · add'
+        """
+        given: Any = text
+        if not isinstance(given, str):
+            told = "give what dose.to_json() gave, or sw.DoseResult.load a file"
+            raise wrong("sw.DoseResult.from_json", "JSON text", given, told)
+        return cls._read(text, "this dose–response")
+
+    @classmethod
+    def load(cls, path: str | Path) -> DoseResult:
+        """A result from a file that `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The result, as `from_json` gives it; `sw.DoseResponse(lm, op).show(result)` shows it.
+
+        Raises:
+            ValueError: it is no dose–response, or damaged, or of another version.
+            OSError: it can't be read.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, strengths=[4], prompts=["Name a city."], max_new_tokens=4)
+            >>> dose.save(folder / "dose.json")
+            >>> sw.DoseResult.load(folder / "dose.json").table == dose.table
+            True
+        """
+        return cls._read(json_bytes(Path(path)), Path(path).name)
+
+    @classmethod
+    def _read(cls, text: str | bytes, what: str) -> DoseResult:
+        attributes, doses = file.read(text, what)
+        made = cls(**attributes, _bisect=None)
+        made.__dict__["_doses"] = doses
+        return made
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values.
@@ -387,9 +424,8 @@ class DoseResult:
             >>> dose.as_dict()["strengths"]
             [4.0]
         """
-        doses = self.__dict__.get("_doses", {})
         return {
-            "format": "steerwidgets.dose/1",
+            "format": file.FORMAT,
             "label": self.label,
             "unit": self.unit,
             "strengths": list(self.strengths),
@@ -402,14 +438,14 @@ class DoseResult:
             "stopped": self.stopped,
             "settings": dict(self.settings),
             "provenance": dict(self.provenance),
-            "rows": [_row_json(row) for row in self.table],
-            "baseline": _with_interval(asdict(self.baseline), self.baseline.on_topic),
-            "prompted": None if self.prompted is None else _count_json(self.prompted),
+            "rows": [file.row_json(row) for row in self.table],
+            "baseline": file.baseline_json(self.baseline),
+            "prompted": None if self.prompted is None else file.count_json(self.prompted),
             "useful": self.useful and list(self.useful),
             "breaks": self.breaks,
             "breaks_below": self.breaks_below,
-            "iso_kl": {f"{nats:g}": strength for nats, strength in doses.items()},
-            "answers": [_answer_json(answer) for answer in self.answers],
+            "iso_kl": {str(nats): strength for nats, strength in self.iso_kl_doses.items()},
+            "answers": [file.answer_json(answer) for answer in self.answers],
         }
 
     def save(self, path: str | Path) -> None:
@@ -433,8 +469,7 @@ class DoseResult:
         baseline = self.baseline
         own = f"surprise {_span(baseline.surprise)}, distinct-2 {_span(baseline.distinct_2)}"
         said = [
-            f"{self.label}: {len(self.prompts)} prompts × {len(self.seeds)} seeds, judged by {self.judge}"
-            + (", stopped" if self.stopped else ""),
+            self._title + (", stopped" if self.stopped else ""),
             repr(self.table),
             f"baseline {baseline.on_topic} on topic, {own}",
             *([f"asked for in the prompt: {self.prompted}"] if self.prompted is not None else []),
@@ -443,28 +478,8 @@ class DoseResult:
         return "\n".join(said)
 
 
-def percentile_95(values: Sequence[float]) -> float:
-    """The 95th percentile, between neighbours linearly; NaN of none."""
-    return float(np.percentile(values, 95)) if values else math.nan
-
-
-def percent(interval: Interval) -> str:
-    """An interval of a share in whole percent."""
-    return f"{interval[0] * 100:.0f}–{interval[1] * 100:.0f} %"
-
-
-def number(value: float) -> str:
-    """A number to two decimals; empty where there is none."""
-    return "" if math.isnan(value) else f"{value:.2f}"
-
-
 def _span(interval: Interval) -> str:
     return f"{interval[0]:.2f}–{interval[1]:.2f}"
-
-
-def _count(answers: Sequence[Answer]) -> Count:
-    judged = [answer.verdict for answer in answers if answer.verdict is not None]
-    return Count(sum(verdict.on_topic for verdict in judged), len(judged))
 
 
 def _prompts(answers: Sequence[Answer]) -> list[int]:
@@ -482,36 +497,3 @@ def _distinct(answer: Answer) -> float:
 def _overall(answer: Answer) -> float:
     overall = None if answer.verdict is None else answer.verdict.overall
     return math.nan if overall is None else overall
-
-
-def _count_json(count: Count) -> dict[str, Any]:
-    return {"k": count.k, "n": count.n, "interval": list(count.interval)}
-
-
-def _with_interval(value: dict[str, Any], count: Count) -> dict[str, Any]:
-    return value | {"on_topic": _count_json(count)}
-
-
-def _row_json(row: DoseRow) -> dict[str, Any]:
-    return asdict(row) | {"on_topic": _count_json(row.on_topic), "random": _count_json(row.random)}
-
-
-def _answer_json(answer: Answer) -> dict[str, Any]:
-    kind, *strength = answer.key if isinstance(answer.key, tuple) else (answer.key,)
-    verdict = answer.verdict
-    return {
-        "kind": kind,
-        "strength": strength[0] if strength else None,
-        "prompt": answer.prompt,
-        "seed": answer.seed,
-        "text": answer.text,
-        "tokens": len(answer.row.token_ids),
-        "ended": answer.row.ended,
-        "score": None if verdict is None else verdict.score,
-        "on_topic": None if verdict is None else verdict.on_topic,
-        "marks": None if verdict is None or verdict.marks is None else list(verdict.marks),
-        "surprise": answer.surprise,
-        "distinct_2": answer.distinct_2,
-        "kl": sum(answer.kl) / len(answer.kl) if answer.kl else None,
-        "ratio": answer.ratio,
-    }

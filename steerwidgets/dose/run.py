@@ -11,7 +11,9 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name, own_judges
-from steerwidgets.dose.result import ASKED, BASELINE, DoseResult, percentile_95, random_key, steered_key
+from steerwidgets.dose.result import DoseResult
+from steerwidgets.dose.rows import ASKED, BASELINE, random_key, steered_key
+from steerwidgets.dose.statistics import percentile_95
 from steerwidgets.dose.trials import Batch, Trial, Trials, checked_prompts, checked_seeds, text_of, unsteered
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.conditions import Asked, plan
@@ -225,12 +227,6 @@ class DoseRun:
                 raise
             self._stopped = True
         self._stopped = self._stopped or self.done < self.total
-
-    def judged_by(self, judge: Judge) -> DoseResult:
-        """The same answers, judged by another judge from now on."""
-        self.judge = self._trials.judge = checked_judge(judge, "lm.dose")
-        self._trials.judge_again()
-        return self.result
 
     def strength_at(self, nats: float, stop: threading.Event | None = None) -> float | None:
         """The strength at which the 95th percentile of the per-token KL is so many nats; see `DoseResult.iso_kl`.

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from steerwidgets.label_checks.statistics import bootstrap, wilson
 
 Interval = tuple[float, float]
@@ -71,6 +73,11 @@ def mean_over_prompts(values: Mapping[int, Sequence[float]], seed: int = 0) -> M
     if len(groups) < 2:
         return Mean(value)
     return Mean(value, *bootstrap(sums, _means, seed=seed))
+
+
+def percentile_95(values: Sequence[float]) -> float:
+    """The 95th percentile, between neighbours linearly; NaN of none."""
+    return float(np.percentile(values, 95)) if values else math.nan
 
 
 def _means(drawn: Any) -> Any:

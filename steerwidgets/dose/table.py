@@ -10,9 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name
-from steerwidgets.dose.result import number, percent, percentile_95
-from steerwidgets.dose.statistics import Count, Mean, mean_over_prompts
-from steerwidgets.dose.trials import Answer, Batch, Trial, Trials, by_prompt, checked_prompts, checked_seeds, text_of
+from steerwidgets.dose.rows import number, percent
+from steerwidgets.dose.statistics import Count, Mean, mean_over_prompts, percentile_95
+from steerwidgets.dose.trials import (
+    Answer,
+    Batch,
+    Trial,
+    Trials,
+    by_prompt,
+    checked_prompts,
+    checked_seeds,
+    count_on_topic,
+    text_of,
+)
 from steerwidgets.generation.conditions import Condition, plan
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.steering.hooks import check_fits
@@ -179,19 +189,15 @@ def condition_table(
 
 def _row(name: str, answers: Sequence[Answer], prompts: int, *, judged: bool) -> ConditionRow:
     mine = [answer for answer in answers if answer.key == name]
+    of_prompts = [[answer for answer in mine if answer.prompt == i] for i in range(prompts)]
     return ConditionRow(
         name,
-        _count(mine) if judged else None,
+        count_on_topic(mine) if judged else None,
         mean_over_prompts(by_prompt(mine, lambda answer: answer.surprise)),
         mean_over_prompts(by_prompt(mine, lambda answer: answer.distinct_2)),
         percentile_95([kl for answer in mine for kl in answer.kl]),
-        tuple(_count([answer for answer in mine if answer.prompt == i]) for i in range(prompts)) if judged else (),
+        tuple(map(count_on_topic, of_prompts)) if judged else (),
     )
-
-
-def _count(answers: Sequence[Answer]) -> Count:
-    verdicts = [answer.verdict for answer in answers if answer.verdict is not None]
-    return Count(sum(verdict.on_topic for verdict in verdicts), len(verdicts))
 
 
 def _with_interval(mean: Mean) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from steerwidgets.dose.fluency import distinct_2
 from steerwidgets.dose.judges import Judge, Verdict, judged
+from steerwidgets.dose.statistics import Count
 from steerwidgets.files.shown import shown
-from steerwidgets.generation.rows import Plan, Row, generate_rows
+from steerwidgets.generation.rows import GeneratedText, Plan, Row, generate_rows
 from steerwidgets.steering.divergence import teacher_forced_together
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.mistakes import wrong
@@ -32,7 +33,7 @@ class Answer:
         key: which condition made it.
         prompt: the index of its prompt.
         seed: of its noise.
-        row: the text itself, with its plan.
+        row: the text itself, with its tokens; from a file without its plan.
         distinct_2: the share of distinct pairs of neighbouring tokens (Li et al. 2016); low where it loops.
         surprise: mean −log p of its tokens alone under the unsteered model after the plain prompt, nats; NaN where it
             has none or was not scored.
@@ -44,7 +45,7 @@ class Answer:
     key: Hashable
     prompt: int
     seed: int
-    row: Row
+    row: GeneratedText
     distinct_2: float
     surprise: float = float("nan")
     kl: tuple[float, ...] = ()
@@ -124,15 +125,6 @@ class Trials:
                 return
             self.answers.extend(self._judged(batch.seed, made))
             yield batch
-
-    def judge_again(self) -> None:
-        """Let the judge say of every answer that there is."""
-        assert self.judge is not None
-        for prompt in sorted({answer.prompt for answer in self.answers}):
-            at = [i for i, answer in enumerate(self.answers) if answer.prompt == prompt]
-            verdicts = judged(self.judge, self.texts[prompt], [self.answers[i].text for i in at])
-            for i, verdict in zip(at, verdicts, strict=True):
-                self.answers[i] = replace(self.answers[i], verdict=verdict)
 
     def _generate(
         self, batch: Batch, stop: threading.Event, on_step: Callable[[int], None] | None
@@ -240,3 +232,9 @@ def by_prompt(answers: Iterable[Answer], value: Callable[[Answer], float]) -> di
     for answer in answers:
         found.setdefault(answer.prompt, []).append(value(answer))
     return found
+
+
+def count_on_topic(answers: Iterable[Answer]) -> Count:
+    """How many of the answers that were judged are on topic."""
+    verdicts = [answer.verdict for answer in answers if answer.verdict is not None]
+    return Count(sum(verdict.on_topic for verdict in verdicts), len(verdicts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
@@ -122,14 +122,20 @@ class Fields:
         return float(value)
 
     @overload
-    def items(self, name: str, default: _Needed = ..., *, of: str = ...) -> list[Any]: ...
+    def items(
+        self, name: str, default: _Needed = ..., *, of: str = ..., each: Callable[[Any], bool] = ...
+    ) -> list[Any]: ...
     @overload
-    def items(self, name: str, default: Default, *, of: str = ...) -> list[Any] | Default: ...
-    def items(self, name: str, default: Any = NEEDED, *, of: str = "") -> Any:
-        """A list; what is in it is checked by whoever asks."""
+    def items(
+        self, name: str, default: Default, *, of: str = ..., each: Callable[[Any], bool] = ...
+    ) -> list[Any] | Default: ...
+    def items(
+        self, name: str, default: Any = NEEDED, *, of: str = "", each: Callable[[Any], bool] = lambda _item: True
+    ) -> Any:
+        """A list, of what `each` takes; what else there is to check of it is checked by whoever asks."""
         if (value := self._given(name, default)) is None:
             return default
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple) or not all(map(each, value)):
             raise self.wrong(name, f"a list{of and f' of {of}'}")
         return list(value)
 
@@ -154,6 +160,11 @@ class Fields:
         if value is None and default is NEEDED:
             raise self.wrong(name, "given")
         return value
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text."""
+    return isinstance(value, str)
 
 
 def is_whole(value: Any) -> bool:

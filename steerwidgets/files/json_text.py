@@ -32,11 +32,21 @@ def read_json(path: Path, *, what: str = "", **how: Any) -> Any:
         ValueError: it is not whole JSON, nested too deep, too long, or says a key twice.
         OSError: it can't be read.
     """
+    return parse_json(json_bytes(path), what or path.name, **how)
+
+
+def json_bytes(path: Path) -> bytes:
+    """The bytes of a JSON file.
+
+    Raises:
+        ValueError: it is too long.
+        OSError: it can't be read.
+    """
     with reading(path, "JSON"):
         data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
     if data is None:
         raise ValueError(f"{path.name} is longer than {MOST_BYTES >> 20} MB, too long for JSON of this kind.")
-    return parse_json(data, what or path.name, **how)
+    return data
 
 
 def parse_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,27 +62,36 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One generated text.
+class GeneratedText:
+    """A generated text by itself.
 
     Attributes:
         token_ids: the generated ids, without the token that ended it.
         text: their text.
         tokens: the tokens as a person reads them.
         ended: `eos` (the model ended it), `length` (the limit) or `stopped`.
-        watched: [token, feature] values at each token before any change; None where a stop came before the value.
-        plan: the prompt that it goes on from and the recipe that steered it.
     """
 
     token_ids: tuple[int, ...]
     text: str
     tokens: tuple[prompts.Token, ...]
     ended: Ended
-    watched: tuple[tuple[float, ...] | None, ...]
-    plan: Plan = field(compare=False)
 
     def __repr__(self) -> str:
-        return f"Row({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
+        return f"{type(self).__name__}({self.text!r}, {len(self.tokens)} tokens, ended by {self.ended})"
+
+
+@dataclass(frozen=True, repr=False)
+class Row(GeneratedText):
+    """One row of a run: its text, and what it came of.
+
+    Attributes:
+        watched: [token, feature] values at each token before any change; None where a stop came before the value.
+        plan: the prompt that it goes on from and the recipe that steered it.
+    """
+
+    watched: tuple[tuple[float, ...] | None, ...]
+    plan: Plan = field(compare=False)
 
 
 class _Run:
@@ -138,6 +147,32 @@ class _Run:
             self._ended = [ended or "stopped" for ended in self._ended]
         done = [ended is not None and not self._wants_value(row) for row, ended in enumerate(self._ended)]
         return torch.tensor(done, device=input_ids.device)
+
+    def take_token(self, row: int, token: int) -> bool:
+        """Take in a row's next token, where rows come one after another; whether the row goes on."""
+        new: list[int | None] = [None] * len(self._plans)
+        done = len(self._ids[row]) - len(self._plans[row].begun)
+        new[row] = self._take(row, token)
+        if self._on_step is not None:
+            with self.steering.paused(), usual_rows():
+                self._on_step(Step(done, tuple(new), ()))
+        if self._stop is not None and self._stop.is_set():
+            self._ended = [ended or "stopped" for ended in self._ended]
+        return self._ended[row] is None
+
+    def take_streams(self, row: int, streams: Mapping[Site, Tensor]) -> None:
+        """Take in what was read at every token of a row that has ended: for each site [token, width]."""
+        columns = [feature.activation(streams[feature.site]).tolist() for feature in self._watch]
+        self._watched[row] += [tuple(values) for values in zip(*columns, strict=True)]
+
+    @property
+    def watched_sites(self) -> frozenset[Site]:
+        """Where the watched features are read."""
+        return frozenset(feature.site for feature in self._watch)
+
+    def generated(self, row: int) -> int:
+        """How many tokens a row has got, those that it began with among them."""
+        return len(self._ids[row])
 
     def refuse_endless(self, _input_ids: Tensor, logits: Tensor) -> Tensor:
         """Logits as they are; the logits processor that stands before the sampler, which can't choose among NaN.

@@ -195,6 +195,21 @@ class CoupledSampler:
         given = [None] * len(prompt_lengths) if seeds is None else seeds
         self._seeds = [sampling.seed if seed is None else seed for seed in given]
 
+    @property
+    def sampling(self) -> Sampling:
+        """The settings."""
+        return self._sampling
+
+    @property
+    def begun(self) -> list[int]:
+        """How many tokens each text had already."""
+        return [int(count) for count in self._begun]
+
+    @property
+    def seeds(self) -> list[int]:
+        """What each row's noise comes from."""
+        return self._seeds
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores whose argmax is the next token, float32 [batch, vocabulary]."""
         step = input_ids.shape[1] - self._prompt_width

@@ -144,6 +144,7 @@ class PatchRun:
         self.answers: tuple[Token, Token] | None = None
         self.before = self.after = float("nan")
         self._columns = lm.architecture.heads(sites[0]) if asked.stream == "attn_z" else len(self.pairs)
+        self._ranges: dict[Any, Any] = {}
         self._values = torch.full((len(self.layers), self._columns), torch.nan)
         self._todo = sorted(range(len(self.layers)), key=lambda i: self.layers[i])
         self._timed: list[tuple[int, float]] = []
@@ -247,6 +248,7 @@ class PatchRun:
             replacing=self._replacing,
             lm=self._lm,
             measure=self._measure,
+            ranges=self._ranges,
         )
 
     def _row(self, row: int) -> Tensor:

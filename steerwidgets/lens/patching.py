@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
@@ -82,6 +82,8 @@ class Patching:
         replacing: the residuals of `other` that take their place.
         lm: the model.
         measure: the metric of logits [..., vocabulary].
+        ranges: by how much patches of several blocks change each residual, as far as they were measured: two runs
+            agree to rounding alone, and the same patch shall be the same recipe.
     """
 
     share: Tensor
@@ -102,6 +104,7 @@ class Patching:
     replacing: Tensor
     lm: LoadedModel
     measure: Callable[[Tensor], Tensor]
+    ranges: dict[tuple[tuple[int, ...], int], dict[Site, dict[int, Tensor]]] = field(default_factory=dict)
 
     @property
     def of_heads(self) -> bool:
@@ -132,6 +135,8 @@ class Patching:
         blocks = self._blocks(layer)
         if len(blocks) == 1 and blocks[0] in self.layers:
             changes = {Site(blocks[0], self.stream): self._changes(blocks[0], column)}
+        elif (known := self.ranges.get((blocks, column))) is not None:
+            changes = known
         else:
             _, changes = self._set(blocks, column)
         return self._recipe(changes, blocks, column)
@@ -249,9 +254,10 @@ class Patching:
                 for site in sites:
                     edit = in_this_thread(thread, put(site, found[site][0]))
                     handles.append(on_stream(lm.architecture.hookpoint(site), edit))
-                return next_token_logits(lm, self.text, [None]), changes
+                logits = next_token_logits(lm, self.text, [None])
             finally:
                 remove_all(handles)
+        return logits, self.ranges.setdefault((tuple(blocks), column), changes)
 
     def largest(self, k: int = 10) -> list[tuple[int, int, float]]:
         """The cells whose share is largest.

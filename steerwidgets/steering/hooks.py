@@ -288,6 +288,7 @@ class Steering:
         self._known = known or Known()
         self._watch = dict(watch or {})
         self._rows = None if isinstance(recipes, Recipe) else len(recipes)
+        self._recipes = recipes
         several = [recipes] if isinstance(recipes, Recipe) else recipes
         self._changes = _changes_of_all(recipes) if isinstance(recipes, Recipe) else _changes_of_rows(recipes)
         self._readings = Readings(several)
@@ -306,6 +307,37 @@ class Steering:
         """Whether its hooks are on the model."""
         return bool(self._handles)
 
+    @property
+    def known(self) -> Known:
+        """What is known of the rows."""
+        return self._known
+
+    @property
+    def watched(self) -> Mapping[Site, Watch]:
+        """The streams that are looked at, and who looks."""
+        return self._watch
+
+    @property
+    def changed(self) -> list[Site]:
+        """The sites that it changes."""
+        return list(self._changes)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether forwards pass through."""
+        return self._paused
+
+    def recipes_of(self, rows: int) -> list[Recipe]:
+        """The recipe of every row of a batch.
+
+        Raises:
+            ValueError: there are recipes for another number of rows.
+        """
+        if isinstance(self._recipes, Recipe):
+            return [self._recipes] * rows
+        self._refuse_other_rows(rows)
+        return [recipe or Recipe() for recipe in self._recipes]
+
     def __enter__(self) -> Self:
         if self._handles:
             raise RuntimeError("This steering is on the model already; leave it before you enter it again.")
@@ -314,6 +346,7 @@ class Steering:
             return self
         try:
             self._attach(sites)
+            self._architecture.steered_by.append(self)
         except BaseException:
             remove_all(self._handles)
             raise
@@ -322,6 +355,8 @@ class Steering:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self in self._architecture.steered_by:
+            self._architecture.steered_by.remove(self)
         remove_all(self._handles)
 
     @contextmanager
@@ -361,11 +396,12 @@ class Steering:
 
         return edit
 
+    def _refuse_other_rows(self, rows: int) -> None:
+        if self._rows is not None and rows != self._rows:
+            raise ValueError(f"{self._rows} recipes were given, one for each row, but the batch has {rows} rows.")
+
     def _changed(self, stream: Tensor, layout: Layout, changes: Sequence[_RowsChange]) -> Tensor:
-        if self._rows is not None and stream.shape[0] != self._rows:
-            raise ValueError(
-                f"{self._rows} recipes were given, one for each row, but the batch has {stream.shape[0]} rows."
-            )
+        self._refuse_other_rows(stream.shape[0])
         steered = stream
         for each in changes:
             steered = each.among(steered, (stream.float() + each.change(stream, layout)).to(stream.dtype))

@@ -64,11 +64,7 @@ class RandomDirection:
         Returns:
             float32 [..., width].
         """
-        import torch
-
-        forward = torch.where(change @ vector < 0, -1.0, 1.0)
-        replaced: Tensor = (forward * change.norm(dim=-1))[..., None] * unit
-        return replaced
+        return instead_of(change, vector, unit)
 
     def to_json(self) -> dict[str, int]:
         """As a recipe keeps it."""
@@ -89,3 +85,12 @@ class RandomDirection:
                 f'A steer\'s control is {{"seed": a whole number}}, or null, but {shown(value)} was given.'
             )
         return cls(seed)
+
+
+def instead_of(change: Tensor, vector: Tensor, unit: Tensor) -> Tensor:
+    """The formula of `RandomDirection.instead_of`."""
+    import torch
+
+    forward = torch.where(change @ vector < 0, -1.0, 1.0)
+    replaced: Tensor = (forward * change.norm(dim=-1))[..., None] * unit
+    return replaced

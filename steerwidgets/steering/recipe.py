@@ -26,6 +26,7 @@ from steerwidgets.steering.condition import Condition, compared, condition_from_
 from steerwidgets.steering.fade import Fade
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Numbers, Op
+from steerwidgets.steering.plain import Plain
 from steerwidgets.steering.positions import Positions, Where
 from steerwidgets.steering.random_direction import RandomDirection
 from steerwidgets.transformer.mistakes import listed, what, wrong
@@ -329,6 +330,28 @@ class Direction:
         if device not in placed:
             placed[device] = self.vector.to(device)
         return placed[device]
+
+    def plain(self, *, read: bool = False) -> Plain:
+        """What its ops need of it, as tensors and plain functions, for a model that runs elsewhere.
+
+        Args:
+            read: whether its activation is asked for by itself, as conditions do.
+
+        Returns:
+            The feature without its dictionary.
+
+        Raises:
+            ValueError: it can't be told apart from its dictionary.
+
+        Example:
+            >>> h = torch.randn(4, 32)
+            >>> torch.equal(cavs["music"].plain().activation(h), cavs["music"].activation(h))
+            True
+        """
+        return self._plain(read)
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - of those that need more to be read
+        return Plain(self.vector)
 
     def cosine(self, other: Direction) -> float:
         """The cosine between the two vectors; 0 where one is all zeros and points nowhere.

@@ -59,6 +59,9 @@ class Architecture:
         final_norm: the norm before the unembed.
         unembed: the module that makes logits.
 
+    Attributes:
+        steered_by: what steers the model now; where it runs elsewhere, hooks alone would not get there.
+
     Raises:
         UnknownArchitectureError: a part was neither found nor given.
     """
@@ -79,6 +82,7 @@ class Architecture:
         self.base = base if base is not None else self._find_base()
         self.final_norm = final_norm if final_norm is not None else self._find_final_norm()
         self.unembed = unembed if unembed is not None else self._find_unembed()
+        self.steered_by: list[Any] = []
         caps = (getattr(self.config, name, None) for name in _SOFT_CAPS)
         self.soft_cap: float | None = next((cap for cap in caps if cap is not None), None)
 
@@ -257,6 +261,16 @@ class Architecture:
     def is_compiled(self) -> bool:
         """Whether the model or a part of it went through `torch.compile`."""
         return any(_is_compiled(module) for module in self.model.modules())
+
+    def refuse_without_weights(self, call: str) -> None:
+        """Refuse what needs the weights in this process, where they are elsewhere.
+
+        Args:
+            call: what was asked for, as `lm.patch`.
+
+        Raises:
+            ValueError: they are.
+        """
 
     def refuse_compiled(self) -> None:
         """Refuse to attach to a compiled model.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from steerwidgets.calls import tells_calls
 from steerwidgets.threads import follow_quota
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.abilities import Abilities
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.mistakes import checked_model, wrong
@@ -88,6 +89,11 @@ class LoadedModel:
     def engine(self) -> LoadedModel:
         """The model itself; the name that it had until 0.1, kept until 1.0."""
         return self
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do beside running: of a model in this process everything."""
+        return Abilities()
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ class ModelLock:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._holder: threading.Thread | None = None
+        self._depth = 0
         self._steering = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -40,11 +41,17 @@ class ModelLock:
             while not (took := self._lock.acquire(timeout=_LOOK)):
                 self.refuse_dead_holder()
         if took:
+            self._depth += 1
             self._holder = threading.current_thread()
         return took
 
     def release(self) -> None:
         """Let it go, as often as it was taken."""
+        if self.is_mine:
+            self._depth -= 1
+            if not self._depth:
+                # Before it is let go: who takes it next is known a moment later, and meanwhile nobody holds it.
+                self._holder = None
         self._lock.release()
 
     def __enter__(self) -> bool:
@@ -81,10 +88,8 @@ class ModelLock:
             RuntimeError: such a thread holds the lock.
         """
         holder = self._holder
-        if holder is None or holder.is_alive():
-            return
-        if self._lock.acquire(blocking=False):  # it let go before it ended
-            self._lock.release()
+        # The second look: it may have let go and ended between the first two.
+        if holder is None or holder.is_alive() or self._holder is not holder:
             return
         raise RuntimeError(
             f"The model is held by the thread {holder.name!r}, which ended without letting it go (lm.lock.acquire() or "

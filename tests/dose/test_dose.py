@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
+import re
 import statistics
 import threading
 
@@ -14,9 +16,12 @@ from support.both import vector
 
 import steerwidgets as sw
 from steerwidgets.dose.judges import Verdict
-from steerwidgets.dose.result import ASKED, BASELINE, DoseResult, random_key, steered_key
+from steerwidgets.dose.result import DoseResult
+from steerwidgets.dose.rows import ASKED, BASELINE, random_key, steered_key
 from steerwidgets.dose.run import DoseRun, default_strengths
 from steerwidgets.dose.trials import Answer
+from steerwidgets.generation.rows import GeneratedText
+from steerwidgets.transformer.prompts import Token
 
 SEA = sw.Direction(vector(1), sw.Site(1), "the sea")
 PROMPTS = ["Name a city by the sea.", "The user asks.", "You are a helpful assistant, please."]
@@ -293,6 +298,96 @@ def test_it_prints_and_is_saved(dosed, tmp_path):
     assert kept["settings"]["max_new_tokens"] == COUNT
 
 
+# A file of it
+
+SAYS = {
+    "other version": (
+        {"format": "steerwidgets.dose/1"},
+        r"^The format of dose\.json is .*/1', .* another version",
+    ),
+    "other file": (
+        {"format": "steerwidgets.runs/1"},
+        r"^The format of dose\.json should be .* but it is 's.*runs/1'",
+    ),
+    "a field too many": ({"surprise": 1}, r"In dose\.json, surprise is not known"),
+    "no prompt": ({"prompts": []}, r"In dose\.json, prompts should be some"),
+    "strengths in disorder": ({"strengths": [1, 0]}, r"In dose\.json, strengths should be some, from the lowest up"),
+    "a dose of no nats": ({"iso_kl": {"x": 1}}, r"In dose\.json, iso_kl\.x should be under a number of nats above 0"),
+}
+SPOILT = {
+    "another kind": ({"kind": "evil"}, "kind should be one of"),
+    "a prompt that is not there": ({"prompt": 2}, "prompt should be a whole number from 0 to 1"),
+    "a strength that was not tried": ({"strength": 0.3}, "strength should be one of the strengths that were tried"),
+    "KL of some tokens": ({"kl": [0.1]}, f"kl should be {COUNT} numbers, one for each token, or none"),
+    "texts of some tokens": ({"tokens": ["a"]}, f"tokens should be {COUNT} texts, one for each of token_ids"),
+    "a fragment beyond": ({"fragments": [99]}, "fragments should be places of tokens"),
+    "marks of another kind": ({"marks": [1, 2, 3]}, "marks should be concept, instruct, fluency, each 0, 1 or 2"),
+    "a score of 2": ({"score": 2}, "score should be a finite number from 0 to 1"),
+}
+
+
+def test_a_file_gives_the_same_table_and_chart(dosed, tmp_path):
+    _, dose = dosed
+    dose.iso_kl(1e-6)
+    dose.save(tmp_path / "dose.json")
+    kept = sw.DoseResult.load(tmp_path / "dose.json")
+    assert kept.table == dose.table
+    assert repr(kept) == repr(dose)
+    assert (kept.baseline, kept.prompted, kept.useful) == (dose.baseline, dose.prompted, dose.useful)
+    for mine, theirs in zip(kept.answers, dose.answers, strict=True):
+        same = ("key", "prompt", "seed", "distinct_2", "kl", "ratio", "verdict", "text")
+        assert [getattr(mine, name) for name in same] == [getattr(theirs, name) for name in same]
+        assert (mine.row.token_ids, mine.row.tokens, mine.row.ended) == (
+            theirs.row.token_ids,
+            theirs.row.tokens,
+            theirs.row.ended,
+        )
+    assert kept.to_json() == dose.to_json()
+    lines = [
+        [line.get_xydata().tolist() for axes in each.plot().axes for line in axes.get_lines()] for each in (kept, dose)
+    ]
+    assert lines[0] == lines[1]
+    assert kept.iso_kl(1e-6) == dose.iso_kl(1e-6)
+    with pytest.raises(ValueError, match=r"^A result from a file has no model to find the iso-KL dose of 0\.7 nats"):
+        kept.iso_kl(0.7)
+    assert kept.judged_by(lambda _prompt, _text: 1.0).table[1].on_topic.k == 4
+
+
+def test_a_result_without_scores_or_with_marks_is_kept_too(tmp_path):
+    dose = made({10: (9, *FINE)})
+    row = GeneratedText((3, 4), "a b", (Token(3, "a"), Token(4, "E2 9C", fragment=True)), "eos")
+    answers = [dataclasses.replace(each, row=row, kl=(0.1, math.nan)) for each in dose.answers]
+    answers[0] = dataclasses.replace(answers[0], verdict=None, kl=(), surprise=math.nan)
+    answers[-1] = dataclasses.replace(answers[-1], verdict=Verdict(0.5, on_topic=True, marks=(1.0, 1.0, 1.0)))
+    dataclasses.replace(dose, answers=tuple(answers)).save(tmp_path / "dose.json")
+    kept = sw.DoseResult.load(tmp_path / "dose.json")
+    assert kept.answers[0].verdict is None
+    assert math.isnan(kept.answers[0].surprise)
+    assert kept.answers[-1].verdict == answers[-1].verdict
+    assert kept.answers[1].row == row
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_another_file_is_one_sentence(dosed, tmp_path, name):
+    changes, says = SAYS[name]
+    value = json.loads(dosed[1].to_json()) | changes
+    (tmp_path / "dose.json").write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(ValueError, match=says):
+        sw.DoseResult.load(tmp_path / "dose.json")
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_damaged_answer_is_one_sentence(dosed, name):
+    changes, says = SPOILT[name]
+    value = json.loads(dosed[1].to_json())
+    at = next(i for i, each in enumerate(value["answers"]) if each["kind"] == "steered")
+    value["answers"][at] |= changes
+    with pytest.raises(ValueError, match=re.escape(f"In answer {at + 1} of this dose–response, {says}")):
+        sw.DoseResult.from_json(json.dumps(value))
+    with pytest.raises(TypeError, match=r"^sw\.DoseResult\.from_json takes JSON text, but"):
+        sw.DoseResult.from_json(value)
+
+
 # Running
 
 
@@ -342,7 +437,7 @@ def test_the_baselines_own_range_is_known_before_any_strength(llama):
 def test_another_judge_judges_the_same_answers(llama):
     run = DoseRun(llama, SEA.add, [0, 1], PROMPTS, judge=has_e, settings={"max_new_tokens": 3}, random=0)
     first = list(run.run())[-1]
-    second = run.judged_by(lambda _prompt, _text: 1.0)
+    second = first.judged_by(lambda _prompt, _text: 1.0)
     assert [a.row for a in first.answers] == [a.row for a in second.answers]
     assert second.table[1].on_topic.k == second.table[1].on_topic.n
     assert second.judge == "your judge"

@@ -44,15 +44,33 @@ class Record:
         if message.type == "error":
             self.errors.append(line)
 
+    def forget(self) -> None:
+        for heard in (self.console, self.errors, self.requests):
+            heard.clear()
+
     def outside(self, *allowed: str) -> list[str]:
         """Addresses that are neither the server's nor the page's own."""
         own = (*allowed, "data:", "blob:", "about:")
         return [address for address in self.requests if not address.startswith(own)]
 
 
+VIEWPORT = {"width": 1400, "height": 1000}
+
+
+def page_of_its_own(chromium, **options) -> tuple[Page, Record]:
+    context = chromium.new_context(**{"viewport": VIEWPORT} | options)
+    record = Record()
+    context.on("request", lambda sent: record.requests.append(sent.url))
+    context.on("page", record.follow)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    return page, record
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
+    item.failed = report.failed or getattr(item, "failed", False)
     if call.when == "call" and report.failed:
         for name, page, record in getattr(item, "pages", []):
             _explain(item, report, name, page, record)
@@ -101,13 +119,8 @@ def new_page(request, chromium, tmp_path):
     contexts = []
 
     def make(name: str = "page", **options):
-        context = chromium.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
-        contexts.append(context)
-        record = Record()
-        context.on("request", lambda sent: record.requests.append(sent.url))
-        context.on("page", record.follow)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
+        page, record = page_of_its_own(chromium, **options)
+        contexts.append(page.context)
         request.node.pages.append((name, page, record))
         return page, record
 
@@ -167,13 +180,73 @@ def tiny_kernel(server):
     return TinyKernel(server)
 
 
+class Tab:
+    """One loaded JupyterLab for many tests: to load one takes longer than most of them. A failure ends its use."""
+
+    def __init__(self, chromium) -> None:
+        self._chromium = chromium
+        self._found: tuple[Page, Record] | None = None
+
+    def take(self) -> tuple[Page, Record, bool]:
+        """The page, its record, and whether JupyterLab is loaded in it."""
+        is_loaded = self._found is not None
+        page, record = self._found = self._found or page_of_its_own(self._chromium)
+        record.forget()
+        return page, record, is_loaded
+
+    def give_up(self) -> None:
+        if self._found is not None:
+            self._found[0].context.close()
+        self._found = None
+
+
+@pytest.fixture(scope="session")
+def tab(chromium):
+    tab = Tab(chromium)
+    yield tab
+    tab.give_up()
+
+
 @pytest.fixture
-def open_tiny(open_notebook, tiny_kernel):
-    """Opens notebooks on the kernel of the tiny model, and runs the first two cells: what is needed, what is shown."""
+def open_in_tab(server, tab, tiny_kernel, new_page, request):
+    """Opens a notebook on the kernel of the tiny model, in the page that the tests share."""
+    used = []
+
+    def open_(cells: list[str], viewport: dict[str, int] = VIEWPORT) -> Notebook:
+        name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name) + ".ipynb"
+        server.write(name, cells)
+        server.attach(name, tiny_kernel.id)
+        page, record, is_loaded = tab.take()
+        request.node.pages.append(("JupyterLab", page, record))
+        page.set_viewport_size(viewport)
+        notebook = Notebook(page, server, name, beside=is_loaded)
+        used.append((notebook, record))
+        return notebook
+
+    yield open_
+    for notebook, record in used:
+        errors, outside = [*record.errors], record.outside(server.address, server.address.replace("http", "ws"))
+        if request.node.failed or errors:
+            tab.give_up()
+        else:
+            notebook.leave()
+        assert errors == []
+        assert outside == []
+
+
+@pytest.fixture
+def open_tiny(open_notebook, open_in_tab, tiny_kernel):
+    """Opens notebooks on the kernel of the tiny model, and runs the first two cells: what is needed, what is shown.
+
+    What asks more of the page than a size, or asks `anew`, gets a JupyterLab of its own.
+    """
     notebooks = []
 
-    def open_(*cells: str, **options) -> Notebook:
-        notebook = open_notebook(list(cells), kernel=tiny_kernel.id, **options)
+    def open_(*cells: str, anew: bool = False, **options) -> Notebook:
+        if anew or notebooks or options.keys() - {"viewport"}:
+            notebook = open_notebook(list(cells), kernel=tiny_kernel.id, **options)
+        else:
+            notebook = open_in_tab(list(cells), **options)
         notebooks.append(notebook)
         notebook.run_cell(0)
         notebook.run_cell(1)

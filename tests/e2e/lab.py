@@ -154,11 +154,15 @@ class Server:
 class Notebook:
     """A notebook that is open in JupyterLab. Its plumbing goes through commands, panels through accessible names."""
 
-    def __init__(self, page: Page, server: Server, name: str) -> None:
+    def __init__(self, page: Page, server: Server, name: str, *, beside: bool = False) -> None:
+        """Open it: in a JupyterLab that is loaded for it, or `beside` what the page's own has had open before."""
         self.page = page
         self.server = server
         self.name = name
-        page.goto(server.url(name))
+        if beside:
+            page.evaluate("path => jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' })", name)
+        else:
+            page.goto(server.url(name))
         page.wait_for_function(
             """name => window.jupyterapp?.shell?.currentWidget?.context?.path === name
                 && window.jupyterapp.shell.currentWidget.context.isReady
@@ -166,6 +170,15 @@ class Notebook:
             arg=name,
             timeout=PATIENCE,
         )
+
+    def leave(self) -> None:
+        """Close all that is open, unsaved; the kernel runs on, and JupyterLab is as it was when it was loaded."""
+        self.page.evaluate("""() => {
+            for (const open of [...jupyterapp.shell.widgets("main")]) open.dispose();
+            jupyterapp.shell.expandLeft();
+        }""")
+        self.page.mouse.move(0, 0)
+        expect(self.page.get_by_role("dialog")).to_have_count(0)
 
     def command(self, name: str, args: dict | None = None) -> None:
         """Start a command of JupyterLab; it may take as long as a cell."""

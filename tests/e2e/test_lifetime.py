@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
 from e2e.conftest import PANEL, TINY
+from e2e.test_label_check import CHECK
+from e2e.test_label_check import SETUP as CHECKED
 from playwright.sync_api import expect
 
 CELLS = {
@@ -16,7 +19,12 @@ CELLS = {
     ".sw-picker": "picker = sw.FeaturePicker(lm, cavs)\npicker",
     ".sw-card": "card = sw.FeatureCard(lm, cavs, 0)\ncard",
     ".sw-map": "features_map = sw.SubspaceMap(lm, cavs, 0)\nfeatures_map",
+    ".sw-dose": "chart = sw.DoseResponse(lm, cavs[0].add, [0, 4], prompts=['The ship'], judge=sw.Words(['e']))\nchart",
+    ".sw-trainer": "trainer = sw.ConceptTrainer(lm, ['thank you'] * 6, ['the train'] * 6)\ntrainer",
+    ".sw-lab": "lab = sw.Lab('sea', student='Ada')\nasked = lab.ask('Why is a neuron no concept?', key='why')\nasked",
+    ".sw-check": CHECK,
 }
+RUNS = int(os.environ.get("STEERWIDGETS_RERUNS", "5"))
 COUNTED = ("JSHeapUsedSize", "Nodes", "JSEventListeners")
 
 
@@ -34,9 +42,12 @@ class Heap:
         return {name: found[name] for name in COUNTED}
 
 
-def run_again(notebook, times: int, shown: str) -> None:
-    """Run the second cell again, and wait each time for the view of another model."""
+def run_again(notebook, times: int, shown: str, *, clear: bool) -> None:
+    """Run the second cell again, its output cleared before or not, and wait each time for the view of another model."""
     for _ in range(times):
+        if clear:
+            notebook.command("notebook:clear-cell-output")
+            expect(notebook.page.locator(shown)).to_have_count(0)
         before = notebook.page.evaluate("s => { window.last = document.querySelector(s) }", shown)
         assert before is None
         notebook.run_cell(1)
@@ -47,17 +58,17 @@ def run_again(notebook, times: int, shown: str) -> None:
         notebook.wait_idle()
 
 
-def growth(notebook, shown: str, times: int, warm: int = 4) -> dict[str, float]:
+def growth(notebook, shown: str, times: int, warm: int = 4, *, clear: bool = False) -> dict[str, float]:
     """What each further run leaves in the page.
 
     Counted twice, and the smaller taken: JupyterLab itself takes some 130 listeners more once, soon after a page has
     opened, with whatever widget; what a widget leaves it leaves both times.
     """
     heap = Heap(notebook.page)
-    run_again(notebook, warm, shown)
+    run_again(notebook, warm, shown, clear=clear)
     counts = [heap.counted()]
     for _ in range(2):
-        run_again(notebook, times, shown)
+        run_again(notebook, times, shown, clear=clear)
         counts.append(heap.counted())
     return {name: min(b[name] - a[name] for a, b in pairwise(counts)) / times for name in COUNTED}
 
@@ -65,9 +76,38 @@ def growth(notebook, shown: str, times: int, warm: int = 4) -> dict[str, float]:
 @pytest.mark.parametrize("shown", CELLS)
 def test_a_cell_that_is_run_again_leaves_hardly_anything_in_the_page(open_tiny, shown):
     """A plain slider leaves 66 KB, 13 nodes and 5 listeners; a program of its own for each run would leave 700 KB."""
-    notebook = open_tiny(TINY, CELLS[shown])
+    notebook = open_tiny(TINY + CHECKED if shown == ".sw-check" else TINY, CELLS[shown], anew=True)
     expect(notebook.page.locator(shown)).to_be_visible()
-    found = growth(notebook, shown, 8)
+    found = growth(notebook, shown, RUNS)
+    print(shown, found)
     assert found["JSHeapUsedSize"] < 220_000, found
     assert found["Nodes"] < 30, found
     assert found["JSEventListeners"] < 10, found
+
+
+LIVING = "import gc\nfrom steerwidgets.widgets.bundles import LIVE\ngc.collect()\nprint(len(list(LIVE)))"
+
+
+@pytest.mark.parametrize("shown", [".sw-panel", ".sw-heat", ".sw-patch"])
+def test_cleared_outputs_leave_hardly_anything_either(open_tiny, shown):
+    notebook = open_tiny(TINY, CELLS[shown], anew=True)
+    expect(notebook.page.locator(shown)).to_be_visible()
+    before = int(notebook.printed(LIVING))
+    found = growth(notebook, shown, RUNS, clear=True)
+    print(shown, found)
+    assert found["JSHeapUsedSize"] < 220_000, found
+    assert found["Nodes"] < 30, found
+    assert found["JSEventListeners"] < 10, found
+    assert int(notebook.printed(LIVING)) == before
+
+
+def test_a_cleared_panel_that_generates_stops_once_its_cell_is_run_again(open_panel):
+    notebook, panel = open_panel()
+    panel.set("Max new tokens", 3000)
+    panel.generate.click()
+    panel.expect_streaming()
+    notebook.command("notebook:clear-all-cell-outputs")
+    expect(panel.root).to_have_count(0)
+    notebook.run_cell(1)
+    notebook.wait_idle()
+    panel.run()

@@ -36,7 +36,7 @@ def test_what_a_recipe_does_to_the_next_token_follows_it(open_panel, picture):
 
 
 def test_runs_are_kept_over_a_reload_and_compared(open_panel, picture):
-    notebook, panel = open_panel()
+    notebook, panel = open_panel(anew=True)
     panel.run()
     panel.set("Seed", 3)
     panel.run()
@@ -167,6 +167,30 @@ def test_a_recipe_is_pasted_kept_as_a_preset_and_loaded(open_panel):
     panel.button("Load preset").click()
     expect(panel.slider(FOOD)).to_have_value("6")
     assert notebook.errors() == []
+
+
+def test_exported_runs_are_pasted_and_read_from_a_file(open_panel, tmp_path):
+    notebook, panel = open_panel()
+    notebook.printed("other = sw.SteeringPanel(lm, cavs, recipe=cavs[1].add(6), max_new_tokens=4)")
+    runs = notebook.printed("_ = other.generate(), other.generate(); print(other.history.to_json())")
+    tab(panel, "History").click()
+    panel.root.get_by_text("Import runs").press("Enter")
+    box = panel.root.get_by_role("textbox", name="Runs to import")
+    box.fill(runs[: len(runs) // 2])
+    panel.button("Import").click()
+    expect(panel.alert).to_contain_text("not whole JSON")
+    box.fill(runs)
+    panel.button("Import").press("Enter")
+    listed = panel.root.get_by_role("list", name="Runs").get_by_role("listitem")
+    expect(listed).to_have_count(2)
+    panel.button("Forget Run 2").click()
+    expect(listed).to_have_count(1)
+    (tmp_path / "runs.json").write_text(runs, encoding="utf-8")
+    panel.root.get_by_label("Runs file").set_input_files(tmp_path / "runs.json")
+    expect(listed).to_have_count(2)
+    expect(panel.root.get_by_text("1 of 2 runs were added; 1 were here already.")).to_be_visible()
+    panel.button("Use recipe of Run 1").click()
+    expect(panel.slider(FOOD)).to_have_value("6")
 
 
 def test_generate_stands_above_the_fold_at_600_px(open_panel):

@@ -18,7 +18,7 @@ def _here(notebook, _: str) -> None:
 
 @pytest.mark.parametrize("restart", [_by_rest, _here])
 def test_a_restart_is_told(open_panel, tiny_kernel, restart, picture):
-    notebook, panel = open_panel("time.sleep(6)")
+    notebook, panel = open_panel("time.sleep(6)", anew=True)
     panel.run()
     texts = [panel.text(name) for name in ("Baseline", "Steered")]
     banner = panel.root.get_by_text(BANNER)
@@ -45,7 +45,7 @@ def test_a_restart_is_told(open_panel, tiny_kernel, restart, picture):
 
 
 def test_a_notebook_that_was_opened_and_not_run_is_a_frozen_copy(open_panel, open_notebook, tiny_kernel):
-    notebook, panel = open_panel()
+    notebook, panel = open_panel(anew=True)
     panel.run()
     texts = [panel.text(name) for name in ("Baseline", "Steered")]
     notebook.save()

@@ -86,6 +86,8 @@ def test_it_fits_and_is_readable(open_trainer, picture, theme):
     page = notebook.page
     notebook.wear(theme)
     notebook.command("application:toggle-left-area")
+    load = trainer.file("Load a concept").bounding_box()
+    assert load["width"] < 100  # as wide as its word, not as its pane
     trainer.train()
     notebook.execute("trainer.selected = 1")
     expect(trainer.region("Block 1")).to_be_visible()
@@ -254,9 +256,33 @@ def test_a_sum_a_dose_check_save_and_load(open_trainer):
     trainer.file("Load a concept").set_input_files(
         {"name": "grateful.safetensors", "mimeType": "application/octet-stream", "buffer": data}
     )
-    expect(trainer.root).to_contain_text("Loaded from a file: its texts are not in it.")
+    expect(trainer.root).to_contain_text("Loaded from a file, with its texts: press Train for the scores")
+    expect(trainer.texts("with it")).to_have_count(8)
     notebook.until("(trainer.cav.labels, trainer.concept) == (('grateful',), None)")
     expect(trainer.button("Steer with this")).to_be_visible()
+
+
+def test_where_it_steers_is_asked_for_stopped_and_asked_again(open_trainer, picture):
+    notebook, trainer = open_trainer()
+    trainer.train()
+    trainer.button("Steer in every block").click()
+    expect(trainer.status).to_contain_text(re.compile("steering in every block|Starting"), timeout=2 * PATIENCE)
+    trainer.button("Stop").click()
+    expect(trainer.status).to_contain_text("Stopped", timeout=2 * PATIENCE)
+    trainer.root.get_by_role("button", name=re.compile("^Steer in every block")).press("Enter")
+    region = trainer.region("Steering by block")
+    expect(region).to_contain_text(re.compile("The (concept|answers)"), timeout=6 * PATIENCE)
+    expect(trainer.button("Stop")).to_have_attribute("aria-disabled", "true", timeout=6 * PATIENCE)
+    expect(region).to_contain_text("every block adds 30 % of ‖h‖, judged by the ")
+    notebook.until("(len(trainer.blocks.answers), trainer.blocks.stopped) in [(54, False), (42, False)]")
+    trainer.root.get_by_text("Table of the numbers").click()
+    table = trainer.root.get_by_role("table", name="Numbers of every block")
+    expect(table.get_by_role("columnheader", name="steered, on topic")).to_be_visible()
+    expect(trainer.root.get_by_role("img", name=re.compile("AUROC on held-out texts"))).to_be_visible()
+    for theme in ("Light", "Dark"):
+        notebook.wear(theme)
+        picture(notebook.page, f"trainer-steered-{theme}")
+    notebook.wear("Light")
 
 
 def test_a_frozen_copy_is_looked_at_without_a_kernel(open_saved, fresh, tmp_path, picture):

@@ -5,7 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from hostile import cav_files, corpus_files, label_files, lens_files, mfa_files, recipe_files, reft_files, sae_files
+from hostile import (
+    cav_files,
+    corpus_files,
+    dose_files,
+    label_files,
+    lens_files,
+    mfa_files,
+    recipe_files,
+    reft_files,
+    sae_files,
+)
 from hostile.oracle import Case
 
 MAKERS = (
@@ -23,6 +33,7 @@ MAKERS = (
     corpus_files.index,
     recipe_files.recipe,
     lens_files.lenses,
+    dose_files.doses,
 )
 
 

@@ -24,6 +24,7 @@ LOADERS = (
     "corpus index",
     "recipe",
     "lens files",
+    "dose",
 )
 
 

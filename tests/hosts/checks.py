@@ -10,7 +10,7 @@ from typing import Any
 from e2e.lab import Panel
 from e2e.test_layout import CONTRAST
 from hosts.host import Host
-from hosts.shown import SEA, Widgets
+from hosts.shown import SEA, Others, Shown, Widgets
 from playwright.sync_api import Locator, expect
 
 RESTARTED = re.compile(r"restarted.{0,20}run this cell again", re.IGNORECASE | re.DOTALL)
@@ -25,12 +25,14 @@ class Check:
         needs: what a host has to have.
         spoils: whether the page is not to be used again afterwards.
         touch: whether the browser is to have a touch screen.
+        of: whose widgets it is about.
     """
 
-    run: Callable[[Host, Widgets], Any]
+    run: Callable[[Host, Any], Any]
     needs: frozenset[str]
     spoils: bool
     touch: bool
+    of: tuple[type[Shown], ...]
 
     @property
     def name(self) -> str:
@@ -40,9 +42,12 @@ class Check:
 CHECKS: list[Check] = []
 
 
-def check(*needs: str, spoils: bool = False, touch: bool = False):
+ALL = (Widgets, Others)
+
+
+def check(*needs: str, spoils: bool = False, touch: bool = False, of: tuple[type[Shown], ...] = (Widgets,)):
     def add(run):
-        CHECKS.append(Check(run, frozenset(needs), spoils, touch))
+        CHECKS.append(Check(run, frozenset(needs), spoils, touch, of))
         return run
 
     return add
@@ -81,16 +86,20 @@ def run(panel: Panel) -> None:
 # --- all hosts
 
 
-@check()
-def renders(host: Host, shown: Widgets) -> None:
+@check(of=ALL)
+def renders(host: Host, shown: Shown) -> None:
     """Each widget is there, once, with a height; and no cell has failed."""
     for name, root in shown.roots.items():
         expect(root).to_be_visible()
         box = root.bounding_box()
         assert box is not None, name
         assert (box["width"], box["height"]) > (300, 60), f"{name}: {box}"
-    expect(shown.panel.slider(SEA)).to_have_value("4")
     expect(host.page.get_by_text(re.compile("Traceback \\(most recent|Error displaying widget"))).to_have_count(0)
+
+
+@check()
+def the_recipe_is_shown(host: Host, shown: Widgets) -> None:
+    expect(shown.panel.slider(SEA)).to_have_value("4")
 
 
 GROUNDS = """root => {
@@ -124,8 +133,9 @@ FAINT = f"""root => {{
 }}"""
 
 
-def _follows(shown: Widgets, dark: bool) -> None:
+def _follows(shown: Shown, dark: bool) -> None:
     wrong = []
+    shown.picture("dark" if dark else "light")
     for name, root in shown.roots.items():
         root.evaluate("() => new Promise(done => setTimeout(done, 600))")
         own, behind = root.evaluate(GROUNDS)
@@ -138,8 +148,8 @@ def _follows(shown: Widgets, dark: bool) -> None:
     assert not wrong, f"{'dark' if dark else 'light'}: " + "; ".join(wrong)
 
 
-@check()
-def light_is_readable(host: Host, shown: Widgets) -> None:
+@check(of=ALL)
+def light_is_readable(host: Host, shown: Shown) -> None:
     _follows(shown, dark=False)
 
 
@@ -148,15 +158,15 @@ FIXED = """root => [...root.querySelectorAll('*')]
     .map(e => `${e.className}: ${e.textContent.trim().slice(0, 30)}`)"""
 
 
-@check()
-def nothing_is_printed_over(host: Host, shown: Widgets) -> None:
+@check(of=ALL)
+def nothing_is_printed_over(host: Host, shown: Shown) -> None:
     """Nothing of a widget that no pointer is on has left its place for a fixed one on the screen."""
     found = {name: root.evaluate(FIXED) for name, root in shown.roots.items()}
     assert not any(found.values()), found
 
 
-@check(spoils=True)
-def dark_follows_the_host(host: Host, shown: Widgets) -> None:
+@check(spoils=True, of=ALL)
+def dark_follows_the_host(host: Host, shown: Shown) -> None:
     host.dark(True)
     shown.wait()
     _follows(shown, dark=True)
@@ -209,6 +219,23 @@ def every_widget_reaches_the_kernel(host: Host, shown: Widgets) -> None:
     own.press("Control+Enter")
     expect(shown.card.get_by_role("region", name="Try your own text")).to_contain_text("ship, a")
     expect(shown.card.get_by_role("region", name="Try your own text")).to_contain_text("strongest")
+
+
+@check("run", spoils=True, of=(Others,))
+def the_others_reach_the_kernel(host: Host, shown: Others) -> None:
+    shown.grid.run()
+    shown.dose.get_by_role("button", name="Run", exact=True).click()
+    expect(shown.dose.get_by_role("status").first).to_contain_text(re.compile(r"^\d+ answers · "))
+    shown.map.read()
+    shown.trainer.train()
+    progress = shown.check.get_by_role("progressbar")
+    step = progress.get_attribute("aria-valuenow") or ""
+    shown.check.get_by_role("button", name="Skip", exact=True).click()
+    expect(progress).not_to_have_attribute("aria-valuenow", step)
+    answer = shown.lab.get_by_role("textbox", name="Your answer")
+    answer.fill("Sea")
+    answer.press("Enter")
+    expect(shown.lab).to_contain_text("Right.")
 
 
 # --- keys
@@ -290,8 +317,8 @@ KINDS = """root => {
 }"""
 
 
-@check("cells", spoils=True)
-def no_control_leaks_keys(host: Host, shown: Widgets) -> None:
+@check("cells", spoils=True, of=ALL)
+def no_control_leaks_keys(host: Host, shown: Shown) -> None:
     """`b` makes a cell below in every notebook: not while the focus is on any control of ours."""
     leaks, tried = [], 0
     for name, root in shown.roots.items():
@@ -464,6 +491,37 @@ def a_reload_keeps_what_was(host: Host, shown: Widgets) -> None:
     assert [panel.text(name) for name in ("Baseline", "Steered")] == texts
 
 
+def _silent_of_the_restart(host: Host, shown: Shown) -> dict[str, list[str]]:
+    """The widgets that have not said it after a while, and what they say instead."""
+    host.page.wait_for_timeout(6000)
+    silent = {}
+    for name, root in shown.roots.items():
+        said = root.inner_text()
+        if not RESTARTED.search(said):
+            wait = "waiting|searching|reading|cannot|nothing was found|busy, or gone|kernel"
+            lines = [line.strip() for line in said.splitlines() if re.search(wait, line, re.IGNORECASE)]
+            silent[name] = lines[:3] or ["nothing"]
+    return silent
+
+
+@check("restart", spoils=True, of=(Others,))
+def a_restart_is_told_by_the_others(host: Host, shown: Others) -> None:
+    host.restart()
+    for asks in (
+        shown.grid.button("Run"),
+        shown.dose.get_by_role("button", name="Run", exact=True),
+        shown.map.button("Read texts"),
+        shown.trainer.button("Train"),
+        shown.check.get_by_role("button", name="Skip", exact=True),
+    ):
+        asks.click(force=True)  # some are disabled where the host has told it at once
+    answer = shown.lab.get_by_role("textbox", name="Your answer")
+    if answer.is_editable():
+        answer.fill("Sea")
+        answer.press("Enter")
+    assert _silent_of_the_restart(host, shown) == {}
+
+
 @check("restart", spoils=True)
 def a_restart_is_told(host: Host, shown: Widgets) -> None:
     """The kernel was restarted and the cell not run again: every widget says so, and what it had can still be read."""
@@ -485,14 +543,7 @@ def a_restart_is_told(host: Host, shown: Widgets) -> None:
     own.press("Control+Enter")
     shown.lens.get_by_role("textbox", name="Text", exact=True).fill("Another text")
     shown.lens.get_by_role("button", name="Read", exact=True).click(force=True)
-    host.page.wait_for_timeout(6000)
-    silent = {}
-    for name, root in shown.roots.items():
-        said = root.inner_text()
-        if not RESTARTED.search(said):
-            wait = "waiting|searching|reading|cannot|nothing was found|busy, or gone|kernel"
-            lines = [line.strip() for line in said.splitlines() if re.search(wait, line, re.IGNORECASE)]
-            silent[name] = lines[:3] or ["nothing"]
+    silent = _silent_of_the_restart(host, shown)
     kept = [shown.panel.text(name) for name in ("Baseline", "Steered")] if shown.panel.column("Steered").count() else []
     assert (silent, kept) == ({}, texts), (
         f"no word of the restart, but: {silent}; the last texts are there: {kept == texts}"

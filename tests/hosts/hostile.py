@@ -39,6 +39,8 @@ button, input, select, textarea { margin: 9px; padding: 11px; border: 3px dotted
     background: yellow; color: white; font: italic 700 23px/31px serif; letter-spacing: 2px; text-transform: uppercase;
     box-shadow: 0 0 5px blue; text-shadow: 1px 1px blue; min-height: 41px; min-width: 90px; width: 100%; height: 50px;
     opacity: 0.8; vertical-align: top; display: block; float: left; }
+button:disabled, input:disabled, select:disabled, textarea:disabled { opacity: 0.2; }
+input[type="radio"]:disabled, input[type="checkbox"]:disabled, select:disabled { cursor: not-allowed; }
 label { display: block; margin: 9px; padding: 3px; font-weight: 700; color: white; text-transform: uppercase; }
 h1, h2, h3, h4 { margin: 30px; padding: 9px; font: italic 700 40px/2 serif; color: red; border-bottom: 2px solid red;
     text-transform: uppercase; letter-spacing: 3px; }

@@ -92,8 +92,9 @@ class MarimoEdit(Marimo):
     def restart(self) -> None:
         # What the menu's "Restart kernel" does once it is confirmed; the page loads itself again then.
         with self.page.expect_navigation(wait_until="commit"):
+            self.focus_on_cell()  # a widget that has the focus keeps all keys
             self.page.keyboard.press("Control+k")
-            self.page.keyboard.type("restart kernel")
+            self.page.get_by_role("dialog").get_by_role("combobox").fill("restart kernel")
             self.page.get_by_role("option", name="Restart kernel").click()
             self.page.get_by_role("alertdialog").get_by_role(
                 "button", name=re.compile("restart", re.IGNORECASE)

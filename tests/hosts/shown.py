@@ -1,9 +1,15 @@
-"""What every host shows: one cell with a tiny model, and one for each widget. And the widgets, by accessible names."""
+"""What every host shows, in two pages: a tiny model and a cell for each widget; and they, by accessible names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
 from e2e.conftest import TINY
 from e2e.lab import Panel
+from e2e.test_map import Map
+from e2e.test_patch_grid import Grid
+from e2e.test_trainer import Trainer
 from hosts.host import Cell
 from playwright.sync_api import Locator, Page
 
@@ -34,23 +40,68 @@ PLAIN = Cell(
     "import anywidget\nmodule = 'export default {\\n render({ el }) { el.innerHTML = \"<button>plain</button>\" } }'",
     "anywidget.AnyWidget(_esm=module)",
 )
-# A page without a kernel shows what ran before it was saved.
-RUN = [
-    Cell(f"{cell.code}\nran = panel.generate()" if cell.shows == "panel" else cell.code, cell.shows) for cell in CELLS
-]
+MORE = f"""
+{SETUP.strip()}
+from support import checked
+from support.mfa import make_state
+indexed = checked.indexed(lm, texts=60)
+mfa = sw.MFA(*make_state(5, 32, 3), layer=1, labels=["research, study", "dates", "weather", "<b>legal</b>", "code"])
+with_it = [f"thank you {{word}} for it" for word in ("so much", "all", "kindly", "again", "truly", "dearly")]
+without = [f"the train to {{word}} leaves" for word in ("York", "Bath", "Leeds", "Hull", "Ely", "Kent")]
+few = {{"random": 1, "baseline_seeds": 1, "hold_back": 0, "max_new_tokens": 6}}
+lab = sw.Lab("sea", student="Ada", folder=tempfile.mkdtemp())
+"""
+OTHERS = (
+    Cell(MORE),
+    Cell("grid = sw.PatchGrid(lm, 'The cat sat here', 'The dog ran here', metric='kl')", "grid"),
+    Cell(
+        "chart = sw.DoseResponse(lm, cavs[0].add, [0, 1, 4], prompts=['Name a city.', 'The user asks.'],"
+        " judge=sw.Words(['e'], name='an e'), **few)",
+        "chart",
+    ),
+    Cell("spots = sw.SubspaceMap(lm, mfa, 0, texts=['Name a city by the sea.'] * 2, prompt='I think')", "spots"),
+    Cell("trainer = sw.ConceptTrainer(lm, with_it, without, name='grateful', dictionaries=cavs)", "trainer"),
+    Cell("asking = sw.LabelCheck(lm, indexed, features=[3, 4], seed=2026)", "asking"),
+    Cell("asked = lab.check('Which word fires?', 'sea', hint='Think of ships.', key='word')", "asked"),
+)
+RUNS = {"panel": "ran = panel.generate()", "grid": "ran = grid.run()", "chart": "dose = chart.run()"}
+RUNS |= {"trainer": "trained = trainer.train()"}
 
 
-class Widgets:
-    """The five widgets of a page."""
+def run_before(cells: Sequence[Cell]) -> list[Cell]:
+    """A page without a kernel shows what ran before it was saved."""
+    return [
+        Cell("\n".join([each.code, *([RUNS[each.shows]] if each.shows in RUNS else [])]), each.shows) for each in cells
+    ]
 
-    NAMES = ("panel", "heat", "picker", "card", "lens")
 
-    def __init__(self, page: Page) -> None:
+class Shown:
+    """The widgets of a page."""
+
+    NAMES: ClassVar[tuple[str, ...]]
+    CELLS: ClassVar[tuple[Cell, ...]]
+
+    def __init__(self, page: Page, picture: Callable[[str], object] = lambda name: None) -> None:
         self.page = page
-        roots = [page.locator(f".sw-{name}").first for name in self.NAMES]
-        panel, self.heatmap, self.picker, self.card, self.lens = roots
+        self.picture = picture
+        self.roots = {name: page.locator(f".sw-{name}").first for name in self.NAMES}
+
+    def wait(self, within: float = 120_000) -> None:
+        """Until all of them show what they are about."""
+        raise NotImplementedError
+
+
+class Widgets(Shown):
+    """A panel and what stands beside it."""
+
+    name = "five"
+    NAMES = ("panel", "heat", "picker", "card", "lens")
+    CELLS = CELLS
+
+    def __init__(self, page: Page, picture: Callable[[str], object] = lambda name: None) -> None:
+        super().__init__(page, picture)
+        panel, self.heatmap, self.picker, self.card, self.lens = self.roots.values()
         self.panel = Panel(page, panel)
-        self.roots = dict(zip(self.NAMES, roots, strict=True))
 
     @property
     def tokens(self) -> Locator:
@@ -58,9 +109,29 @@ class Widgets:
         return self.heatmap.get_by_role("grid", name="Token activations").get_by_role("gridcell")
 
     def wait(self, within: float = 120_000) -> None:
-        """Until all of them show what they are about."""
         self.panel.generate.wait_for(timeout=within)
         self.tokens.first.wait_for(timeout=within)
         self.picker.get_by_role("searchbox", name="Search features").wait_for(timeout=within)
         self.card.get_by_text("label 3", exact=True).first.wait_for(timeout=within)
         self.lens.get_by_role("grid", name="Logit lens").wait_for(timeout=within)
+
+
+class Others(Shown):
+    """The widgets that train, patch, dose, map and ask."""
+
+    name = "others"
+    NAMES = ("patch", "dose", "map", "trainer", "check", "lab")
+    CELLS = OTHERS
+
+    def __init__(self, page: Page, picture: Callable[[str], object] = lambda name: None) -> None:
+        super().__init__(page, picture)
+        patch, self.dose, spots, trainer, self.check, self.lab = self.roots.values()
+        self.grid, self.map, self.trainer = Grid(page, patch), Map(page, spots), Trainer(page, trainer)
+
+    def wait(self, within: float = 120_000) -> None:
+        self.grid.box("Source").wait_for(timeout=within)
+        self.dose.get_by_role("status").first.wait_for(timeout=within)
+        self.map.cloud.wait_for(timeout=within)
+        self.trainer.box("Name of the concept").wait_for(timeout=within)
+        self.check.get_by_role("heading", name="Label check").wait_for(timeout=within)
+        self.lab.get_by_role("textbox", name="Your answer").wait_for(timeout=within)

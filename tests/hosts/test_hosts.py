@@ -1,4 +1,4 @@
-"""The five widgets in every host, each started for real; see `checks.py` for what has to be true.
+"""All widgets in every host, each started for real; see `checks.py` for what has to be true.
 
 A host's list is what it can do: a check that it cannot have (a restart in nbconvert's page) is not on it.
 Run some with -k, as `-k notebook7` or `-k "dark and marimo"`.
@@ -6,7 +6,6 @@ Run some with -k, as `-k notebook7` or `-k "dark and marimo"`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from e2e.lab import PATIENCE
 from hosts import jupyter, marimo, nbconvert
 from hosts.checks import CHECKS, Check, run
 from hosts.host import Cell, Host
-from hosts.shown import CELLS, PLAIN, RUN, Widgets
+from hosts.shown import PLAIN, Others, Widgets, run_before
 from playwright.sync_api import expect
 
 HOSTS: tuple[type[Host], ...] = (
@@ -31,8 +30,14 @@ HOSTS: tuple[type[Host], ...] = (
     nbconvert.NbConvertLab,
     nbconvert.NbConvertClassic,
 )
-LISTS = [(host, check) for host in HOSTS for check in CHECKS if check.needs <= host.can]
-VIEW = {"width": 1400, "height": 3800}  # all cells at once: notebooks take those out of sight off the page
+LISTS = [
+    (host, of, check)
+    for host in HOSTS
+    for of in (Widgets, Others)
+    for check in CHECKS
+    if of in check.of and check.needs <= host.can
+]
+VIEW = {"width": 1400, "height": 4500}  # all cells at once: notebooks take those out of sight off the page
 
 
 class Opened:
@@ -43,6 +48,7 @@ class Opened:
         self._folders = folders
         self._host: Host | None = None
         self._context = None
+        self._cells: Sequence[Cell] = ()
         self.errors: list[str] = []
         self.console: list[str] = []
 
@@ -52,9 +58,12 @@ class Opened:
             self._host = kind(self._folders.mktemp(kind.name))
         return self._host
 
-    def page(self, kind: type[Host], *, touch: bool = False, cells: Sequence[Cell] = ()) -> Host:
+    def page(self, kind: type[Host], cells: Sequence[Cell], *, touch: bool = False) -> Host:
         host = self.host(kind)
+        if self._cells != cells:
+            self.close()
         if self._context is None:
+            self._cells = cells
             self.errors, self.console = [], []
             self._context = self._browser.new_context(viewport=VIEW, has_touch=touch, reduced_motion="reduce")
             self._context.set_default_timeout(20_000)
@@ -63,7 +72,7 @@ class Opened:
             page.on("console", self._heard)
             page.on("pageerror", lambda error: self.errors.append(f"pageerror {error}"))
             page.on("dialog", lambda dialog: dialog.accept())
-            host.open(page, cells or (CELLS if "run" in host.can else RUN))
+            host.open(page, cells if "run" in host.can else run_before(cells))
         return host
 
     def _heard(self, message) -> None:
@@ -110,18 +119,16 @@ def _name(value: object) -> str:
     return value.name if isinstance(value, Check) else getattr(value, "name", str(value))
 
 
-@pytest.mark.parametrize(("host", "check"), LISTS, ids=_name)
-def test_host(opened, host, check, picture, request, tmp_path):
+@pytest.mark.parametrize(("host", "of", "check"), LISTS, ids=_name)
+def test_host(opened, host, of, check, picture, request, tmp_path):
     if check.touch:
         opened.close()
     good = False
     try:
-        shown_in = opened.page(host, touch=check.touch)
+        shown_in = opened.page(host, of.CELLS, touch=check.touch)
         request.node.pages = [(host.name, shown_in.page, opened)]
-        shown = Widgets(shown_in.page)
+        shown = of(shown_in.page, lambda name: picture(shown_in.page, f"host-{host.name}-{of.name}-{name}"))
         shown.wait()
-        if os.environ.get("STEERWIDGETS_SCREENSHOTS") and check.name == "renders":
-            picture(shown_in.page, f"host-{host.name}")
         check.run(shown_in, shown)
         good = True
     finally:
@@ -135,18 +142,20 @@ def test_nothing_goes_wrong_in_the_console(opened, host, request, tmp_path):
     """From opening the page to a run: no error in the console that the plainest widget's page does not have."""
     opened.close()
     request.addfinalizer(opened.give_up)
-    there = opened.page(host, cells=[PLAIN])
+    there = opened.page(host, [PLAIN])
     there.page.get_by_role("button", name="plain", exact=True).wait_for(timeout=60_000)
     there.page.wait_for_timeout(500)
     usual = set(opened.errors)
-    opened.give_up()
-    there = opened.page(host)
-    request.node.pages = [(host.name, there.page, opened)]
-    shown = Widgets(there.page)
-    shown.wait()
-    if "run" in there.can:
-        run(shown.panel)
-        shown.tokens.nth(2).click()
-    there.page.wait_for_timeout(500)
-    found = [line for line in opened.errors if line not in usual]
+    found = []
+    for of in (Widgets, Others):
+        opened.give_up()
+        there = opened.page(host, of.CELLS)
+        request.node.pages = [(host.name, there.page, opened)]
+        shown = of(there.page)
+        shown.wait()
+        if "run" in there.can and of is Widgets:
+            run(shown.panel)
+            shown.tokens.nth(2).click()
+        there.page.wait_for_timeout(500)
+        found += [line for line in opened.errors if line not in usual]
     assert not found, "\n".join(line[:400] for line in found)

@@ -29,6 +29,8 @@ WIDGETS = pages.WIDGETS | {
     "panel that has not run": lambda lm, features, _: sw.SteeringPanel(lm, features),
 }
 ROOT = ".sw"
+# From the first moment: what a widget scrolls to when it is shown depends on its width.
+COLUMN = "#widget { width: 1200px !important; margin: 0 !important }"
 # What a reader may open, so that it is compared too.
 OPEN = """root => {
     for (const each of root.querySelectorAll('details')) each.open = true;
@@ -67,11 +69,10 @@ def look(new_page, tmp_path):
 
     def open_(html: str) -> tuple[Page, list[dict]]:
         path = tmp_path / "page.html"
-        path.write_text(html, "utf-8")
+        path.write_text(html.replace("</head>", f"<style>{COLUMN}</style></head>"), "utf-8")
         page.goto(path.as_uri())
         page.locator(f"#widget > {ROOT}").wait_for()
         page.add_style_tag(content="*, ::before, ::after { transition: none !important; animation: none !important }")
-        page.evaluate("() => { document.getElementById('widget').style.cssText = 'width: 1200px; margin: 0' }")
         root = page.locator(ROOT).first
         root.evaluate(OPEN)
         page.evaluate("async () => { for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame) }")

@@ -1,6 +1,7 @@
 """A cell that makes a widget, run again and again in a real kernel, and what the kernel has more of afterwards.
 
-By hand: `python tests/kernel/reruns.py 200` prints a table; a path after it is of another version to measure.
+By hand: `python tests/kernel/reruns.py 200` prints a table; names of widgets after it choose, and a path is of another
+version to measure.
 """
 
 from __future__ import annotations
@@ -18,10 +19,17 @@ if __name__ == "__main__":
 from kernel.kernels import SETUP, Kernel, Page
 
 MORE: Final = """
-import ctypes, gc, os
+import ctypes, gc, os, tempfile
 import comm, ipywidgets
+from support import checked
 pace.remove()
 text = "The ship sailed at dawn."
+os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp()
+sae = checked.indexed(lm, texts=60)
+lab = sw.Lab("sea", student="Ada", folder=tempfile.mkdtemp())
+thanks = [f"thank you {word} for it" for word in ("so much", "all", "kindly", "again", "truly", "dearly")]
+trains = [f"the train to {word} leaves" for word in ("York", "Bath", "Leeds", "Hull", "Ely", "Kent")]
+few = {"random": 1, "baseline_seeds": 1, "hold_back": 0, "max_new_tokens": 3}
 def counted():
     for _ in range(3):
         gc.collect()
@@ -49,6 +57,12 @@ CELLS: Final = {
     "PatchGrid": "grid = sw.PatchGrid(lm, text, 'The ship sank at dawn.', metric='kl')\ngrid.run();",
     "FeatureCard": "card = sw.FeatureCard(lm, cavs, 0)",
     "SubspaceMap": "features_map = sw.SubspaceMap(lm, cavs, 0)",
+    "DoseResponse": "chart = sw.DoseResponse(lm, cavs[0].add, [0, 4], prompts=[text], judge=sw.Words(['e']), **few)\n"
+    "chart.run();",
+    "ConceptTrainer": "trainer = sw.ConceptTrainer(lm, thanks, trains, name='thanks', dictionaries=cavs)\n"
+    "trainer.train();",
+    "LabelCheck": "check = sw.LabelCheck(lm, sae, features=[3, 4], seed=1)",
+    "LabQuestion": "asked = lab.check('Which word fires?', 'sea', hint='Ships.', key='word')",
 }
 
 
@@ -88,14 +102,16 @@ def growth(kernel: Kernel, cell: str, times: int, *, close: bool, warm: int = 10
 
 
 def main() -> None:
-    times = int(sys.argv[1])
+    times, chosen = int(sys.argv[1]), sys.argv[2:]
+    names = [name for name in CELLS if name in chosen] or [*CELLS]
     with tempfile.TemporaryDirectory() as folder:
-        kernel = Kernel("installed", sys.argv[2:], Path(folder))
+        kernel = Kernel("installed", [each for each in chosen if each not in CELLS], Path(folder))
         try:
             kernel.run(SETUP + MORE)
-            for name, cell in CELLS.items():
+            for name in names:
                 for close in (True, False):
-                    print(name, "with close" if close else "without", growth(kernel, cell, times, close=close))
+                    found = growth(kernel, CELLS[name], times, close=close)
+                    print(name, "with close" if close else "without", found, flush=True)
         finally:
             kernel.stop()
 

@@ -141,9 +141,9 @@ def _dose(lm: Any, features: Any, texts: Any) -> Any:
 
 
 def _patching(lm: Any, _features: Any, texts: Any) -> Any:
-    grid = sw.PatchGrid(lm, texts.prompt, texts.note[:3] + texts.prompt, metric="kl")
+    grid = sw.PatchGrid(lm, texts.prompt, texts.note[:3] + texts.prompt, metric="kl", stride=3)
     patching = grid.run()
-    grid.look((1, 2), patching.positions[-1])
+    grid.look((0, 3), patching.positions[-1])
     return grid
 
 

@@ -40,6 +40,31 @@ def test_a_model_that_a_dead_thread_holds_is_refused_in_a_sentence(fresh):
         pass
 
 
+def test_who_has_just_taken_it_is_not_taken_for_the_dead_thread_that_had_it_before():
+    """Between taking it and saying who did, another thread may look: under load once in a thousand times."""
+    lock = ModelLock()
+    in_thread(lambda: (lock.acquire(), lock.release()))
+    taken, end = threading.Event(), threading.Event()
+
+    def take():
+        lock._lock.acquire()  # as `acquire` does before it says who
+        taken.set()
+        end.wait(20)
+        lock._lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert taken.wait(20)
+    try:
+        lock.refuse_dead_holder()
+        assert lock.acquire(timeout=0.01) is False
+    finally:
+        end.set()
+        thread.join(20)
+    with lock:
+        assert lock.is_mine
+
+
 def test_a_dead_thread_that_let_go_is_nobodys_business(fresh):
     lm = fresh("llama")
     in_thread(lambda: lm.read(IDS, sw.Neurons(lm, layer=1)))

@@ -1,8 +1,8 @@
 import "./chart.css";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Trainer } from "./trainer";
-import type { Layer, Result, Scores } from "./types";
-import { score, signed, spoken } from "./words";
+import type { Count, Layer, Result, Scores, Steered } from "./types";
+import { of, score, signed, spoken } from "./words";
 
 const FRAME = { left: 34, right: 12, top: 20, bottom: 150 };
 const HEIGHT = 176;
@@ -14,7 +14,15 @@ export function TrainerChart({ trainer, result }: { trainer: Trainer; result: Re
   const { layers } = result;
   const at = trainer.at.value;
   const current = layers[at] as Layer;
-  const scores = layers.flatMap(({ auroc, shuffled }) => [auroc, shuffled?.auroc ?? null]);
+  const steered = trainer.steered.value;
+  const steers = new Map(steered?.rows.map((row) => [row.layer, row]));
+  const shareOf = (layer: Layer) => share(steers.get(layer.layer)?.on_topic);
+  const chanceOf = (layer: Layer) => share(steers.get(layer.layer)?.random);
+  const scores = layers.flatMap((layer) => [
+    layer.auroc,
+    layer.shuffled?.auroc ?? null,
+    steers.size ? 0 : null,
+  ]);
   const least = Math.min(0.5, ...scores.filter((each): each is number => each !== null));
   const low = Math.floor(least * 10) / 10;
   const x = (index: number) =>
@@ -57,7 +65,7 @@ export function TrainerChart({ trainer, result }: { trainer: Trainer; result: Re
         height={HEIGHT}
         viewBox={`0 0 ${width} ${HEIGHT}`}
         role="img"
-        aria-label={spoken(result, current)}
+        aria-label={spoken(result, current, steered)}
         onPointerDown={(event) => {
           event.currentTarget.setPointerCapture?.(event.pointerId);
           pick(event);
@@ -97,6 +105,12 @@ export function TrainerChart({ trainer, result }: { trainer: Trainer; result: Re
         </text>
         <path class="sw--line sw--control" d={line(({ shuffled }) => shuffled?.auroc)} />
         <path class="sw--line" d={line(({ auroc }) => auroc)} />
+        {steers.size > 0 && (
+          <>
+            <path class="sw--line sw--chance" d={line(chanceOf)} />
+            <path class="sw--line sw--steered" d={line(shareOf)} />
+          </>
+        )}
         {layers.length < 2 && dots(current, x(0), y)}
         {current.auroc !== null && (
           <circle class="sw--dot" cx={x(at)} cy={y(current.auroc)} r={4} />
@@ -127,10 +141,20 @@ export function TrainerChart({ trainer, result }: { trainer: Trainer; result: Re
             the same with shuffled labels, mean of {result.shuffles}
           </span>
         )}
+        {steered && (
+          <>
+            <span class="sw--key sw--steered">
+              share of steered answers on topic, of {steered.rows[0]?.on_topic.n}
+            </span>
+            <span class="sw--key sw--chance">with random directions</span>
+          </>
+        )}
       </figcaption>
     </figure>
   );
 }
+
+const share = (count?: Count): number | null => (count?.n ? count.k / count.n : null);
 
 const dots = (layer: Layer, x: number, y: (value: number) => number) =>
   layer.shuffled?.auroc !== null &&
@@ -147,7 +171,8 @@ function named(layers: readonly Layer[], x: (index: number) => number, at: numbe
 }
 
 /** The chart's numbers, for who can't see it or wants to copy them. */
-export function TrainerNumbers({ result }: { result: Result }) {
+export function TrainerNumbers({ result, steered }: { result: Result; steered: Steered | null }) {
+  const steers = new Map(steered?.rows.map((row) => [row.layer, row]));
   const both = (scores: Scores | null, said: (value?: number | null) => string) => [
     said(scores?.auroc),
     said(scores?.accuracy),
@@ -168,6 +193,7 @@ export function TrainerNumbers({ result }: { result: Result }) {
                 "its accuracy",
                 "selectivity",
                 "by accuracy",
+                ...(steered ? ["steered, on topic", "random", "surprise"] : []),
               ].map((name) => (
                 <th key={name} scope="col">
                   {name}
@@ -190,6 +216,7 @@ export function TrainerNumbers({ result }: { result: Result }) {
                   <td>{byChance}</td>
                   <td>{more}</td>
                   <td>{moreRight}</td>
+                  {steered && <SteeredCells row={steers.get(layer.layer)} />}
                 </tr>
               );
             })}
@@ -197,6 +224,16 @@ export function TrainerNumbers({ result }: { result: Result }) {
         </table>
       </section>
     </details>
+  );
+}
+
+function SteeredCells({ row }: { row: Steered["rows"][number] | undefined }) {
+  return (
+    <>
+      <td>{row ? of(row.on_topic) : "–"}</td>
+      <td>{row ? of(row.random) : "–"}</td>
+      <td>{score(row?.surprise)}</td>
+    </>
   );
 }
 

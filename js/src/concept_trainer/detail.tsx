@@ -6,7 +6,7 @@ import { download } from "../ui/download";
 import { formatNumber } from "../ui/format";
 import { FileButton } from "./file_button";
 import type { Trainer } from "./trainer";
-import type { Checked, Layer, Promoted, Result } from "./types";
+import type { Checked, Layer, Promoted, Result, Steered } from "./types";
 import { interval, nameOf, of, score, signed } from "./words";
 
 interface Props {
@@ -23,7 +23,7 @@ export function TrainerDetail({ trainer, result, layer }: Props) {
       <section class="sw-trainer-detail" aria-label={`Block ${layer.layer}`}>
         <h3>Block {layer.layer}</h3>
         <dl class="sw-num">
-          {numbers(layer).map(([name, value, title]) => (
+          {numbers(layer, trainer.steered.value).map(([name, value, title]) => (
             <div key={name} title={title}>
               <dt>{name}</dt>
               <dd>{value}</dd>
@@ -65,7 +65,7 @@ export function TrainerDetail({ trainer, result, layer }: Props) {
   );
 }
 
-function numbers(layer: Layer): [string, string, string?][] {
+function numbers(layer: Layer, steered: Steered | null): [string, string, string?][] {
   const { auroc, accuracy, right, tested, shuffled, selectivity } = layer;
   const found: [string, string, string?][] = [
     ["AUROC, held out", score(auroc), "How often a text with it projects higher than one without"],
@@ -89,6 +89,13 @@ function numbers(layer: Layer): [string, string, string?][] {
       "The difference of both, in AUROC and in accuracy (Hewitt and Liang 2019)",
     ]);
   }
+  const row = steered?.rows.find((each) => each.layer === layer.layer);
+  if (row)
+    found.push([
+      "steered, on topic",
+      `${of(row.on_topic)} · random ${of(row.random)}`,
+      `Wilson’s interval ${interval(row.on_topic.interval)}`,
+    ]);
   return found;
 }
 
@@ -188,7 +195,7 @@ function Actions({ trainer }: { trainer: Trainer }) {
       <Button kind="primary" asks onClick={() => trainer.send(false)}>
         Steer with this
       </Button>
-      <Button asks onClick={save}>
+      <Button asks onClick={save} title="Direction, scores and both lists of texts, in one file">
         Save
       </Button>
       <Load trainer={trainer} />

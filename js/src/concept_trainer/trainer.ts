@@ -12,12 +12,14 @@ import {
   isInputs,
   isPlan,
   isResult,
+  isSteered,
   isTable,
   isTotal,
   type Layer,
   type Plan,
   type Result,
   type Side,
+  type Steered,
   type Table,
   type Term,
   type Total,
@@ -26,7 +28,7 @@ import {
 
 const TYPING = 400; // ms after the last key before the kernel looks at what was written
 
-type Run = "train" | "write" | "dose";
+type Run = "train" | "write" | "dose" | "blocks";
 
 export type Doing = DoingOf<Run | "other">;
 
@@ -89,6 +91,11 @@ export class Trainer extends Work<Run | "other"> {
     return isChecked(checked) ? checked : null;
   });
 
+  readonly steered = computed<Steered | null>(() => {
+    const steered = this.traits.steered.value;
+    return isSteered(steered) ? steered : null;
+  });
+
   /** Texts of a list that were typed, or those that the model wrote. */
   shown(side: Side): Entry[] {
     return this.inputs.value?.[side] ?? [];
@@ -137,6 +144,10 @@ export class Trainer extends Work<Run | "other"> {
 
   checkDose(): void {
     void this.#run("dose", {});
+  }
+
+  checkBlocks(): void {
+    void this.#run("blocks", {});
   }
 
   select(layer: number): void {

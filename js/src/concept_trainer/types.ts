@@ -126,6 +126,22 @@ export interface Checked {
   answers: number;
 }
 
+/** What the concept does in each block, with the same share of ‖h‖. */
+export interface Steered {
+  ratio: number;
+  judge: string;
+  /** Blocks that the judge reads itself. */
+  left_out: number[];
+  rows: { layer: number; on_topic: Count; random: Count; surprise: number | null }[];
+  baseline: Count;
+  baseline_surprise: number | null;
+  /** Of all blocks together. */
+  random: Count;
+  /** null where none is above chance. */
+  best: number | null;
+  stopped: boolean;
+}
+
 export interface Facts {
   model?: string;
   blocks?: number;
@@ -142,6 +158,7 @@ export interface TrainerTraits {
   selected: number | null;
   total: Partial<Total>;
   checked: Partial<Checked>;
+  steered: Partial<Steered>;
   facts: Facts;
   status: { state: string; message: string; seconds?: number };
   provenance: Record<string, string>;
@@ -155,6 +172,7 @@ export const EMPTY_TRAINER: TrainerTraits = {
   selected: null,
   total: {},
   checked: {},
+  steered: {},
   facts: {},
   status: { state: "idle", message: "" },
   provenance: {},
@@ -169,3 +187,5 @@ export const isResult = (result: Partial<Result>): result is Result =>
 export const isTotal = (total: Partial<Total>): total is Total => Array.isArray(total.terms);
 export const isChecked = (checked: Partial<Checked>): checked is Checked =>
   Array.isArray(checked.rows);
+export const isSteered = (steered: Partial<Steered>): steered is Steered =>
+  Array.isArray(steered.rows);

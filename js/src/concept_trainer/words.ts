@@ -1,7 +1,7 @@
 // A training in words.
 import { formatDuration, formatNumber, formatPercent, plural } from "../ui/format";
 import type { Doing, Trainer } from "./trainer";
-import type { Count, Layer, Other, Result } from "./types";
+import type { Count, Layer, Other, Result, Steered } from "./types";
 
 export const METHODS = [
   ["mean_difference", "difference in means"],
@@ -40,11 +40,17 @@ export function interval([low, high]: readonly [number, number]): string {
 }
 
 /** The chart in words. */
-export function spoken({ layers }: Result, { layer, auroc, shuffled }: Layer): string {
+export function spoken(
+  { layers }: Result,
+  { layer, auroc, shuffled }: Layer,
+  steered: Steered | null = null,
+): string {
   const first = layers[0]?.layer;
   const last = layers.at(-1)?.layer;
   const control = shuffled ? `, with shuffled labels ${score(shuffled.auroc)}` : "";
-  return `AUROC on held-out texts, blocks ${first} to ${last}: ${score(auroc)} at block ${layer}${control}`;
+  const row = steered?.rows.find((each) => each.layer === layer);
+  const steers = row ? `; steered answers on topic ${of(row.on_topic)}` : "";
+  return `AUROC on held-out texts, blocks ${first} to ${last}: ${score(auroc)} at block ${layer}${control}${steers}`;
 }
 
 const PHASES: Record<string, [string, string]> = {
@@ -52,6 +58,7 @@ const PHASES: Record<string, [string, string]> = {
   fitting: ["fitting", "step"],
   writing: ["writing", "answer"],
   answering: ["dose check", "answer"],
+  steering: ["steering in every block", "answer"],
 };
 
 export function statusText(trainer: Trainer): string {

@@ -21,14 +21,17 @@ export function DoseLegend({ dose, facts, result }: Props) {
   return (
     <div class="sw-dose-legend">
       <span class="sw-note">judge</span>
-      {dose.frozen || facts.judges.length < 2 ? (
-        <b>{result?.judge ?? facts.judges[facts.judge]}</b>
+      {dose.frozen || (facts.judges.length < 2 && facts.judge !== null) ? (
+        <b>{result?.judge ?? facts.judges[facts.judge ?? 0]}</b>
       ) : (
         <Select
           label="Judge"
-          value={`${facts.judge}`}
-          options={facts.judges.map((name, index) => [`${index}`, name] as const)}
-          onChoose={(value) => dose.chooseJudge(Number(value))}
+          value={`${facts.judge ?? ""}`}
+          options={[
+            ...(facts.judge === null ? [["", result?.judge ?? ""] as const] : []),
+            ...facts.judges.map((name, index) => [`${index}`, name] as const),
+          ]}
+          onChoose={(value) => value && dose.chooseJudge(Number(value))}
         />
       )}
       {result && (

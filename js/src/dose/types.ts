@@ -94,7 +94,8 @@ export interface Facts {
   baseline_seeds: number;
   total: number;
   judges: string[];
-  judge: number;
+  /** null where who judged what is shown is none of them, but of a file. */
+  judge: number | null;
   panel: boolean;
 }
 

@@ -3,9 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import type { Token } from "../host/tokens";
 import { Button } from "../ui/button";
 import { download } from "../ui/download";
+import { Failure } from "../ui/failure";
 import { formatNumber, plural, visible } from "../ui/format";
 import { Select } from "../ui/select";
 import { withMarks } from "../ui/token";
+import { Importing } from "./importing";
 import type { Panel } from "./panel";
 import type { PastRow, PastRun, RunsCompared } from "./types";
 
@@ -18,12 +20,15 @@ export function History({ panel }: { panel: Panel }) {
   const [chosen, setChosen] = useState<string[]>([]);
   useEffect(() => setChosen(isCompared(compared) ? compared.runs : []), [compared]);
   if (!runs.length)
-    return (
-      <p class="sw-empty">
-        {panel.frozen
-          ? "Nothing had run when this copy was made."
-          : "Press Generate: every run is kept here, to be named, compared and taken back."}
-      </p>
+    return panel.frozen ? (
+      <p class="sw-empty">Nothing had run when this copy was made.</p>
+    ) : (
+      <>
+        <p class="sw-empty">
+          Press Generate: every run is kept here, to be named, compared and taken back.
+        </p>
+        <ImportRuns panel={panel} />
+      </>
     );
   const picked = chosen.filter((id) => runs.some((run) => run.id === id));
   const choose = (id: string) => {
@@ -53,8 +58,32 @@ export function History({ panel }: { panel: Panel }) {
           Export runs
         </Button>
       </div>
+      {!panel.frozen && <ImportRuns panel={panel} />}
       <Compared panel={panel} />
     </>
+  );
+}
+
+/** Runs that were exported, of this panel or another, pasted or read from a file. */
+function ImportRuns({ panel }: { panel: Panel }) {
+  const [said, setSaid] = useState("");
+  const [error, setError] = useState("");
+  const take = async (text: string) => {
+    setSaid("");
+    const found = await panel.importRuns(text);
+    setError(found.error);
+    setSaid(found.said);
+    return !found.error;
+  };
+  return (
+    <details class="sw-import-runs">
+      <summary>Import runs</summary>
+      <Importing what="Runs" placeholder="Paste exported runs" onText={take} onProblem={setError} />
+      {error && <Failure sentence={error} onDismiss={() => setError("")} />}
+      <p class="sw-note" aria-live="polite">
+        {said}
+      </p>
+    </details>
   );
 }
 

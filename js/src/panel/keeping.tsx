@@ -3,14 +3,12 @@ import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
 import { Failure } from "../ui/failure";
 import { Select } from "../ui/select";
+import { Importing } from "./importing";
 import type { Panel } from "./panel";
-
-const MOST = 4 * 2 ** 20; // bytes of a file that may be a recipe
 
 /** Presets, and recipes that are pasted or read from a file. */
 export function Keeping({ panel }: { panel: Panel }) {
   const presets = panel.traits.presets.value;
-  const [text, setText] = useState("");
   const [name, setName] = useState("");
   const [chosen, setChosen] = useState("");
   const [said, setSaid] = useState("");
@@ -19,47 +17,22 @@ export function Keeping({ panel }: { panel: Panel }) {
     setSaid("");
     const failure = await panel.preset(args);
     setError(failure);
-    if (failure) return;
+    if (failure) return false;
     setSaid(done);
     then();
-  };
-  const read = async (file: File | undefined) => {
-    if (!file) return;
-    if (file.size > MOST) setError(`${file.name} is larger than any recipe; choose another file.`);
-    else await ask({ do: "import", text: await file.text() }, `${file.name} was taken over.`);
+    return true;
   };
   const preset = presets.includes(chosen) ? chosen : "";
   return (
     <div class="sw-keeping">
-      <div class="sw--row">
-        <textarea
-          class="sw-field"
-          aria-label="Recipe to import"
-          placeholder="Paste a recipe or a preset"
-          rows={1}
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-        />
-        <Button
-          kind="small"
-          asks
-          aria-disabled={!text.trim()}
-          onClick={() =>
-            text.trim() && ask({ do: "import", text }, "Taken over.", () => setText(""))
-          }
-        >
-          Import
-        </Button>
-        <label class="sw-button sw--small">
-          from a file
-          <input
-            type="file"
-            accept=".json,application/json"
-            aria-label="Recipe file"
-            onChange={(event) => read(event.currentTarget.files?.[0])}
-          />
-        </label>
-      </div>
+      <Importing
+        what="Recipe"
+        placeholder="Paste a recipe or a preset"
+        onText={(text, file) =>
+          ask({ do: "import", text }, file ? `${file} was taken over.` : "Taken over.")
+        }
+        onProblem={setError}
+      />
       <div class="sw--row">
         <input
           class="sw-field"

@@ -178,6 +178,16 @@ export class Panel extends Bench {
     this.#act("history", args).catch((error) => this.fail(error));
   }
 
+  /** Takes in runs that were exported; what became of them, or the sentence of what went wrong. */
+  async importRuns(text: string): Promise<{ said: string; error: string }> {
+    try {
+      const { said } = await this.#act<{ said: string }>("history", { do: "import", text });
+      return { said, error: "" };
+    } catch (error) {
+      return { said: "", error: error instanceof Cancelled ? "" : (error as Error).message };
+    }
+  }
+
   // --- the lens of a generated token
 
   openLens(row: string, step: number): void {
@@ -209,11 +219,11 @@ export class Panel extends Bench {
   }
 
   /** Asks for something that changes what a run depends on: runs wait for it, else they would go without. */
-  async #act(name: string, args: object): Promise<void> {
-    const act = this.rpc.request<void>(name, args);
+  async #act<Value = void>(name: string, args: object): Promise<Value> {
+    const act = this.rpc.request<Value>(name, args);
     this.#acts.add(act);
     try {
-      await act;
+      return await act;
     } finally {
       this.#acts.delete(act);
     }

@@ -15,6 +15,7 @@ export function Prompt({ panel }: { panel: Panel }) {
   const templated = chat.value && model_info.value.has_chat_template;
   const talks = templated && (opened.talk || !!system.value || turns.value.length > 0);
   const rows = opened.rows || !!beside.value.asked || beside.value.random > 0;
+  const cannotStop = model_info.value.lacks?.stop;
   const keys = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -44,7 +45,11 @@ export function Prompt({ panel }: { panel: Panel }) {
         >
           Generate
         </Button>
-        <Button aria-disabled={!running} onClick={() => panel.stop()}>
+        <Button
+          aria-disabled={!running || !!cannotStop}
+          title={cannotStop}
+          onClick={() => cannotStop || panel.stop()}
+        >
           Stop
         </Button>
         <Sampling panel={panel} />

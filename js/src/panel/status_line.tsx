@@ -13,8 +13,9 @@ const CALM = 400; // ms between two announcements of the same phase
 
 export function StatusLine({ panel }: { panel: Panel }) {
   const run = panel.live.value;
+  const whole = panel.traits.model_info.value.lacks?.stream;
   const text = useCalm(
-    run ? runText(run) : restText(panel),
+    run ? runText(run, whole) : restText(panel),
     run ? `${run.phase} ${run.slow}` : "rest",
   );
   return (
@@ -27,7 +28,7 @@ export function StatusLine({ panel }: { panel: Panel }) {
   );
 }
 
-function runText(run: LiveRun): string {
+function runText(run: LiveRun, whole?: string): string {
   if (run.slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
   switch (run.phase) {
     case "starting":
@@ -39,6 +40,7 @@ function runText(run: LiveRun): string {
     case "stopping":
       return "Stopping…";
     default:
+      if (whole && !run.done) return whole;
       return [
         `${run.done} of ${run.total}`,
         run.tokensPerSecond === null ? "" : `${formatNumber(run.tokensPerSecond)}/s`,

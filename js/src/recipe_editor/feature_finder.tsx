@@ -63,7 +63,7 @@ export function FeatureFinder({ bench, ways, tools, make, rows, landing }: Props
       {bench.traits.dictionaries.value.map(
         ({ fingerprint, name, misfit }) =>
           misfit && (
-            <p key={fingerprint} class="sw-note sw--misfit" role="note">
+            <p key={fingerprint} class="sw-note sw-misfit" role="note">
               <strong>{name}</strong>: {misfit}
             </p>
           ),

@@ -11,6 +11,8 @@ export interface ModelInfo {
   device: string;
   dtype: string;
   has_chat_template: boolean;
+  /** What the model can't do, and why not: `stop`, `stream`, `ops`. */
+  lacks?: { [name: string]: string };
 }
 
 export interface Feature {

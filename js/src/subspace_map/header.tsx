@@ -90,15 +90,22 @@ function TokenChoices({ map }: { map: MapState }) {
 
 function Layout({ map }: { map: MapState }) {
   return (
-    <Segmented
-      label="Layout"
-      value={map.method.value}
-      options={[
-        ["pca", "PCA"],
-        ["umap", "UMAP"],
-      ]}
-      onChoose={(method) => map.layOut(method)}
-    />
+    <>
+      {map.doing.value?.what === "layout" && (
+        <Button asks title="Leave it: the features stay as they lie" onClick={() => map.stop()}>
+          Stop
+        </Button>
+      )}
+      <Segmented
+        label="Layout"
+        value={map.method.value}
+        options={[
+          ["pca", "PCA"],
+          ["umap", "UMAP"],
+        ]}
+        onChoose={(method) => map.layOut(method)}
+      />
+    </>
   );
 }
 
@@ -131,7 +138,10 @@ function statusText(map: MapState): string {
   if (doing.stopping) return "Stopping…";
   if (doing.slow) return "The kernel is busy…";
   if (doing.waiting) return "Waiting for another run on this model…";
-  if (doing.what === "layout") return "Laying the features out…";
+  if (doing.what === "layout") {
+    const seconds = Number(doing.told?.seconds ?? 0);
+    return `Laying the features out…${seconds ? ` ${formatDuration(seconds)} so far` : ""}`;
+  }
   if (doing.what !== "read") return "";
   if (!doing.done) return "Reading…";
   const of = `${doing.done.toLocaleString("en-US")} of at most ${doing.total.toLocaleString("en-US")} tokens`;

@@ -105,7 +105,7 @@ export class MapState extends Work<What> {
   #typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: HostModel, until: AbortSignal) {
-    super(model, until, () => "read");
+    super(model, until, ({ phase }) => (phase === "layout" ? "layout" : "read"));
     this.frozen = isFrozen(model);
     this.#store = new Store(model, EMPTY_MAP, until);
     this.traits = this.#store.traits;

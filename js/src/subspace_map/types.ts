@@ -19,6 +19,8 @@ export interface Facts {
   weighs: string;
   /** Why no tokens can be read; else empty. */
   problem: string;
+  /** A sentence where the dictionary does not fit the model at its site. */
+  misfit?: string;
   chat: boolean;
   panel: boolean;
 }

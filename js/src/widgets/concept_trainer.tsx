@@ -4,6 +4,7 @@ import { TrainerChart, TrainerNumbers } from "../concept_trainer/chart";
 import { Load, TrainerDetail } from "../concept_trainer/detail";
 import { TrainerHeader } from "../concept_trainer/header";
 import { TrainerProjections } from "../concept_trainer/projections";
+import { SteeredBlocks } from "../concept_trainer/steered";
 import { TrainerTexts } from "../concept_trainer/texts";
 import { Trainer } from "../concept_trainer/trainer";
 import { METHODS, named } from "../concept_trainer/words";
@@ -42,7 +43,12 @@ function View({ state: trainer }: Mounted<Trainer>) {
         {result && layer ? (
           <>
             {result.tests.length > 0 && <TrainerChart trainer={trainer} result={result} />}
-            {result.tests.length > 0 && <TrainerNumbers result={result} />}
+            {result.fitted.length > 0 && result.layers.length > 1 && (
+              <SteeredBlocks trainer={trainer} />
+            )}
+            {result.tests.length > 0 && (
+              <TrainerNumbers result={result} steered={trainer.steered.value} />
+            )}
             <TrainerProjections result={result} layer={layer} />
             <TrainerArithmetic trainer={trainer} result={result} layer={layer} />
             <p class="sw-note">

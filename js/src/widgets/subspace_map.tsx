@@ -41,6 +41,11 @@ function View({ state: map, theme: themes, root }: Mounted<MapState>) {
             }}
           />
         )}
+        {facts.misfit && (
+          <p class="sw-note sw-misfit" role="note">
+            {facts.misfit}
+          </p>
+        )}
         {regions ? (
           <>
             <Lacking map={map} problem={facts.problem} />

@@ -144,6 +144,59 @@ describe("the page", () => {
     expect(model.values.selected).toBe(2);
   });
 
+  it("says at which block it steers best, beside what chance does, and where none does", async () => {
+    const count = (k: number, n = 6) => ({ k, n, interval: [0.1, 0.9] as [number, number] });
+    const row = (at: number, k: number) => ({
+      layer: at,
+      on_topic: count(k),
+      random: count(0),
+      surprise: 2.5,
+    });
+    const steered = {
+      ratio: 0.3,
+      judge: "probe of block 2",
+      left_out: [2],
+      rows: [row(0, 1), row(1, 5)],
+      baseline: count(0),
+      baseline_surprise: 2,
+      random: count(1, 12),
+      best: 1,
+      stopped: false,
+    };
+    const model = await show({ result: result(), selected: 1 });
+    const region = () => named("Steering by block").textContent?.replace(/\s/g, " ");
+    button("Steer in every block")?.click();
+    expect(model.sent.at(-1)).toMatchObject({ name: "blocks" });
+    const id = model.lastId;
+    const progress = { phase: "steering", done: 13, total: 26, seconds_left: 9 };
+    model.says({ type: "progress", id, seq: 0, ...progress });
+    await painted();
+    expect(el.textContent).toContain("steering in every block: 13 of 26 answers · about 9 s left");
+    model.changes("steered", steered);
+    model.says({ type: "result", id, value: {} });
+    await painted();
+    expect(region()).toContain("steers best at block 1: 5 of 6 on topic (10–90 %).");
+    expect(region()).toContain("Random directions 1 of 12, baseline 0 of 6; every block adds 30 %");
+    expect(region()).toContain("whose own block 2 is left out");
+    expect(el.querySelector("svg")?.getAttribute("aria-label")).toContain(
+      "steered answers on topic 5 of 6",
+    );
+    expect(named("Block 1").textContent).toContain("5 of 6 · random 0 of 6");
+    const cells = [...named("Numbers of every block").querySelectorAll("tbody tr")].map((each) =>
+      [...each.querySelectorAll("td")].slice(-3).map((cell) => cell.textContent),
+    );
+    expect(cells).toEqual([
+      ["1 of 6", "0 of 6", "2.50"],
+      ["5 of 6", "0 of 6", "2.50"],
+      ["–", "–", "–"],
+    ]);
+    model.changes("steered", { ...steered, best: null, stopped: true });
+    await painted();
+    expect(region()).toContain(
+      "So far the answers of no block are on topic more often than chance",
+    );
+  });
+
   it("takes a text back into its box, and removes it by a key", async () => {
     await show();
     const items = () => [...named("Texts with it").querySelectorAll<HTMLElement>("[role=option]")];

@@ -194,6 +194,33 @@ describe("the history", () => {
   });
 });
 
+describe("runs that come from elsewhere", () => {
+  it("are taken in by request, and what is wrong with them is said and nothing lost", async () => {
+    model = new FakeModel({ ...state(), tab: "history" });
+    mount();
+    const box = named<HTMLTextAreaElement>("Runs to import");
+    box.value = "{nonsense";
+    box.dispatchEvent(new Event("input"));
+    await painted();
+    button("Import")?.click();
+    expect(model.sent.at(-1)).toMatchObject({
+      name: "history",
+      args: { do: "import", text: "{nonsense" },
+    });
+    const error = { message: "This is no history of runs.", kind: "ValueError" };
+    model.says({ type: "error", id: model.lastId, error });
+    await painted();
+    expect(shown()).toContain("This is no history of runs.");
+    expect(box.value).toBe("{nonsense");
+    button("Import")?.click();
+    model.says({ type: "result", id: model.lastId, value: { said: "1 of 1 runs were added." } });
+    await painted();
+    expect(shown()).toContain("1 of 1 runs were added.");
+    expect(shown()).not.toContain("no history");
+    expect(named<HTMLTextAreaElement>("Runs to import").value).toBe("");
+  });
+});
+
 describe("the sweep", () => {
   it("says what it costs, runs, streams and stops", async () => {
     mount();

@@ -103,6 +103,7 @@ class CAV(Dictionary):
         self._suggested = suggestions(nothing if suggested is None else suggested, self.size, OPS, called)
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.report: CAVReport | None = None
+        self.texts: files.Texts | None = None
 
     @property
     def size(self) -> int:
@@ -214,7 +215,7 @@ class CAV(Dictionary):
             "suggested": self._suggested,
             "provenance": self.provenance,
         }
-        files.write(Path(path), self.vectors.to(dtype), header, self.statistics, self.report)
+        files.write(Path(path), self.vectors.to(dtype), header, self.statistics, self.report, self.texts)
 
     @classmethod
     def load(
@@ -257,11 +258,12 @@ class CAV(Dictionary):
         if block is None:
             raise ValueError(f"{path.name} does not say which block its CAVs belong to; pass layer=.")
         header |= {"layer": block} if stream is None else {"layer": block, "stream": stream}
-        statistics, report = header.pop("statistics", None), header.pop("report", None)
+        statistics, report, texts = (header.pop(name, None) for name in ("statistics", "report", "texts"))
         said = header.pop("labels")
         with naming(path):
             loaded = cls(vectors, said if labels is None else labels, **header)
             loaded.statistics, loaded.report = loaded.statistics if statistics is None else statistics, report
+            loaded.texts = texts
         loaded.source_code = call(f"sw.CAV.load({str(path)!r}", layer=block, stream=stream, labels=labels)
         return loaded
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,16 +14,24 @@ from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.atomic import atomically
 from steerwidgets.files.containers import load_plain, read_safetensors, reading
-from steerwidgets.files.fields import Fields
+from steerwidgets.files.fields import Fields, is_text
 from steerwidgets.files.json_text import parse_json
 from steerwidgets.files.shown import named, shown
 from steerwidgets.steering.exports.gguf import read_control_vector
+from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.transformer.sites import STREAMS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _TENSOR: Final = "vectors"
+_TEXTS: Final = "texts"
+_MOST_BYTES: Final = 2**24
+"""Of all texts unpacked: a few bytes could unpack to any number of them."""
+
+Texts = tuple[tuple[str, ...], tuple[str, ...]]
+"""What a concept was made of: texts with it, and texts without it."""
+
 _HEADER: Final = {"labels", "layer", "stream", "suggested", "max_activations", "max_activation_of", "provenance"}
 
 
@@ -31,18 +41,49 @@ def write(
     header: Mapping[str, Any],
     statistics: FeatureStatistics | None,
     report: CAVReport | None = None,
+    texts: Texts | None = None,
 ) -> None:
     """Write a file that `read` reads: the vectors in the dtype that they have, and all else as JSON in its header."""
     from safetensors.torch import save_file
 
-    tensors, texts = {_TENSOR: vectors.contiguous()}, {"cav": json.dumps(header, ensure_ascii=False)}
+    tensors, told = {_TENSOR: vectors.contiguous()}, {"cav": json.dumps(header, ensure_ascii=False)}
     if statistics is not None:
-        of_features, texts["statistics"] = statistics.entries()
+        of_features, told["statistics"] = statistics.entries()
         tensors |= of_features
     if report is not None:
-        texts["report"] = report.to_json()
+        told["report"] = report.to_json()
+    if texts is not None:
+        tensors[_TEXTS] = _packed(texts)
     with atomically(path) as fresh:
-        save_file(tensors, fresh, texts)
+        save_file(tensors, fresh, told)
+
+
+def _packed(texts: Texts) -> Tensor:
+    """Texts as uint8 [byte]: JSON, packed by zlib to about a third."""
+    import torch
+
+    value = as_json({"positives": texts[0], "negatives": texts[1]})
+    return torch.frombuffer(bytearray(zlib.compress(value.encode(), 9)), dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor, name: str) -> Texts:
+    import torch
+
+    again = "make it again with CAV.save"
+    whole = b""
+    if packed.dtype == torch.uint8 and packed.ndim == 1:
+        unpacking = zlib.decompressobj()
+        with contextlib.suppress(zlib.error):
+            whole = unpacking.decompress(packed.numpy().tobytes(), _MOST_BYTES)
+            whole = whole if unpacking.eof else b""
+    if not whole:
+        raise ValueError(f"The texts in {name} are damaged, or unpack to more than {_MOST_BYTES >> 20} MB; {again}.")
+    said = Fields(
+        parse_json(whole, f"What unpacks as texts of {name}", todo=again), f"In the texts of {name}", todo=again
+    )
+    said.only("positives", "negatives")
+    positives, negatives = (said.items(side, of="texts", each=is_text) for side in ("positives", "negatives"))
+    return tuple(positives), tuple(negatives)
 
 
 def read(path: Path, layer: int | None) -> tuple[Tensor, dict[str, Any]]:
@@ -68,6 +109,8 @@ def _read_safetensors(path: Path) -> tuple[Tensor, dict[str, Any]]:
         header["statistics"] = FeatureStatistics.from_entries(tensors, metadata["statistics"])
     if "report" in metadata:
         header["report"] = CAVReport.from_json(metadata["report"])
+    if _TEXTS in tensors:
+        header["texts"] = _unpacked(tensors[_TEXTS], path.name)
     return tensors[_TENSOR], header
 
 

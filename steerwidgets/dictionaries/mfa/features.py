@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import einops
 
 from steerwidgets.dictionaries.mfa.component import ComponentPoints, component_points
+from steerwidgets.dictionaries.mfa.plain import component_pulled, plain_mixture
 from steerwidgets.dictionaries.mfa.points import Context, Points, contexts
 from steerwidgets.files.fields import Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Number, Op
+from steerwidgets.steering.plain import Plain
 from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
@@ -124,6 +127,12 @@ class MFAFeature(Feature):
         """
         mu, loadings = self._centroid_on(h.device)
         return ops.mfa_pull(self.mfa.seen(h), mu, a, ops.mfa_move(loadings, z))
+
+    def _plain(self, read: bool) -> Plain:
+        """The component without its mixture, which only its activation asks for."""
+        mu, loadings = self.mfa.centroids[self.index], self.loadings
+        reads = partial(plain_mixture(self.mfa).responsibility, self.index) if read else None
+        return Plain(self.vector, reads, pulled=partial(component_pulled, mu, loadings, self.mfa.centred))
 
     not_inline = ""
 
@@ -316,6 +325,15 @@ class MFAMixture(Feature):
         """It is all of its MFA."""
         return "it acts by all components of its mixture at once"
 
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - the mixture is all that it is
+        """The mixture as tensors."""
+        import torch
+
+        mixture = plain_mixture(self.mfa)
+        chosen = self.components or tuple(range(self.mfa.size))
+        loadings = torch.stack([self.mfa.loadings(k) for k in chosen])
+        return Plain(self.vector, mixture.log_likelihood, pulled=partial(mixture.pulled, loadings, chosen))
+
     def pulled(self, h: Tensor, a: Number, z: Sequence[float]) -> Tensor:
         """The change of `pull`; responsibilities are read from `h` before any change, as in the reference.
 
@@ -485,6 +503,11 @@ class InlineComponent(Feature):
         """The change of `pull`, as that of `MFAFeature`."""
         seen = h.float() - h.float().mean(-1, keepdim=True) if self.centred else h.float()
         return ops.mfa_pull(seen, self.centroid.to(h.device), a, ops.mfa_move(self.W.to(h.device), z))
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - without the others nothing reads it
+        """The component as it is."""
+        pulled = partial(component_pulled, self.centroid, self.W, self.centred)
+        return Plain(self.vector, pulled=pulled)
 
     not_inline = ""
 

@@ -240,6 +240,11 @@ class MixtureReading:
         noise = self.checkpoint.noise()
         return (loadings @ loadings.T + noise[k if len(noise) > 1 else 0].diag()).float()
 
+    @property
+    def density(self) -> tuple[Terms, Tensor]:
+        """All of it that does not depend on the point, and `ln π`, float32 [component]."""
+        return self._terms, self._log_mixing
+
     def seen(self, h: Tensor) -> Tensor:
         """A residual as the mixture sees it: float32, without its mean where `centred`.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.plain import Plain, positive_part
 from steerwidgets.steering.recipe import Feature, Steer
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ class ReFTFeature(Feature):
             'reft'
         """
         return {"form": "reft", "vector": tensor_json(self.vector)}
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - its vector is all that it is
+        """The feature without its dictionary."""
+        return Plain(self.vector, partial(positive_part, self.vector))
 
     def clamp(self, alpha: float) -> Steer:
         """Take out what fires and put `alpha` there: `h + (α − relu(h·v))·v` (AxBench's `SubspaceIntervention`).

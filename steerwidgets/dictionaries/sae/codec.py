@@ -291,6 +291,26 @@ class DenseCodec(Codec):
         found |= {} if self.W_skip is None else {"W_skip": self.W_skip}
         return {name: tensor.to(self.W_enc.dtype) for name, tensor in found.items()}
 
+    def alone(self, index: int) -> tuple[DenseCodec, int]:
+        """What one feature needs, and its index there: one column and row; TopK looks at all of them."""
+        topk = self.activation == "topk"
+        at = slice(None) if topk else slice(index, index + 1)
+        made = DenseCodec(
+            self.W_enc[:, at].clone(),
+            self.b_enc[at].clone(),
+            self.W_dec[at].clone(),
+            self.b_dec,
+            activation=self.activation,
+            threshold=None if self.threshold is None else self.threshold[at].clone(),
+            k=self.k,
+            apply_b_dec_to_input=self.apply_b_dec_to_input,
+            normalisation=self.normalisation,
+            rescale_by_decoder_norm=self.rescale_by_decoder_norm,
+            center_input=self.center_input,
+            transcodes=self.transcodes,
+        )
+        return made, index if topk else 0
+
     def move(self, device: torch.device | str) -> None:
         """Move all tensors to a device."""
         self.W_enc, self.W_dec = self.W_enc.to(device), self.W_dec.to(device)
@@ -350,3 +370,14 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     for part, rows in parts:
         total = total + part @ rows.float()
     return total
+
+
+def one_activation(codec: Codec, index: int, h: Tensor) -> Tensor:
+    """One activation, float32 [...], of a residual float32 [..., d_in]."""
+    return codec.some(h, [index])[..., 0]
+
+
+def scaled_step(codec: Codec, index: int, h: Tensor) -> Tensor:
+    """How far a residual moves for one unit of activation: float32 that broadcasts to it."""
+    step, scale = codec.unit_step(index).to(h.device), codec.scale(h)
+    return step if scale is None else scale * step

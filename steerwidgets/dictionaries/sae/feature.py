@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec
+from steerwidgets.dictionaries.sae.codec import NORMALISATIONS, Codec, DenseCodec, one_activation, scaled_step
 from steerwidgets.files.fields import NEEDED, Fields
 from steerwidgets.files.shown import shown
 from steerwidgets.steering import ops
 from steerwidgets.steering.inline import FORMS, tensor_from_json, tensor_json
 from steerwidgets.steering.ops import Op
+from steerwidgets.steering.plain import Plain
 from steerwidgets.steering.recipe import Direction, Feature, Steer
 from steerwidgets.transformer.sites import Site
 
@@ -166,6 +168,17 @@ class SAEFeature(Feature):
             **{name: None if value is None else float(value) for name, value in floats.items()},
             **{name: tensor_json(tensor) for name, tensor in tensors.items()},
         }
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - its ops read it as well
+        """The latent with what its codec needs of it: one column and row, or all of a TopK SAE.
+
+        Raises:
+            ValueError: sae_lens computes its architecture.
+        """
+        if not isinstance(self.codec, DenseCodec):
+            raise ValueError(f"{shown(self.label)} can't be sent to where the model runs: {self.not_inline}.")
+        codec, index = self.codec.alone(0 if isinstance(self.codec, _OneLatent) else self.index)
+        return Plain(self.vector, partial(one_activation, codec, index), partial(scaled_step, codec, index))
 
     def clamp(self, c: float) -> Steer:
         """Give the feature the activation `c`; what the SAE leaves unexplained stays: `h + (c − a(h))·s·W_dec[i]`.
@@ -322,6 +335,10 @@ class Written(Feature):
     @property
     def _ops(self) -> Mapping[str, Op]:
         return ops.SAE_OPS
+
+    def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - it is read elsewhere
+        """Its direction, and the key of its reading."""
+        return Plain(self.vector, reading=self.feature.key)
 
     @property
     def not_inline(self) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, Unpack
 
@@ -25,9 +26,9 @@ from steerwidgets.steering.recipe import Direction, Recipe
 from steerwidgets.steering.suggested import suggested_steer
 from steerwidgets.transformer.mistakes import refuse_no_model
 from steerwidgets.widgets.concept_trainer import wire
-from steerwidgets.widgets.concept_trainer.dose_check import dose_run
+from steerwidgets.widgets.concept_trainer.dose_check import block_run, dose_run
 from steerwidgets.widgets.concept_trainer.inputs import MOST_TEXTS, QUESTIONS, Inputs
-from steerwidgets.widgets.concept_trainer.texts import Texts
+from steerwidgets.widgets.concept_trainer.texts import Texts as TrainerTexts
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.holder import Holder
@@ -37,7 +38,9 @@ from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 if TYPE_CHECKING:
     from steerwidgets.concepts.concept import Concept
     from steerwidgets.dictionaries.base import Dictionary
+    from steerwidgets.dictionaries.cav.files import Texts
     from steerwidgets.dictionaries.reft.reft import ReFT
+    from steerwidgets.dose.by_block import BlockTable
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.model import LanguageModel
 
@@ -91,6 +94,7 @@ class ConceptTrainer(Sender):
         concept: what was trained last, as `lm.concept` gives it; None before, and where it was loaded.
         cav: the concept in the block that is looked at, a dictionary of one feature; None before anything is trained.
         dose: the last dose check, as `lm.dose` gives it, or None.
+        blocks: the last check of all blocks, as `lm.dose_by_block` gives it, or None.
         inputs: what stands in the boxes.
         selected: the block that is looked at.
         steer_requested: what "Steer with this" asked for last: `{layer, recipe, count}`.
@@ -121,6 +125,7 @@ class ConceptTrainer(Sender):
     selected: Any = traitlets.Int(None, allow_none=True).tag(sync=True)
     total = traitlets.Dict().tag(sync=True)
     checked = traitlets.Dict().tag(sync=True)
+    steered = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"state": "idle", "message": ""}).tag(sync=True)
     provenance = traitlets.Dict().tag(sync=True)
 
@@ -145,11 +150,13 @@ class ConceptTrainer(Sender):
         self.dictionaries = checked_dictionaries(dictionaries, "sw.ConceptTrainer", "lm, dictionaries=")
         self.concept: Concept | None = None
         self.dose: DoseResult | None = None
+        self.blocks: BlockTable | None = None
+        self._trained_on: Texts | None = None
         self._loaded: CAV | None = None
         self._training: ConceptTraining | None = None
         self._sum: Direction | None = None
         self._panel = self._checked_panel(panel)
-        self._texts = Texts(lm)
+        self._texts = TrainerTexts(lm)
         inputs = self._first_inputs(positives, negatives, name, settings)
         super().__init__(
             provenance=lm.provenance,
@@ -254,6 +261,29 @@ class ConceptTrainer(Sender):
         assert self.dose is not None
         return self.dose
 
+    def check_blocks(self) -> BlockTable:
+        """At which block the concept steers best: each adds the same share of ‖h‖, and one judge counts the answers.
+
+        A probe of one block, made from the held-out texts, judges, and that block is left out; where too few texts are
+        held out, the words of the concept's name judge. Ctrl-C keeps what is done.
+
+        Returns:
+            What `lm.dose_by_block` gives, over three everyday prompts and two seeds.
+
+        Raises:
+            ValueError: nothing is trained, or nothing can judge.
+
+        Example:
+            >>> trainer = sw.ConceptTrainer(lm, ["the sea", "a ship"], ["the user", "a system"], name="the sea")
+            >>> _ = trainer.train()
+            >>> [row.on_topic.n for row in trainer.check_blocks().rows]
+            [6, 6, 6, 6]
+        """
+        with self._from_code() as request:
+            self._check_blocks(request)
+        assert self.blocks is not None
+        return self.blocks
+
     def combine(self, plus: Sequence[Direction] = (), minus: Sequence[Direction] = ()) -> Direction:
         """Arithmetic: the concept plus some features, minus others, with what it promotes.
 
@@ -315,11 +345,13 @@ class ConceptTrainer(Sender):
         recipe = Recipe.of(feature.add(useful[0]) if useful else suggested_steer(feature))
         return self._send_to_panel(recipe, layer=feature.site.layer)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, texts: bool = True) -> None:
         """Write the concept of the block that is looked at into a file that `sw.CAV.load` reads.
 
         Args:
             path: the file, as `grateful.safetensors`.
+            texts: whether both lists of texts go with it, packed, so that `load` brings them back; answers that the
+                model wrote are plain texts there.
 
         Raises:
             ValueError: nothing is trained yet.
@@ -331,10 +363,10 @@ class ConceptTrainer(Sender):
             >>> sw.CAV.load(folder / "sea.safetensors").labels
             ('the sea',)
         """
-        self._as_cav().save(path)
+        self._as_cav(texts=texts).save(path)
 
     def load(self, path: str | Path, *, layer: int | None = None) -> CAV:
-        """Show a concept of a file; the texts stay as they are.
+        """Show a concept of a file, and its texts where they are in it; else the lists stay as they are.
 
         Args:
             path: a file that `sw.CAV.load` reads, with one concept.
@@ -370,6 +402,7 @@ class ConceptTrainer(Sender):
             "train": Handler(self._serve_train, slow=True),
             "write": Handler(self._serve_write, slow=True),
             "dose": Handler(self._serve_dose, slow=True),
+            "blocks": Handler(self._serve_blocks, slow=True),
             "file": Handler(self._serve_file, slow=True),
             "sum": Handler(self._serve_sum, slow=True),
             "send": Handler(self._serve_send, slow=True),
@@ -391,6 +424,10 @@ class ConceptTrainer(Sender):
 
     def _serve_dose(self, request: Request) -> dict[str, Any]:
         self._check_dose(request)
+        return self._ended(request)
+
+    def _serve_blocks(self, request: Request) -> dict[str, Any]:
+        self._check_blocks(request)
         return self._ended(request)
 
     def _serve_file(self, request: Request) -> dict[str, Any]:
@@ -428,7 +465,7 @@ class ConceptTrainer(Sender):
         return {"said": f"{recipe!r} {self._sent_where()}"}
 
     def _serve_save(self, request: Request) -> dict[str, Any]:  # noqa: ARG002 - as every handler has it
-        cav = self._as_cav()
+        cav = self._as_cav(texts=True)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "concept.safetensors"
             cav.save(path)
@@ -504,10 +541,11 @@ class ConceptTrainer(Sender):
             )
             tell = _progress(request)
             concept = training.run(tell, request.cancelled)
-            self.concept, self._training, self._loaded, self._sum, self.dose = concept, training, None, None, None
+            self._forget()
+            self.concept, self._training, self._trained_on = concept, training, self._texts.words(inputs)
             seconds = round(time.monotonic() - began, 1)
             result = {**wire.concept_json(self.lm, concept, self.dictionaries), "seconds": seconds}
-            self.publish_together(result=result, selected=concept.best.layer, total={}, checked={})
+            self.publish_together(result=result, selected=concept.best.layer, total={}, checked={}, steered={})
 
     def _write(self, request: Request, inputs: Inputs) -> None:
         tell = _progress(request)
@@ -535,6 +573,21 @@ class ConceptTrainer(Sender):
                 self.dose = result
                 self.publish(checked=wire.dose_json(result, feature.site.layer))
                 tell(run.done, run.total, "answering")
+
+    def _check_blocks(self, request: Request) -> None:
+        with self._running(request):
+            if self.concept is None:
+                raise ValueError("There are no blocks to try: press Train, or call trainer.train().")
+            run = block_run(self.lm, self.concept, self._training)
+            self.blocks = None
+            tell = _progress(request)
+            tell(0, run.total, "steering")
+            for found in run.run(request.cancelled, lambda step: tell(run.done_at(step), run.total, "steering")):
+                self.blocks = found
+                self.publish(steered=wire.blocks_json(found))
+                tell(run.done, run.total, "steering")
+            if self.blocks is None:
+                raise Cancelled
 
     @contextmanager
     def _running(self, request: Request) -> Iterator[None]:
@@ -571,16 +624,21 @@ class ConceptTrainer(Sender):
             }
         )
 
-    def _as_cav(self) -> CAV:
+    def _as_cav(self, *, texts: bool) -> CAV:
+        """The concept that is looked at as a CAV of its own, which a file can hold."""
         cav = self.cav
         if cav is None:
             raise ValueError("Nothing is trained yet: press Train, or call trainer.train().")
-        if isinstance(cav, CAV):
-            return cav
         site = cav.site
         made = CAV(cav[0].vector[None], cav.labels, layer=site.layer, stream=site.stream, provenance=cav.provenance)
         made.report = getattr(cav, "report", None)
+        made.texts = (cav.texts if isinstance(cav, CAV) and cav.texts else self._trained_on) if texts else None
         return made
+
+    def _forget(self) -> None:
+        """What was made of the concept before goes with it."""
+        self.concept, self._training, self._loaded, self._trained_on = None, None, None, None
+        self._sum, self.dose, self.blocks = None, None, None
 
     def _load_bytes(self, data: bytes, name: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
@@ -601,9 +659,14 @@ class ConceptTrainer(Sender):
                 f"{name} holds a direction of {cav.d_model} numbers at block {cav.site.layer}, but {self.lm.name} has "
                 f"{layers} blocks of {width}; it was made for another model."
             )
-        self.concept, self._training, self._loaded, self._sum, self.dose = None, None, cav, None, None
-        result = wire.of_dictionary(self.lm, cav, self.dictionaries)
-        self.publish_together(result=result, selected=cav.site.layer, total={}, checked={})
+        self._forget()
+        self._loaded = cav
+        shown_of_it = {"result": wire.of_dictionary(self.lm, cav, self.dictionaries), "selected": cav.site.layer}
+        if cav.texts is not None:
+            name = cav.labels[0] if cav.labels else ""
+            inputs = replace(Inputs.of(self.inputs), name=name, source="texts")
+            shown_of_it |= self._prepared(self._texts.given(inputs, Examples(*cav.texts)))
+        self.publish_together(**shown_of_it, total={}, checked={}, steered={})
         return cav
 
     @traitlets.observe("selected")

@@ -66,6 +66,14 @@ class Texts:
         ]
         return Examples(sides[0], sides[1], self._told if written else self._of_lists)
 
+    def words(self, inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Both lists as plain texts, as a file keeps them."""
+        examples = self.examples(inputs)
+        return (
+            tuple(text if isinstance(text, str) else self._words(text) for text in examples.positives),
+            tuple(text if isinstance(text, str) else self._words(text) for text in examples.negatives),
+        )
+
     def entries(self, texts: Sequence[Any]) -> tuple[Entry, ...]:
         """Texts as a page holds them; those that are no plain text are kept here."""
         made = []

@@ -14,6 +14,7 @@ from steerwidgets.widgets.arrays import exact
 if TYPE_CHECKING:
     from steerwidgets.concepts.concept import Concept, ConceptLayer, Scores
     from steerwidgets.dictionaries.base import Dictionary
+    from steerwidgets.dose.by_block import BlockTable
     from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.statistics import Count
     from steerwidgets.lens.top_logits import TokenValues
@@ -89,7 +90,11 @@ def of_dictionary(lm: LanguageModel, dictionary: Any, others: Sequence[Dictionar
         "tests": [],
         "layers": [row],
         "best": dictionary.site.layer,
-        "told": ["Loaded from a file: its texts are not in it."],
+        "told": [
+            "Loaded from a file: its texts are not in it."
+            if dictionary.texts is None
+            else "Loaded from a file, with its texts: press Train for the scores of every block."
+        ],
         "stopped": False,
     }
 
@@ -175,6 +180,29 @@ def dose_json(result: DoseResult, layer: int) -> dict[str, Any]:
         "useful": None if result.useful is None else [_number(each) for each in result.useful],
         "breaks": result.breaks,
         "answers": len(result.answers),
+    }
+
+
+def blocks_json(found: BlockTable) -> dict[str, Any]:
+    """Where a concept steers, in a few numbers of each block."""
+    return {
+        "ratio": found.ratio,
+        "judge": found.judge,
+        "left_out": list(found.left_out),
+        "rows": [
+            {
+                "layer": row.layer,
+                "on_topic": _count(row.on_topic),
+                "random": _count(row.random),
+                "surprise": _number(row.surprise.value),
+            }
+            for row in found.rows
+        ],
+        "baseline": _count(found.baseline),
+        "baseline_surprise": _number(found.baseline_surprise.value),
+        "random": _count(found.random),
+        "best": found.best,
+        "stopped": found.stopped,
     }
 
 

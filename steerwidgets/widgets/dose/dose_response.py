@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 import traitlets
 
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name, own_judges
+from steerwidgets.dose.result import DoseResult
 from steerwidgets.dose.run import DoseRun
 from steerwidgets.files.shown import shown
+from steerwidgets.generation.sampling import SamplingSettings
 from steerwidgets.steering.hooks import warn_of_other_model
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.transformer.mistakes import refuse_no_model, wrong
+from steerwidgets.transformer.model_names import is_other_model
 from steerwidgets.widgets.dose.wire import result_json
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, held_for
@@ -21,7 +24,6 @@ from steerwidgets.widgets.recipe_editor.sender import Sender
 from steerwidgets.widgets.status import say_waiting, telling_how_it_ends
 
 if TYPE_CHECKING:
-    from steerwidgets.dose.result import DoseResult
     from steerwidgets.dose.run import DoseSettings, Op
     from steerwidgets.model import LanguageModel
     from steerwidgets.steering.recipe import Recipe
@@ -143,6 +145,62 @@ class DoseResponse(Sender):
         assert self.dose is not None
         return self.dose
 
+    def show(self, dose: DoseResult) -> None:
+        """Show a result of the same op, as `sw.DoseResult.load` or `lm.dose` gives it; "Run again" runs what it ran.
+
+        Args:
+            dose: the result.
+
+        Raises:
+            TypeError: it is no result.
+            ValueError: it is of another op or model, or holds no answer.
+
+        Example:
+            >>> dose = lm.dose(cavs["music"].add, [0, 4], prompts=["Name a city."], max_new_tokens=4)
+            >>> dose.save(folder / "dose.json")
+            >>> chart = sw.DoseResponse(lm, cavs["music"].add)
+            >>> chart.show(sw.DoseResult.load(folder / "dose.json"))
+            >>> [row["strength"] for row in chart.result["rows"]]
+            [0.0, 4.0]
+        """
+        self._refuse_other(dose)
+        judges = {judge_name(each): each for each in self._judges}
+        settings: dict[str, Any] = {
+            **self._settings,
+            **{name: value for name, value in dose.settings.items() if name in SamplingSettings.__annotations__},
+            "seeds": dose.seeds,
+            "asked": dose.asked or False,
+            "hold_back": list(dose.held_back) or 0,
+            "baseline_seeds": len({answer.seed for answer in dose.of("baseline")}) or 1,
+        }
+        if not any(row.random.n for row in dose.table):
+            settings["random"] = 0
+        prompts = self._run.prompts if list(dose.prompts) == self.facts["prompts"] else list(dose.prompts)
+        run = self._made(dose.strengths, prompts, settings, judges.get(dose.judge, self._run.judge))
+        with self.lm.lock:
+            self._run, self._settings = run, settings
+            said = self._said_of(run)
+            said["facts"]["judge"] = list(judges).index(dose.judge) if dose.judge in judges else None
+            found = dose.iso_kl_doses.get(1.0)
+            self.publish_together(iso_kl=found, status={"state": "done", "message": ""}, **said)
+            self._show(dose)
+
+    def _refuse_other(self, dose: Any) -> None:
+        if not isinstance(dose, DoseResult):
+            told = 'give what lm.dose gave, or sw.DoseResult.load("dose.json")'
+            raise wrong(f"{self._called}.show", "a result", dose, told)
+        if not dose.answers:
+            raise ValueError("This result holds no answer: its run was stopped before the first; run lm.dose again.")
+        if dose.label != self.facts["label"]:
+            raise ValueError(
+                f"This result is of {shown(dose.label)}, but the chart is of {shown(self.facts['label'])}; show it in "
+                "a sw.DoseResponse of its own op."
+            )
+        if is_other_model(dose.provenance.get("model"), self.lm.name):
+            raise ValueError(
+                f"This result is of {dose.provenance['model']}, but the chart's model is {self.lm.name}; load that one."
+            )
+
     def steer(self, strength: float) -> Recipe:
         """What "Send to panel" does with a strength: its steer goes to the panel, where there is one.
 
@@ -195,8 +253,8 @@ class DoseResponse(Sender):
         judge = self._judges[number]
         with held_for(self.lm.lock, request):
             self._run.judge = judge
-            if self._run.done:
-                self._show(self._run.judged_by(judge))
+            if self.dose is not None and self.dose.answers:
+                self._show(self.dose.judged_by(judge))
         self.publish(facts={**self.facts, "judge": number})
         return {}
 

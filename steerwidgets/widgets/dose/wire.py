@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.dose.result import ASKED, BASELINE
+from steerwidgets.dose.rows import ASKED, BASELINE
 from steerwidgets.dose.statistics import Count, Mean
 from steerwidgets.widgets.recipe_editor.describe import finite
 
 if TYPE_CHECKING:
-    from steerwidgets.dose.result import DoseResult, DoseRow
+    from steerwidgets.dose.result import DoseResult
+    from steerwidgets.dose.rows import DoseRow
     from steerwidgets.dose.trials import Answer
 
 _DIGITS: Final = 3

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, Final, Protocol, overload
 
 from steerwidgets.files.atomic import write_text
+from steerwidgets.files.json_text import json_bytes
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.comparison import first_difference, shared_tokens
 from steerwidgets.steering.recipe import Recipe
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.plain_text import as_json, table
 from steerwidgets.widgets.arrays import exact
+from steerwidgets.widgets.panel import runs_file
 
 KEPT: Final = 20
 """So many runs are kept; where one more comes, the oldest goes that is not pinned."""
 
 MOST_BYTES: Final = 2**21
 """Of long texts fewer are kept: every page and every notebook holds all of them."""
-
-FORMAT: Final = "steerwidgets.runs/1"
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,9 @@ class History(Sequence[PastRun]):
             >>> json.loads(panel.history.to_json())["runs"]
             []
         """
-        return as_json({"format": FORMAT, "provenance": dict(self._panel.provenance), "runs": list(self._panel.runs)})
+        return as_json(
+            {"format": runs_file.FORMAT, "provenance": dict(self._panel.provenance), "runs": list(self._panel.runs)}
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write all runs to a file, as JSON.
@@ -327,7 +330,79 @@ class History(Sequence[PastRun]):
         write_text(path, self.to_json())
         return Path(path)
 
+    def load(self, source: str | Path) -> list[PastRun]:
+        """Take in the runs of another history: from a file that `save` or the page wrote, or from its text.
+
+        They come before the runs of this panel, of which none goes for them: what is here already is left out, and so
+        are the oldest, where there is no room for all. A number that is taken becomes the next free one.
+
+        Args:
+            source: a path, or JSON as `to_json` gives it.
+
+        Returns:
+            The runs that were taken in.
+
+        Raises:
+            ValueError: it is no history of runs, or damaged, or of another version; then nothing is taken in.
+            OSError: the file can't be read.
+
+        Example:
+            >>> panel = sw.SteeringPanel(lm, cavs, recipe=cavs["music"].add(4), max_new_tokens=4)
+            >>> _ = panel.generate()
+            >>> _ = panel.history.save(folder / "runs.json")
+            >>> later = sw.SteeringPanel(lm, cavs)
+            >>> [run.title for run in later.history.load(folder / "runs.json")]
+            ['Run 1']
+        """
+        if isinstance(source, str) and source.lstrip().startswith(("{", "[")):
+            return self._take_in(runs_file.read(source))
+        if not isinstance(source, str | Path):
+            raise wrong("history.load", "a path or JSON", source, 'give one, as in history.load("runs.json")')
+        path = Path(source)
+        return self._take_in(runs_file.read(json_bytes(path), path.name))
+
     # What the panel does
+
+    def _take_in(self, entries: list[dict[str, Any]]) -> list[PastRun]:
+        own: list[dict[str, Any]] = list(self._panel.runs)
+        here = {entry["id"] for entry in own}
+        found = [entry for entry in entries if entry["id"] not in here]
+        used = {entry["number"] for entry in own}
+        last = max([0, *used, *(entry["number"] for entry in found)])
+        for entry in found:
+            if entry["number"] in used:
+                last += 1
+                entry["number"] = last
+            used.add(entry["number"])
+        room, bytes_left = KEPT - len(own), MOST_BYTES - sum(len(as_json(entry)) for entry in own)
+        taken: list[dict[str, Any]] = []
+        for entry in reversed(found):
+            bytes_left -= len(as_json(entry))
+            if len(taken) < room and bytes_left >= 0:
+                taken.insert(0, entry)
+        pinned = sum(entry["pinned"] for entry in own)
+        for entry in reversed(taken):
+            # A new run needs a place too.
+            entry["pinned"] = entry["pinned"] and pinned < KEPT - 1
+            pinned += entry["pinned"]
+        self._count = max([self._count, *(entry["number"] for entry in taken)])
+        self._publish([*taken, *own])
+        return [PastRun.of(entry) for entry in taken]
+
+    def _import(self, text: Any) -> dict[str, Any]:
+        """What a page pasted or read from a file, and what became of it."""
+        if not isinstance(text, str):
+            raise ValueError(f"Runs are imported from text, but {shown(text)} came.")
+        entries = runs_file.read(text)
+        here = {entry["id"] for entry in self._panel.runs}
+        known = sum(entry["id"] in here for entry in entries)
+        taken = len(self._take_in(entries))
+        parts = [f"{taken} of {len(entries)} runs were added"]
+        parts += [f"{known} were here already"] * bool(known)
+        parts += [f"for {len(entries) - taken - known} there is no room: forget others first"] * (
+            len(entries) > taken + known
+        )
+        return {"said": "; ".join(parts) + "."}
 
     def record(self, result: Mapping[str, Any], recipe: Recipe) -> None:
         """Keep a run that has ended."""
@@ -353,7 +428,7 @@ class History(Sequence[PastRun]):
         self._recipes[entry["id"]] = recipe
         self._publish(_fitting([*self._panel.runs, entry]))
 
-    def serve(self, args: Mapping[str, Any]) -> None:
+    def serve(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """What the page asks for: `do`, with the run's id and what else it takes."""
         asked: dict[str, Callable[[], object]] = {
             "name": lambda: self.name(self._by_id(args.get("run")), args.get("title", "")),
@@ -361,11 +436,13 @@ class History(Sequence[PastRun]):
             "remove": lambda: self.remove(self._by_id(args.get("run"))),
             "take_back": lambda: self.take_back(self._by_id(args.get("run"))),
             "compare": lambda: self._compare_of(args),
+            "import": lambda: self._import(args.get("text")),
         }
         do = args.get("do")
         if not isinstance(do, str) or do not in asked:
             raise ValueError(f"A history can do {', '.join(asked)}, but {shown(do)} was asked for.")
-        asked[do]()
+        found = asked[do]()
+        return found if isinstance(found, dict) else {}
 
     def _compare_of(self, args: Mapping[str, Any]) -> None:
         runs, rows = args.get("runs", ()), args.get("rows", ("steered", "steered"))

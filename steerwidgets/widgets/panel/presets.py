@@ -11,13 +11,13 @@ from urllib.parse import quote, unquote
 
 from steerwidgets.files.atomic import made_folder, write_text
 from steerwidgets.files.fields import Fields
-from steerwidgets.files.json_text import as_text, parse_json
+from steerwidgets.files.json_text import as_text, json_bytes, parse_json
 from steerwidgets.files.shown import shown
 from steerwidgets.generation.sampling import Sampling
 from steerwidgets.labels.own import data_dir
 from steerwidgets.steering.recipe import FORMATS as RECIPES
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.widgets.panel.history import FORMAT as RUNS
+from steerwidgets.widgets.panel.runs_file import FORMAT as RUNS
 from steerwidgets.widgets.recipe_editor.inputs import checked_beside
 
 FORMAT: Final = "steerwidgets.preset/1"
@@ -120,7 +120,7 @@ def text_in(path: Path) -> str:
         ValueError: it is not UTF-8.
         OSError: it can't be read.
     """
-    return as_text(path.read_bytes(), path.name, todo=_AGAIN)
+    return as_text(json_bytes(path), path.name, todo=_AGAIN)
 
 
 def read(text: str, panel: Keeping) -> Preset | Recipe:
@@ -134,7 +134,9 @@ def read(text: str, panel: Keeping) -> Preset | Recipe:
     if found in RECIPES:
         return panel.read_recipe(text)
     if found == RUNS:
-        raise ValueError("This is a history of runs, not a recipe; copy the recipe of one of its runs.")
+        raise ValueError(
+            "This is a history of runs, not a recipe; import it in the tab History, or by panel.history.load."
+        )
     if isinstance(found, str) and found.partition("/")[0] == _FAMILY and found != FORMAT:
         raise ValueError(
             f"This preset is of another version, {shown(found)}, and this one reads {FORMAT!r}; update steerwidgets, "

@@ -267,7 +267,7 @@ class SteeringPanel(RunningPanel):
             # What changes the prompt or the recipe is measured, and so the model may run.
             "reply": Handler(self._serve_reply, slow=True),
             "edit": Handler(self._serve_edit, slow=True),
-            "history": Handler(self._serve_history, slow=lambda args: args.get("do") == "take_back"),
+            "history": Handler(self._serve_history, slow=lambda args: args.get("do") in ("take_back", "import")),
         }
 
     def _serve_preset(self, request: Request) -> dict[str, Any]:
@@ -297,8 +297,7 @@ class SteeringPanel(RunningPanel):
         return {}
 
     def _serve_history(self, request: Request) -> dict[str, Any]:
-        self.history.serve(request.args)
-        return {}
+        return self.history.serve(request.args)
 
     # What is told of the inputs
 

@@ -28,6 +28,7 @@ def model_json(lm: LanguageModel) -> dict[str, Any]:
         "device": found["device"],
         "dtype": found["dtype"],
         "has_chat_template": lm.has_chat_template,
+        "lacks": lm.abilities.lacking,
     }
 
 

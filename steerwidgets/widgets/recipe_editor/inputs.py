@@ -59,8 +59,16 @@ class Inputs:
             ValueError: it is longer than any text that the model was made for.
         """
         asked = conversation(lm, self.prompt, self.system, self.turns, chat=self.chat)
-        lm.architecture.refuse_endless(lm.encode(asked, chat=self.chat).token_ids)
+        longest = lm.architecture.longest_text
+        # Whoever runs it encodes it; a token is a byte at least, so that few have to be counted before.
+        if longest is not None and self._bytes > longest // 2:
+            lm.architecture.refuse_endless(lm.encode(asked, chat=self.chat).token_ids)
         return asked
+
+    @property
+    def _bytes(self) -> int:
+        texts = [self.prompt, self.system, *(turn["content"] for turn in self.turns)]
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
     @property
     def beside(self) -> dict[str, Condition]:

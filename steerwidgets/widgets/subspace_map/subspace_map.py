@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +14,7 @@ import traitlets
 
 from steerwidgets.dictionaries.base import checked_dictionary
 from steerwidgets.files.shown import shown
+from steerwidgets.lens.misfit import is_checked, known_misfit, misfit
 from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.suggested import suggested_steer
@@ -53,6 +56,9 @@ PROMPT: Final = "I think that"
 _FOUND: Final = 50
 _TICK: Final = 0.1
 """Seconds between two looks at a text that is being written."""
+
+_LOOK: Final = 0.5
+"""Seconds between two looks at whether features are laid out."""
 
 _COLOURS: Final = ("cluster", "token", "density")
 _VIEWS: Final = ("loadings", "pca")
@@ -387,11 +393,23 @@ class SubspaceMap(Sender):
         if "_points" in self.__dict__:
             self._points = self._where = self._mine = None
 
+    def _note_shown(self) -> None:
+        super()._note_shown()
+        # Not before somebody looks: meanwhile code has the model to itself.
+        if is_checked(self._dictionary) and known_misfit(self.lm, self._dictionary) is None:
+            self._worker.submit(self._check_fit)
+
+    def _check_fit(self) -> None:
+        """Say whether the dictionary fits; of one that cannot be read here, other sentences tell."""
+        with contextlib.suppress(ValueError):
+            self.publish(facts={**self.facts, "misfit": misfit(self.lm, self._dictionary)})
+
     def _said(self) -> list[str]:
         facts = self.facts
         if not facts:
             return []
         said = [f"{facts['kind']} {self.component}, {facts['label']!r}, of {facts['size']:,}"]
+        said += filter(None, [facts.get("misfit", "")])
         if self._rank:
             read = self.tokens.get("count")
             said.append("nothing was read yet" if read is None else f"{read:,} tokens of it")
@@ -427,9 +445,35 @@ class SubspaceMap(Sender):
         return {}
 
     def _serve_layout(self, request: Request) -> dict[str, Any]:
-        self._map = self._dictionary.map(request.args.get("method", "pca"), seed=self._settings["seed"])
+        self._map = self._laid_out(request, request.args.get("method", "pca"))
         self.publish_together(features=features_json(self._dictionary, self._map), **self._near(self.component))
         return {}
+
+    def _laid_out(self, request: Request, method: Any) -> FeatureMap:
+        """The features laid out; UMAP says nothing of how far it is, so how long it runs is told, and it can be left.
+
+        Raises:
+            Cancelled: it was left; what it would have given is dropped.
+        """
+        made: list[FeatureMap | BaseException] = []
+
+        def lay_out() -> None:
+            try:
+                made.append(self._dictionary.map(method, seed=self._settings["seed"]))
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the page hears of it
+                made.append(error)
+
+        working = threading.Thread(target=lay_out, name="steerwidgets-layout", daemon=True)
+        began = time.monotonic()
+        working.start()
+        working.join(_TICK)
+        while working.is_alive():
+            request.progress(phase="layout", seconds=round(time.monotonic() - began))
+            if request.cancelled.wait(_LOOK):
+                raise Cancelled
+        if isinstance(made[0], BaseException):
+            raise made[0]
+        return made[0]
 
     def _serve_find(self, request: Request) -> dict[str, Any]:
         query = request.args.get("query")
@@ -505,6 +549,7 @@ class SubspaceMap(Sender):
             "label": feature.label,
             "weighs": "weight" if rank else "density",
             "problem": self._problem(),
+            "misfit": known_misfit(self.lm, self._dictionary) or "",
             "chat": self._settings["chat"],
             "panel": self._panel is not None,
         }

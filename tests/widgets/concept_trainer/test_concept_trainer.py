@@ -303,6 +303,114 @@ def test_a_dose_check_is_judged_by_texts_that_the_direction_has_not_seen(lm, mak
     assert "Nothing can judge" in page_of(nameless).call("dose")["error"]["message"]
 
 
+def test_all_blocks_are_steered_and_judged_by_texts_that_none_has_seen(lm, make, page_of):
+    texts, labels = corpus(16, kinds=("sea", "code"))
+    given = [[text for text, label in zip(texts, labels, strict=True) if label == kind] for kind in ("sea", "code")]
+    trainer = make(*given)
+    concept = trainer.train()
+    page = page_of(trainer)
+    request = page.ask("blocks")
+    assert page.end(request)["type"] == "result"
+    found, shown = trainer.blocks, trainer.steered
+    assert (found.judge, found.left_out) == ("probe of block 2", (2,))
+    assert [row["layer"] for row in shown["rows"]] == [0, 1, 3] == [row.layer for row in found.rows]
+    own = lm.dose_by_block(
+        concept.features,
+        prompts=found.prompts,
+        seeds=2,
+        judge=sw.Probe.fit(
+            lm,
+            trainer._training.held_out(positive=True),
+            trainer._training.held_out(positive=False),
+            layer=2,
+            label="grateful",
+        ),
+    )
+    assert [a.text for a in own.answers] == [a.text for a in found.answers]
+    assert [(row.on_topic, row.random) for row in own.rows] == [(row.on_topic, row.random) for row in found.rows]
+    assert shown["best"] == found.best
+    told = page.of(request, "progress")
+    assert {each["phase"] for each in told} == {"steering"}
+    done = [each["done"] for each in told]
+    assert done == sorted(done)
+    assert done[-1] == told[-1]["total"] == 6 * 7
+    trainer.train()
+    assert (trainer.blocks, trainer.steered) == (None, {})
+    assert "There are no blocks to try" in page_of(make((), None)).call("blocks")["error"]["message"]
+
+
+def test_a_check_of_all_blocks_that_is_stopped_keeps_what_is_done(lm, make, page_of):
+    trainer = make()
+    trainer.train()
+    page = page_of(trainer)
+    gate = Gate(lm.model)
+    try:
+        request = page.ask("blocks")
+        gate.let(60)
+        page.cancel(request)
+        gate.open()
+        assert page.end(request)["type"] == "cancelled"
+    finally:
+        gate.remove()
+    assert trainer.status["state"] == "stopped"
+    assert trainer.check_blocks().stopped is False
+
+
+def test_texts_go_with_the_concept_and_come_back(lm, make, page_of, tmp_path):
+    trainer = make(["é\u202e\n thanks", *WITH])
+    trainer.train()
+    trainer.inputs = inputs_of(trainer, positives=entries(["typed since"]))
+    trainer.save(tmp_path / "c.safetensors")
+    assert sw.CAV.load(tmp_path / "c.safetensors").texts == (("é\u202e\n thanks", *WITH), tuple(WITHOUT))
+    other = make((), None, name="")
+    other.load(tmp_path / "c.safetensors")
+    assert [each["text"] for each in other.inputs["positives"]] == ["é\u202e\n thanks", *WITH]
+    assert [each["text"] for each in other.inputs["negatives"]] == WITHOUT
+    assert (other.inputs["name"], other.plan["problem"]) == ("grateful", "")
+    assert other.result["told"] == ["Loaded from a file, with its texts: press Train for the scores of every block."]
+    other.save(tmp_path / "again.safetensors")
+    assert sw.CAV.load(tmp_path / "again.safetensors").texts == sw.CAV.load(tmp_path / "c.safetensors").texts
+    torch.testing.assert_close(other.train().best.dictionary.vectors, trainer.concept.best.dictionary.vectors)
+    trainer.save(tmp_path / "bare.safetensors", texts=False)
+    before = dict(other.inputs)
+    other.load(tmp_path / "bare.safetensors")
+    assert other.inputs == before
+    assert other.result["told"] == ["Loaded from a file: its texts are not in it."]
+    many = [f"text {i} " + "of the same words " * 20 for i in range(500)]
+    large = make(many, [f"other {i} " + "of the same words " * 20 for i in range(500)], layers=[1])
+    large.train()
+    large.save(tmp_path / "large.safetensors")
+    assert (tmp_path / "large.safetensors").stat().st_size < 20_000
+
+
+def test_texts_of_a_file_that_are_damaged_are_one_sentence(make, tmp_path):
+    import zlib
+
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    trainer = make()
+    trainer.train()
+    path = tmp_path / "c.safetensors"
+    trainer.save(path)
+    with safe_open(path, "pt") as file:
+        tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    bytes_of = lambda data: torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    bomb = zlib.compressobj(9)
+    bombed = b"".join(bomb.compress(b" " * 2**20) for _ in range(20)) + bomb.flush()
+    for spoilt, says in (
+        (tensors["texts"][:-9], "The texts in c.safetensors are damaged, or unpack to more than 16 MB"),
+        (bytes_of(bombed), "The texts in c.safetensors are damaged, or unpack to more than 16 MB"),
+        (torch.ones(3), "The texts in c.safetensors are damaged"),
+        (bytes_of(zlib.compress(b'{"positives": [3], "negatives": []}')), "positives should be a list of texts"),
+        (bytes_of(zlib.compress(b"[")), "What unpacks as texts of c.safetensors is not whole JSON"),
+    ):
+        save_file(tensors | {"texts": spoilt}, path, header)
+        with pytest.raises(ValueError, match=says):
+            trainer.load(path)
+        assert trainer.concept is not None
+
+
 def test_save_and_load(lm, make, page_of, tmp_path):
     trainer = make()
     trainer.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -81,6 +82,48 @@ def test_prompts_that_are_held_back_stay_so(llama):
     chart = make(llama, prompts=[messages, [60, 61]])
     assert FrontEnd(chart).call("run", inputs=chart.inputs)["type"] == "result"
     assert chart.dose.of("baseline")[0].row.plan.prompt == llama.encode(messages)
+
+
+def test_a_result_of_a_file_is_shown_and_can_be_run_again(llama, tmp_path):
+    first = make(llama)
+    dose = first.run()
+    dose.save(tmp_path / "dose.json")
+    chart = make(llama, prompts=["Another prompt."], judge=[lambda _prompt, _text: 1.0])
+    page = FrontEnd(chart)
+    chart.show(sw.DoseResult.load(tmp_path / "dose.json"))
+    assert chart.result == first.result
+    assert chart.inputs == first.inputs
+    assert chart.facts["judge"] is None
+    assert chart.facts["baseline_seeds"] == 2
+    assert (chart.status["state"], chart.selected) == ("done", first.selected)
+    assert page.call("judge", judge=0)["type"] == "result"
+    assert chart.facts["judge"] == 0
+    assert all(row["on_topic"]["k"] == row["on_topic"]["n"] for row in chart.result["rows"])
+    assert [a["text"] for a in chart.result["answers"]] == [a["text"] for a in first.result["answers"]]
+    chart.run()
+    assert [a.row.token_ids for a in chart.dose.answers] == [a.row.token_ids for a in dose.answers]
+
+
+def test_a_result_of_something_else_is_one_sentence_and_nothing_is_lost(llama):
+    chart = make(llama)
+    dose = chart.run()
+    before = dict(chart.result)
+    other = sw.DoseResponse(llama, SEA.project, [1, 2], prompts=PROMPTS, judge=has_e)
+    with pytest.raises(ValueError, match=r"^This result is of 'the sea · add', but the chart is of "):
+        other.show(dose)
+    elsewhere = dataclasses.replace(dose, provenance=dose.provenance | {"model": "google/gemma-2-2b"})
+    llama_name = llama.model.config.name_or_path
+    llama.model.config.name_or_path = "meta-llama/Llama-3.2-1B"
+    try:
+        with pytest.raises(ValueError, match=r"^This result is of google/gemma-2-2b, but the chart's model is "):
+            make(llama).show(elsewhere)
+    finally:
+        llama.model.config.name_or_path = llama_name
+    with pytest.raises(ValueError, match=r"^This result holds no answer"):
+        chart.show(dataclasses.replace(dose, answers=()))
+    with pytest.raises(TypeError, match=r"^chart\.show takes a result, but"):
+        chart.show("dose.json")
+    assert chart.result == before
 
 
 BAD = {

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 
 import pytest
 
@@ -135,6 +136,105 @@ def test_it_is_written_to_a_file(with_runs, tmp_path):
     assert written["format"] == "steerwidgets.runs/1"
     assert written["provenance"]["dtype"] == "float32"
     assert written["runs"] == json.loads(json.dumps(with_runs.runs))
+
+
+def test_a_file_is_read_back_into_another_panel(with_runs, lm, cavs, tmp_path):
+    with_runs.history.name(1, "gentle")
+    with_runs.history.pin(1)
+    path = with_runs.history.save(tmp_path / "runs.json")
+    other = sw.SteeringPanel(lm, cavs, max_new_tokens=2)
+    other.generate()
+    taken = other.history.load(path)
+    assert [run.title for run in other.history] == ["Run 4", "gentle", "Run 3", "Run 1"]
+    assert [(run.texts, run.kl, run.settings, run.at) for run in taken] == [
+        (run.texts, run.kl, run.settings, run.at) for run in with_runs.history
+    ]
+    assert other.history["gentle"].pinned
+    assert other.history.take_back("gentle") == sw.Recipe.of(cavs[0].add(4))
+    assert other.history.compare("gentle", "Run 3") == with_runs.history.compare(1, 2)
+    assert other.history.load(path.read_text("utf-8")) == []
+    other.generate()
+    assert other.history[-1].number == 5
+
+
+def test_own_runs_never_go_for_those_of_a_file(panel, lm, cavs, tmp_path):
+    panel.settings = {**panel.settings, "max_new_tokens": 1}
+    for _ in range(KEPT):
+        panel.generate()
+    path = panel.history.save(tmp_path / "runs.json")
+    other = sw.SteeringPanel(lm, cavs, max_new_tokens=1)
+    for _ in range(3):
+        other.generate()
+    own = [run.key for run in other.history]
+    assert [run.texts for run in other.history.load(path)] == [run.texts for run in panel.history][3:]
+    assert [run.key for run in other.history][-3:] == own
+    assert len(other.history) == KEPT
+
+
+DAMAGES = {
+    "other version": ({"format": "steerwidgets.runs/2"}, "These runs are of another version, 'steerwidgets.runs/2'"),
+    "other file": ({"format": "x"}, "This is no history of runs: its format should be"),
+    "no runs": ({"runs": 3}, "In these runs, runs should be a list of runs"),
+    "a run that is none": ({"runs": [3]}, "In run 1 of the text, the value should be a table with names"),
+}
+SPOILT = {
+    "a number of 0": ({"number": 0}, "number should be a whole number from 1 on"),
+    "a time that is none": ({"at": "yesterday"}, "at should be a time of ISO 8601"),
+    "no rows": ({"rows": []}, "rows should be baseline, steered and what stood beside them"),
+    "a KL of texts": ({"kl": ["a"]}, "kl should be a list of finite numbers"),
+    "settings of nothing": ({"settings": {"heat": 1}}, "heat"),
+    "a recipe of nothing": ({"recipe": "{}"}, "recipe should be a recipe as text"),
+    "a recipe that is cut": ({"recipe": '{"form'}, "the recipe is not whole JSON"),
+    "a turn of nobody": ({"turns": [{"role": "king", "content": "x"}]}, "role should be one of"),
+}
+
+
+@pytest.mark.parametrize("name", [*DAMAGES, *SPOILT, "cut", "recipe", "twice", "half a row"])
+def test_a_damaged_file_is_one_sentence_and_nothing_is_lost(with_runs, lm, cavs, name):
+    from widgets.front_end import FrontEnd
+
+    value = json.loads(with_runs.history.to_json())
+    text, sentence = "", ""
+    if name in DAMAGES:
+        changes, sentence = DAMAGES[name]
+        value |= changes
+    elif name in SPOILT:
+        changes, sentence = SPOILT[name]
+        value["runs"][1] |= changes
+    elif name == "twice":
+        value["runs"][1]["id"], sentence = value["runs"][0]["id"], "stands twice"
+    elif name == "half a row":
+        value["runs"][1]["rows"][0]["texts"].pop()
+        sentence = "In run 2 of the text, rows.texts should be"
+    text = json.dumps(value)
+    if name == "cut":
+        text, sentence = text[: len(text) // 2], "is not whole JSON: it breaks at"
+    elif name == "recipe":
+        text, sentence = sw.Recipe.of(cavs[0].add(4)).to_json(), "This is a recipe, not a history of runs"
+    other = sw.SteeringPanel(lm, cavs, max_new_tokens=2)
+    other.generate()
+    before = list(other.runs)
+    ended = FrontEnd(other).call("history", do="import", text=text)
+    assert ended["type"] == "error"
+    assert sentence in ended["error"]["message"]
+    with pytest.raises(ValueError, match=re.escape(ended["error"]["message"])):
+        other.history.load(text)
+    assert other.runs == before
+    with pytest.raises(TypeError, match=r"^history\.load takes a path or JSON, but"):
+        other.history.load(3)
+
+
+def test_the_page_imports_runs(with_runs, lm, cavs):
+    from widgets.front_end import FrontEnd
+
+    other = sw.SteeringPanel(lm, cavs)
+    page = FrontEnd(other)
+    text = with_runs.history.to_json()
+    assert page.call("history", do="import", text=text)["value"] == {"said": "3 of 3 runs were added."}
+    other.history.remove(0)
+    said = page.call("history", do="import", text=text)["value"]["said"]
+    assert said == "1 of 3 runs were added; 2 were here already."
+    assert "Runs are imported from text" in page.call("history", do="import")["error"]["message"]
 
 
 def test_the_page_does_all_of_it(with_runs, cavs):

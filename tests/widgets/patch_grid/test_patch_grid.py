@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -209,6 +210,28 @@ def test_a_cells_recipe_goes_to_a_panel(make, make_panel, page_of):
     panel.generate()
     grid.steer_in(None)
     assert "grid.steer_requested" in page.call("send", first=2, last=2, column=at)["value"]["said"]
+
+
+def test_the_same_range_is_the_same_recipe_though_two_runs_differ_by_rounding(lm, make, make_panel, page_of):
+    panel = make_panel(prompt=TARGET, chat=False)
+    grid = make(panel=panel)
+    patching = grid.run()
+    at = len(patching.tokens) - 1
+    count = itertools.count(1)
+
+    def blur(_module, _inputs, output):
+        rounded = lambda stream: stream * (1 + 1e-6 * next(count))
+        return (rounded(output[0]), *output[1:]) if isinstance(output, tuple) else rounded(output)
+
+    handle = lm.architecture.blocks[0].register_forward_hook(blur)
+    try:
+        first = patching.recipe((0, 2), at)
+        page = page_of(grid)
+        for _ in range(2):
+            page.call("send", first=0, last=2, column=at)
+        assert panel.recipe == first == patching.recipe((0, 2), at) == grid.look((0, 2), at).recipe
+    finally:
+        handle.remove()
 
 
 # What is refused

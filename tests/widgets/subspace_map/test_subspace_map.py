@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support.models import D_MODEL, blocks_of
 from widgets.front_end import FrontEnd
 
 import steerwidgets as sw
+from steerwidgets.lens.misfit import misfit
 from steerwidgets.widgets.arrays import unpack
 
 TEXTS = [
@@ -201,6 +203,52 @@ def test_umap_is_asked_for_by_the_page(lm, make, page_of, monkeypatch):
     assert widget.features["method"] == "umap"
     assert widget.near["at"] == pytest.approx(unpack(widget.features["places"])[0].tolist())
     assert "by pca or umap" in page_of(widget).call("layout", method=[1])["error"]["message"]
+
+
+def test_a_layout_that_takes_long_says_so_and_can_be_left(lm, make, page_of, monkeypatch):
+    begun, end = threading.Event(), threading.Event()
+
+    def slow(x, n, _seed):
+        begun.set()
+        assert end.wait(60)
+        return torch.rand(len(x), n)
+
+    monkeypatch.setattr("steerwidgets.dictionaries.geometry._umap", slow)
+    widget = make(sae.make(), 0)
+    page = page_of(widget)
+    before = dict(widget.features)
+    request = page.ask("layout", method="umap")
+    assert begun.wait(60)
+    page.cancel(request)
+    assert page.end(request)["type"] == "cancelled"
+    end.set()
+    assert widget.features == before
+    assert page.of(request, "progress")[0]["phase"] == "layout"
+    assert page.call("layout", method="umap")["type"] == "result"
+    assert widget.features["method"] == "umap"
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_it_says_where_a_dictionary_does_not_fit(fresh, page_of, fits):
+    lm = fresh("llama")
+    torch.manual_seed(0)
+    if fits:
+        torch.manual_seed(0)
+        eye = torch.eye(32)
+        both = torch.cat([eye, -eye])
+        made = sw.SAE(both.T.contiguous(), torch.zeros(64), both, torch.zeros(32), layer=1)
+    else:
+        made = sae.make()
+    widget = sw.SubspaceMap(lm, made, 0)
+    assert widget.facts["misfit"] == ""
+    widget._repr_mimebundle_()
+    page_of(widget).call("find", query="x")  # comes after it in the worker
+    assert widget.facts["misfit"] == misfit(lm, made)
+    assert bool(widget.facts["misfit"]) is not fits
+    widget.look(3)
+    assert widget.facts["misfit"] == misfit(lm, made)
+    assert widget.facts["misfit"] in widget.summary()
+    widget.close()
 
 
 # What it steers

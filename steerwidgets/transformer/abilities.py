@@ -1,0 +1,27 @@
+"""What a model can do beside running: views ask it, and say why where it can't."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a model can do; each is empty where it can, or says why not.
+
+    Attributes:
+        stream: give tokens one by one while it generates.
+        stop: end a run within one token.
+        couple: draw the tokens of all rows with one noise.
+        ops: carry out every op at every place.
+    """
+
+    stream: str = ""
+    stop: str = ""
+    couple: str = ""
+    ops: str = ""
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """What it can't do, and why not."""
+        return {name: why for name, why in asdict(self).items() if why}

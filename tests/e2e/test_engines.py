@@ -1,0 +1,56 @@
+"""The panel, the lens and the picker in JupyterLab on models that run elsewhere: through nnsight, behind a server."""
+
+import pytest
+from e2e.conftest import FOOD, SEA, TINY
+from playwright.sync_api import expect
+
+SAVED = "\nlm.model.save_pretrained('tiny'); lm.tokenizer.save_pretrained('tiny')"
+REMOTE = "\nlm = sw.RemoteModel('tiny', remote='local')"
+SERVED = """
+import subprocess, sys, urllib.error, urllib.request, atexit
+port = __import__("socket").create_server(("127.0.0.1", 0)); number = port.getsockname()[1]; port.close()
+run = [sys.executable, "-m", "interp_engine.server", "--model", "tiny", "--backend", "eager", "--device", "cpu"]
+server = subprocess.Popen([*run, "--dtype", "float32", "--port", str(number)], stderr=subprocess.DEVNULL)
+atexit.register(server.kill)
+address = f"http://127.0.0.1:{number}"
+while True:
+    try:
+        urllib.request.urlopen(f"{address}/health"); break
+    except urllib.error.URLError:
+        time.sleep(0.2)
+lm = sw.EngineModel(address)
+"""
+WHOLE = "The model runs elsewhere, and a text comes back whole once its job is done."
+PANEL = 'panel = sw.SteeringPanel(lm, cavs, prompt="Hello there", recipe=cavs[0].add(4), max_new_tokens=6)\npanel'
+
+
+@pytest.fixture(params=["remote", "engine"])
+def elsewhere(request, open_notebook):
+    """A notebook whose model runs elsewhere, with a panel, a lens and a picker; and which it is."""
+    begin = TINY + SAVED + (REMOTE if request.param == "remote" else SERVED)
+    cells = [begin, PANEL, 'sw.LogitLens(lm, "Hello there")', "sw.FeaturePicker(lm, cavs)"]
+    notebook = open_notebook(cells)
+    for cell in range(len(cells)):
+        notebook.run_cell(cell)
+    notebook.wait_idle()
+    return notebook, request.param
+
+
+def test_panel_lens_and_picker(elsewhere):
+    notebook, which = elsewhere
+    panel = notebook.panel()
+    panel.run()
+    assert panel.text("Baseline")
+    assert panel.text("Baseline") != panel.text("Steered")
+    expect(notebook.page.get_by_role("grid", name="Logit lens")).to_be_visible()
+    if which == "remote":
+        expect(panel.stop).to_have_attribute("title", WHOLE)
+    else:
+        assert not panel.stop.get_attribute("title")
+    search = notebook.page.get_by_role("searchbox", name="Search features").last
+    search.fill("food")
+    expect(notebook.page.get_by_role("button", name=f"Add feature {FOOD}").last).to_be_visible()
+    panel.set(f"{SEA} strength", 0)
+    panel.run()
+    assert panel.text("Baseline") == panel.text("Steered")
+    assert notebook.errors() == []
