@@ -28,7 +28,7 @@ def test_every_public_name_has_its_place(folder):
     told = set(re.findall(r'id="([\w.]+)"', text))
     pages = {path.stem for path in (folder / "steerwidgets").glob("*.html")}
     assert {*sw.__all__} - pages - told == set()
-    assert {"LanguageModel.read", "SteeringPanel.generate", "Lab.ask"} <= told
+    assert {"LanguageModel.read", "PatchGrid", "Lab.ask"} <= told
     for name in pages:
         page = (folder / "steerwidgets" / f"{name}.html").read_text(encoding="utf-8")
         assert {*getattr(sw, name).__all__} <= set(re.findall(r'id="([\w.]+)"', page))
