@@ -15,7 +15,7 @@ HEADLESS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package api \
-  pictures reference bench torture clean
+  pictures reference bench torture audit clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -29,6 +29,7 @@ help:
 	@echo "make reference         every notebook as it runs here, one offline page each: build/reference"
 	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
 	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
+	@echo "make audit             known vulnerabilities of the dependencies, asked of PyPI and npm"
 	@echo "make dictionaries      train the embedded model's dictionaries again (hours on two cores; resumable)"
 	@echo "make clean             remove what the targets made here (not the model's cache)"
 
@@ -248,6 +249,17 @@ torture: export OMP_NUM_THREADS := 1
 torture: $(VENV)/.stamp-dev
 	$(BIN)/python tests/torture/interrupts.py $(ATTACKS) $(SEED)
 	$(BIN)/python tests/torture/messages.py $(MESSAGES) $(SEED)
+	STEERWIDGETS_EXAMPLES=20 $(BIN)/python -m pytest -q tests/properties -o timeout=3600
+
+# Known vulnerabilities of what is installed and of what the front-end is built with. The tool has a place of its own:
+# it needs packages that nothing else here does. A registry's mirror may not answer npm.
+audit: $(VENV)/.stamp-dev
+	@set -e; if [ ! -x build/audit/bin/pip-audit ]; then \
+	  $(BIN)/python -m venv build/audit && build/audit/bin/python -m pip install --disable-pip-version-check -q pip-audit; fi; \
+	site="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
+	python=0; build/audit/bin/pip-audit --path "$$site" --progress-spinner off || python=$$?; \
+	npm=0; npm --prefix js audit || npm=$$?; \
+	if [ $$python != 0 ] || [ $$npm != 0 ]; then echo "pip-audit ended with $$python, npm audit with $$npm." >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) js/node_modules dist build quickstart.html .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -380,6 +380,7 @@ class LanguageModel(LoadedModel):
         *,
         steer: Steer | None = None,
         chat: bool = False,
+        least: float = 0.001,
     ) -> Effect:
         """The tokens that steering with a feature promotes and suppresses through the model: mean Δ logits.
 
@@ -392,6 +393,8 @@ class LanguageModel(LoadedModel):
             k: how many tokens of either kind.
             steer: what to steer with instead, such as `feature.add(40)`.
             chat: whether a string goes through the chat template.
+            least: leave out tokens that have less than this probability after every prompt, steered or not: most of the
+                largest differences are of tokens that hardly ever get probable. 0 leaves out none.
 
         Returns:
             `.promoted` and `.suppressed`: pairs of a token and its mean difference in logits, the strongest first; and
@@ -406,7 +409,8 @@ class LanguageModel(LoadedModel):
             (3, 3)
         """
         checked_direction(feature, "lm.effect")
-        return effect(self, feature, several_prompts(prompts) if prompts is not None else NEUTRAL, k, steer, chat=chat)
+        given = several_prompts(prompts) if prompts is not None else NEUTRAL
+        return effect(self, feature, given, k, steer, chat=chat, least=least)
 
     def logit_difference(
         self,

@@ -18,12 +18,30 @@ def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # What a developer calls features is no part of a test.
     os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp(prefix="steerwidgets-tests-")
+    from hypothesis import HealthCheck, settings
+
+    # Every run draws the same, on however busy a machine.
+    quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+    settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=quiet)
+    settings.load_profile("same")
     config.addinivalue_line("markers", "embedded: uses the embedded model, SmolLM2-135M-Instruct (fetched once)")
     config.addinivalue_line("markers", "model: runs a model, be it a tiny one; `make check` leaves these out")
 
 
 _MODELS = {"model", "lm", "llama", "fresh", "embedded"}
-_WITH_MODELS = ("parity", "kernel", "e2e", "hosts", "families", "compat", "benchmarks", "demo", "notebooks", "torture")
+_WITH_MODELS = (
+    "parity",
+    "kernel",
+    "e2e",
+    "hosts",
+    "families",
+    "compat",
+    "benchmarks",
+    "demo",
+    "notebooks",
+    "properties",
+    "torture",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steerwidgets.calls import told
+from steerwidgets.corpus.on_ray import Ray
 from steerwidgets.corpus.settings import Settings
+from steerwidgets.files.shown import shown
 from steerwidgets.transformer.mistakes import checked_path, refuse_no_model
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.transformer.loaded import LoadedModel
 
-__all__ = ["build", "merge", "open"]
+__all__ = ["Ray", "build", "merge", "open"]
 
 
 @told("sw.corpus.build")
@@ -48,6 +50,7 @@ def build(
     chat: bool | None = None,
     column: str | None = None,
     batch_tokens: int | None = None,
+    executor: Literal["local", "ray"] | Ray = "local",
     name: str = "corpus",
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
@@ -84,6 +87,9 @@ def build(
         chat: whether strings go through the chat template; they are read raw by default. Messages always do.
         column: the column of records that holds the text; `text` or `messages` by default.
         batch_tokens: how many tokens go through the model at once; by default 2,048 on a CPU, 16,384 elsewhere.
+        executor: `local` reads here; `ray` with a model in each of several processes or machines, on Ray Data, to the
+            same index bit for bit, where the hardware is the same. They need the folder under the same path. Say how
+            many with `sw.corpus.Ray(workers=4)`.
         name: what the corpus is called.
         on_progress: called after every batch with a `Progress`; by default a bar is shown.
         stop: set it to end within one batch with what was read so far; the same call goes on from there.
@@ -92,11 +98,11 @@ def build(
         The index.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message says how to.
+        ModuleNotFoundError: pyarrow or Ray is not installed; the message says how to.
         ValueError: a setting is out of range, a text can't be read, a dictionary does not fit the model, or the path
             holds an index of other texts, dictionaries, settings or another model.
         TypeError: one text was given in place of several.
-        RuntimeError: another run is building the same index.
+        RuntimeError: another run is building the same index, or a worker of Ray failed.
 
     Example:
         >>> texts = ["The user asks the assistant.", "Name a city by the sea, please."]
@@ -137,7 +143,16 @@ def build(
             name=name,
             on_progress=told,
             stop=stop,
+            ray=_ray(executor),
         )
+
+
+def _ray(executor: Any) -> Ray | None:
+    if executor == "local" or isinstance(executor, Ray):
+        return None if executor == "local" else executor
+    if executor != "ray":
+        raise ValueError(f"executor is 'local', 'ray' or sw.corpus.Ray(…), but {shown(executor)} was given.")
+    return Ray()
 
 
 @told("sw.corpus.open")

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.corpus.directions import Stopped, write_directions
-from steerwidgets.corpus.firing import Batch, Firing, fire
+from steerwidgets.corpus.firing import Batch, Firing
 from steerwidgets.corpus.gathering import Gathering
 from steerwidgets.corpus.index import CorpusIndex, directions_file
 from steerwidgets.corpus.manifest import FILE, Entry, Manifest
+from steerwidgets.corpus.on_ray import FOLDER, Ray, ray_module, read_parts, shards
 from steerwidgets.corpus.part_files import pyarrow
 from steerwidgets.corpus.parts import merge_parts, sweep, write_gathered
 from steerwidgets.corpus.progress import OnProgress, Pace, Progress
+from steerwidgets.corpus.reader import Reader, told_apart
 from steerwidgets.corpus.texts import Piece, Window, checked, windows
 from steerwidgets.files.atomic import made_folder
 from steerwidgets.steering.hooks import warn_of_other_model
-from steerwidgets.transformer.residuals import read_residuals
 
 if TYPE_CHECKING:
     from steerwidgets.corpus.settings import Settings
@@ -54,6 +54,7 @@ class Build:
         manifest: what is on the disk.
         stop: set it to end with what was read so far.
         on_progress: called after every batch.
+        ray: on which machines; None for this process.
     """
 
     lm: LoadedModel
@@ -62,13 +63,14 @@ class Build:
     manifest: Manifest
     stop: threading.Event | None
     on_progress: OnProgress
+    ray: Ray | None = None
 
     def __post_init__(self) -> None:
         self._sources = [self.manifest.name]
         self._numbers = {self.manifest.name: 0}
         settings = self.manifest.settings
         self._gatherings = [Gathering(dictionary, settings, self._sources) for dictionary in self.dictionaries]
-        self._sites = sorted({dictionary.site for dictionary in self.dictionaries})
+        self._reader = Reader(self.lm, self.dictionaries)
         self._read, self._counting = self.manifest.read, False
         self._written_at, self._writing_took = time.monotonic(), 0.0
 
@@ -93,15 +95,38 @@ class Build:
         if max_tokens is not None and self._read.tokens >= max_tokens:
             return True
         pace = Pace(_length(texts), max_tokens, self._read)
-        skip = lambda number: self.on_progress(Progress("skipping", number, self._read.texts, self._read.tokens))
-        for window in windows(self.lm, texts, self.manifest.settings, self._read, skip):
+        wanted = self._wanted(texts, max_tokens)
+        if self.ray is not None:
+            return self._read_on_ray(self.ray, wanted, pace)
+        for window in wanted:
             if not self._count(window, pace):
                 return False
             if self._due():
                 self._write()
-            if max_tokens is not None and self._read.tokens >= max_tokens:
-                break
         return True
+
+    def _wanted(self, texts: Iterable[Any], max_tokens: int | None) -> Iterator[Window]:
+        """The windows that have not been read, up to the one that holds the last token wanted."""
+        before = self._read
+        skip = lambda number: self.on_progress(Progress("skipping", number, before.texts, before.tokens))
+        for window in windows(self.lm, texts, self.manifest.settings, before, skip):
+            yield window
+            if max_tokens is not None and window.read.tokens >= max_tokens:
+                return
+
+    def _read_on_ray(self, ray: Ray, wanted: Iterator[Window], pace: Pace) -> bool:
+        """The parts that other processes write, each taken when all before it are."""
+        settings = self.manifest.settings
+        given = shards(wanted, settings, self._source, self._sources)
+        for path, read in read_parts(self.lm, self.dictionaries, settings, self.folder, ray, given, self.stop):
+            path.rename(self.folder / (name := self._next_part()))
+            self._read = read
+            self._note(parts=(*self.manifest.parts, name), read=read, finished=False)
+            if len(self.manifest.parts) >= _PARTS:
+                self._merge(finished=False)
+            pace.tokens = read.tokens
+            self.on_progress(pace.progress(read.texts))
+        return not self._stopped()
 
     def _count(self, window: Window, pace: Pace) -> bool:
         """Read a window of texts, and count it when it is read; False where it was left."""
@@ -125,22 +150,7 @@ class Build:
         return self.stop is not None and self.stop.is_set()
 
     def _fire(self, pieces: Sequence[Piece]) -> tuple[Batch, list[Firing]]:
-        """Read some pieces with one forward pass for all dictionaries."""
-        import numpy as np
-        import torch
-
-        with self.lm.lock:
-            rows = [piece.ids.tolist() for piece in pieces]
-            residuals = read_residuals(self.lm.architecture, rows, self._sites)
-        own = torch.from_numpy(np.concatenate([piece.own for piece in pieces]))
-        batch = Batch.of(pieces, [self._source(piece.source) for piece in pieces])
-        kept = {}
-        for site in self._sites:
-            # Row by row, and so in the order of the batch's tokens.
-            h = residuals.values[site][residuals.real]
-            counted = residuals.counted(site)[residuals.real] & own & torch.isfinite(h).all(dim=-1)
-            kept[site] = h[counted], counted.nonzero()[:, 0].numpy()
-        return batch, [fire(each, *kept[each.site], each.active_above) for each in self.dictionaries]
+        return self._reader.fire(pieces, [self._source(piece.source) for piece in pieces])
 
     def _source(self, name: str | None) -> int:
         if name is None or (name not in self._numbers and len(self._sources) >= _MOST_SOURCES):
@@ -174,10 +184,11 @@ class Build:
         parts = [self.folder / part for part in self.manifest.parts]
         merge_parts(self.folder / name, parts, self.manifest.dictionaries, self.manifest.settings)
         self._note(parts=(name,), **said)
-        sweep(self.folder, self.manifest.parts)
+        sweep(self.folder, (*self.manifest.parts, FOLDER))
 
     def _finish(self, *, complete: bool) -> None:
         self._write()
+        sweep(self.folder, self.manifest.parts)
         if not self.manifest.parts:
             write_gathered(self.folder / (name := self._next_part()), self._gatherings)
             self._note(parts=(name,))
@@ -217,11 +228,14 @@ def build(
     name: str,
     on_progress: OnProgress,
     stop: threading.Event | None,
+    ray: Ray | None = None,
 ) -> CorpusIndex:
     """See `steerwidgets.corpus.build`."""
     from filelock import FileLock, Timeout
 
     pyarrow()
+    if ray is not None:
+        ray_module()
     checked(texts)
     _check(lm, dictionaries, max_tokens)
     lm.architecture.refuse_training()
@@ -229,7 +243,7 @@ def build(
     try:
         with FileLock(folder / ".lock", timeout=0):
             manifest = _manifest(lm, dictionaries, folder, settings, name)
-            Build(lm, dictionaries, folder, manifest, stop, on_progress).run(texts, max_tokens)
+            Build(lm, dictionaries, folder, manifest, stop, on_progress, ray).run(texts, max_tokens)
     except Timeout:
         raise RuntimeError(
             f"Another run is building the corpus index at {str(folder)!r}; wait for it, or give another path."
@@ -242,7 +256,7 @@ def _manifest(
 ) -> Manifest:
     """What is at the path already, if it is of the same; else a new one."""
     entries = tuple(Entry.of(dictionary) for dictionary in dictionaries)
-    wanted = Manifest(name, _model(lm), settings, entries, (secrets.token_hex(8),))
+    wanted = Manifest(name, told_apart(lm), settings, entries, (secrets.token_hex(8),))
     if not (folder / FILE).is_file():
         if strange := [path.name for path in folder.iterdir() if not _is_own(path.name)]:
             raise ValueError(
@@ -284,24 +298,6 @@ def _check(lm: LoadedModel, dictionaries: Sequence[Dictionary], max_tokens: int 
                 f"{lm.architecture.name} has {width} there; it was made for another model."
             )
         warn_of_other_model(lm.architecture, dictionary)
-
-
-def _model(lm: LoadedModel) -> dict[str, Any]:
-    """A model's name and sizes, and a hash of the first numbers of all its weights."""
-    import torch
-
-    digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in lm.model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        if not parameter.is_meta:
-            digest.update(parameter.detach().reshape(-1)[:16].to("cpu", torch.float32).numpy().tobytes())
-    architecture = lm.architecture
-    return {
-        "model": architecture.name,
-        "layers": architecture.layers,
-        "d_model": architecture.d_model,
-        "weights": digest.hexdigest(),
-    }
 
 
 def _length(texts: Any) -> int | None:

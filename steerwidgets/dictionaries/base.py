@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, Self
 
 from steerwidgets.calls import tell_calls, tells_calls
 from steerwidgets.dictionaries.geometry import FeatureMap, MapMethod, feature_map
 from steerwidgets.dictionaries.names import FeatureNames, LabelsLike, holds
 from steerwidgets.dictionaries.nearest import Nearest, nearest
+from steerwidgets.files.shown import shown
 from steerwidgets.labels.files import Label
 from steerwidgets.labels.labels import Count
 from steerwidgets.labels.own import UserLabels
@@ -24,6 +25,7 @@ from steerwidgets.steering.recipe import YOUR_LABEL
 from steerwidgets.transformer.mistakes import is_text, one_or_several, what, wrong
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from steerwidgets.dictionaries.effects import KnownEffect
@@ -350,7 +352,7 @@ class Dictionary(ABC):
     def _entry(self, index: int) -> dict[str, Any]:
         """What a feature of any kind says of itself: the arguments of `Feature`."""
         return {
-            "vector": self.vector(index),
+            "vector": self.vector(index).cpu(),
             "site": self.site,
             "label": self.label(index),
             "dictionary": self.fingerprint,
@@ -375,6 +377,56 @@ class Dictionary(ABC):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return f"{self.kind.lower()}:{digest.hexdigest()[:16]}"
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Say where its weights live, and in which numbers they are kept; arithmetic is float32 all the same.
+
+        Without it, what steers and reads beside the model follows the model's block to its device, moved once: of a
+        ReLU or JumpReLU SAE a feature's column and row alone, of others the matrices but for those of an SAE, which
+        stay where they are. With a device, whole rows (TopK, search, heatmaps) are computed there, wherever the model
+        is: `to("cpu")` for a matrix that a GPU has no room for, `to("cuda")` for speed.
+
+        Args:
+            device: as torch has it, such as `cpu` or `cuda:1`; by default it stays.
+            dtype: float32, float16 or bfloat16; by default it stays. Rounded weights are another dictionary, of another
+                fingerprint.
+
+        Returns:
+            The dictionary itself.
+
+        Raises:
+            ValueError: neither was given, it is no such dtype, or its weights are not its own to move.
+
+        Example:
+            >>> sae.to("cpu", torch.bfloat16) is sae
+            True
+        """
+        import torch
+
+        if device is None and dtype is None:
+            raise ValueError('dictionary.to takes a device, a dtype or both: dictionary.to("cuda", torch.bfloat16).')
+        if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"A dictionary is kept in float32, float16 or bfloat16, but {str(dtype)[:40]} was given; choose one "
+                "of them."
+            )
+        try:
+            place = None if device is None else torch.device(device)
+        except (RuntimeError, TypeError):
+            raise ValueError(
+                f"device= is a device as torch names it, such as 'cpu' or 'cuda:0', but {shown(device)} was given."
+            ) from None
+        self._move(place, dtype)
+        if dtype is not None:
+            self.__dict__.pop("fingerprint", None)
+        return self
+
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:  # noqa: ARG002 - others take them
+        """See `to`; None for what stays. Kinds whose weights are their own have a way."""
+        raise ValueError(
+            f"What this {self.kind} dictionary reads is the model's own and lives where the model does; load the model "
+            "with device_map= and dtype= instead."
+        )
 
     def __len__(self) -> int:
         return self.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class KnownEffect:
         strength: how strongly.
         is_suggested: whether that strength was seen to work.
         prompts: how many prompts the mean is over.
+        least: the probability below which, after every prompt, tokens are left out.
     """
 
     promoted: tuple[tuple[int, float], ...]
@@ -39,6 +41,7 @@ class KnownEffect:
     strength: float
     is_suggested: bool
     prompts: int
+    least: float = 0.0
 
 
 class KnownEffects(Mapping[int, KnownEffect]):
@@ -52,13 +55,22 @@ class KnownEffects(Mapping[int, KnownEffect]):
         values: float16 [feature, 2k], the mean difference of each one's logit.
         op: what they were steered with.
         prompts: how many prompts the means are over.
+        least: the probability below which, after every prompt, tokens are left out.
 
     Raises:
         ValueError: shapes do not fit.
     """
 
     def __init__(
-        self, features: Tensor, strengths: Tensor, suggested: Tensor, ids: Tensor, values: Tensor, op: str, prompts: int
+        self,
+        features: Tensor,
+        strengths: Tensor,
+        suggested: Tensor,
+        ids: Tensor,
+        values: Tensor,
+        op: str,
+        prompts: int,
+        least: float = 0.0,
     ) -> None:
         rows = {len(each) for each in (features, strengths, suggested, ids, values)}
         if len(rows) != 1 or ids.ndim != 2 or ids.shape != values.shape or ids.shape[1] % 2:
@@ -67,14 +79,19 @@ class KnownEffects(Mapping[int, KnownEffect]):
         self._row = {index: row for row, index in enumerate(features.tolist())}
         self.op = op
         self.prompts = prompts
+        self.least = least
 
     def __getitem__(self, index: int) -> KnownEffect:
         row = self._row[index]
         ids, values = self._given["ids"][row].tolist(), self._given["values"][row].float().tolist()
-        both = tuple(zip(ids, values, strict=True))
+        both = list(zip(ids, values, strict=True))
+        # Fewer than k are likely enough: the places left are infinite.
         half = len(both) // 2
+        promoted, suppressed = (
+            tuple(each for each in side if math.isfinite(each[1])) for side in (both[:half], both[half:])
+        )
         strength, suggested = float(self._given["strengths"][row]), bool(self._given["suggested"][row])
-        return KnownEffect(both[:half], both[half:], self.op, strength, suggested, self.prompts)
+        return KnownEffect(promoted, suppressed, self.op, strength, suggested, self.prompts, self.least)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._row)
@@ -94,10 +111,11 @@ class KnownEffects(Mapping[int, KnownEffect]):
         import torch
         from safetensors.torch import save_file
 
+        said = {"op": self.op, "prompts": self.prompts, "least": self.least}
         dtypes = (torch.int32, torch.float16, torch.bool, torch.int32, torch.float16)
         tensors = {n: t.to(d).contiguous() for (n, t), d in zip(self._given.items(), dtypes, strict=True)}
         with atomically(path) as fresh:
-            save_file(tensors, fresh, {"effects": json.dumps({"op": self.op, "prompts": self.prompts})})
+            save_file(tensors, fresh, {"effects": json.dumps(said)})
 
     @classmethod
     def load(cls, path: str | Path) -> KnownEffects:
@@ -116,4 +134,9 @@ class KnownEffects(Mapping[int, KnownEffect]):
             if missing:
                 raise ValueError(f"A file of effects holds {', '.join(_TENSORS)}, but {named(missing)} is missing.")
             arrays = {name: tensors[name] for name in _TENSORS}
-            return cls(**arrays, op=said.text("op"), prompts=said.whole("prompts", low=1))
+            return cls(
+                **arrays,
+                op=said.text("op"),
+                prompts=said.whole("prompts", low=1),
+                least=said.number("least", 0.0, low=0, high=1),
+            )

@@ -6,7 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -199,7 +199,7 @@ class InterpEngine:
         with self._open(path, body) as answer:
             return json.load(answer)
 
-    def _lines(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _lines(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The lines of a stream; leaving them ends the request."""
         with self._open(path, body) as answer:
             ended = False

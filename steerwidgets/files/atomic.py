@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,19 +32,48 @@ def atomically(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with _told(Path(path), fresh):
-            # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
-            with fresh.open("xb"):
-                pass
-            mode = (target if target.exists() else fresh).stat().st_mode & 0o777
+        try:
+            with _told(Path(path), fresh):
+                # Made first, so that it has the permissions that any file made here has (safetensors' own have fewer).
+                fresh.touch(exist_ok=False)
+                mode = (target if target.exists() else fresh).stat().st_mode & 0o777
+                yield fresh
+                fresh.chmod(mode)
+                if durable:
+                    to_disk(fresh)
+                fresh.replace(target)
+        finally:
+            _take_away(fresh)
+    finally:  # a Ctrl-C may have come in the middle of taking it away
+        _take_away(fresh)
+
+
+def _take_away(fresh: Path) -> None:
+    with contextlib.suppress(OSError):
+        fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_atomically(folder: str | Path) -> Iterator[Path]:
+    """A folder to write files into; when the block ends they take their places, and until then nothing changes.
+
+    Args:
+        folder: where the files shall be; other files in it stay.
+
+    Raises:
+        OSError: they can't be written; one sentence says why, whatever the library that wrote them said.
+    """
+    target = Path(os.path.realpath(folder))
+    fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with _told(Path(folder), fresh / "more"):
+            fresh.mkdir(parents=True)
             yield fresh
-            fresh.chmod(mode)
-            if durable:
-                to_disk(fresh)
-            fresh.replace(target)
+            target.mkdir(exist_ok=True)
+            for each in fresh.iterdir():
+                each.replace(target / each.name)
     finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -80,6 +110,10 @@ def made_folder(folder: str | Path) -> Path:
 
 def to_disk(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -160,8 +161,8 @@ class LabRecord:
             lab=_short(said, "lab"),
             student=_short(said, "student"),
             seed=said.whole("seed", 0, low=-(2**63), high=2**63),
-            began=said.number("began", 0.0, low=0),
-            saved=said.number("saved", 0.0, low=0),
+            began=said.number("began", 0.0),
+            saved=said.number("saved", 0.0),
             provenance=said.texts("provenance"),
             entries={each.key: each for each in entries},
             kept=said.inner("kept").table,
@@ -195,7 +196,7 @@ def _slug(name: str) -> str:
 def _later(mine: Entry, theirs: Entry) -> Entry:
     """Of two states of one question that which came later."""
     if theirs.at != mine.at:
-        return max(mine, theirs, key=lambda each: each.at)
+        return max(mine, theirs, key=lambda each: each.at if each.tries else -math.inf)
     if theirs.answer != mine.answer:  # an answer to the question as it was once
         return mine
     right = theirs.right if mine.right is None else mine.right
@@ -229,5 +230,5 @@ def _entry(said: Fields) -> Entry:
         right=None if answer is None or kind == "ask" else right,
         tries=said.whole("tries", 0, low=0, high=10**6),
         revealed=said.flag("revealed", default=False),
-        at=said.number("at", 0.0, low=0),
+        at=said.number("at", 0.0),
     )

@@ -275,7 +275,7 @@ def _answered(said: Fields, features: Mapping[int, Checked]) -> Answered:
         again=said.flag("again", default=False),
         scored=said.flag("scored", default=True),
         seconds=said.number("seconds", None, low=0),
-        at=said.number("at", 0.0, low=0),
+        at=said.number("at", 0.0),
     )
     most = float("inf") if made.is_choice else 1
     fit = all(each is None or (is_finite(each) and 0 <= each <= most) for each in answers)

@@ -104,6 +104,9 @@ class UserLabels:
         self._kept: tuple[Mapping[int, str], Mapping[int, str]] = {}, {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # SQLite's own files are for their owner alone to write; this one is as the user's umask has it.
+            with contextlib.suppress(PermissionError):
+                self._file.touch(exist_ok=True)
             self._connection = sqlite3.connect(
                 self._file, timeout=_WAIT_SECONDS, check_same_thread=False, isolation_level=None
             )
@@ -113,7 +116,9 @@ class UserLabels:
                 "$STEERWIDGETS_DATA."
             ) from None
         with self._sentences():
-            self._run("PRAGMA journal_mode = WAL")
+            # Beside a write-ahead log nobody reads who may not write; another kernel may have one open.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._run("PRAGMA journal_mode = DELETE")
             self._run("PRAGMA synchronous = FULL")
             self._run(_SCHEMA)
             self._add_verdicts()
@@ -217,7 +222,7 @@ class UserLabels:
                 " :feature, coalesce(:label, ''), coalesce(:note, ''), :rating, :changed, coalesce(:verdict, ''))"
                 " ON CONFLICT DO UPDATE SET label = coalesce(:label, label), note = coalesce(:note, note),"
                 " rating = CASE WHEN :rate THEN :rating ELSE rating END, verdict = coalesce(:verdict, verdict),"
-                " changed = max(:changed, changed)",
+                " changed = max(:changed, changed + 0.001)",  # newer, whatever the clock says
                 {
                     "dictionary": self.fingerprint,
                     "feature": index,

@@ -94,7 +94,7 @@ class _Work:
 
         self._lm, self._ids = lm, list(prompt.token_ids)
         self._plain = self._logits(self._ids)
-        eps = torch.finfo(next(lm.architecture.unembed.parameters()).dtype).eps if _floats(lm) else 2**-8
+        eps = 2**-8 if _rounds_to_8_bits(lm) else torch.finfo(next(lm.architecture.unembed.parameters()).dtype).eps
         self.tolerance = float(_ROUNDINGS * eps * self._plain.abs().max().clamp(min=1))
 
     def rows(self) -> Iterator[Verified]:
@@ -190,8 +190,12 @@ class _Work:
         return logits
 
 
-def _floats(lm: LoadedModel) -> bool:
-    return bool(next(lm.architecture.unembed.parameters()).dtype.is_floating_point)
+def _rounds_to_8_bits(lm: LoadedModel) -> bool:
+    """Whether activations are rounded to 8 bits by their largest, as LLM.int8 does, so that neighbours count."""
+    import torch
+
+    packed = not next(lm.architecture.unembed.parameters()).dtype.is_floating_point
+    return packed or any(each.dtype == torch.int8 for each in lm.architecture.blocks[0].parameters())
 
 
 def _notes(lm: LoadedModel) -> Iterator[str]:

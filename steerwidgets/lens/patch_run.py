@@ -14,7 +14,7 @@ from steerwidgets.lens.logit_lens import indices, token_id
 from steerwidgets.lens.patching import METRICS, STREAMS, Metric, PatchedStream, Patching, PatchSettings, of_head, steers
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Recipe
-from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
+from steerwidgets.transformer.hookpoints import Hooks, read_stream
 from steerwidgets.transformer.layout import in_this_thread
 from steerwidgets.transformer.plain_text import quoted
 from steerwidgets.transformer.prompts import Prompt, Token
@@ -392,17 +392,14 @@ def _read(lm: LoadedModel, prompt: Prompt, sites: Sequence[Site], positions: lis
     import torch
 
     found: dict[Site, Tensor] = {}
-    handles: list[Handle] = []
     thread = threading.get_ident()
 
     def kept(site: Site) -> Callable[[Tensor], Tensor | None]:
         return in_this_thread(thread, lambda stream: found.update({site: stream[0, positions].float().cpu()}))
 
-    try:
-        handles.extend(read_stream(lm.architecture.hookpoint(site), kept(site)) for site in sites)
+    with Hooks() as hooks, hooks:
+        hooks.extend(read_stream(lm.architecture.hookpoint(site), kept(site)) for site in sites)
         logits = next_token_logits(lm, prompt, [None])[0]
-    finally:
-        remove_all(handles)
     return logits, torch.stack([found[site] for site in sites])
 
 

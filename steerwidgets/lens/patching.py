@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
-from steerwidgets.transformer.hookpoints import Handle, on_stream, remove_all
+from steerwidgets.transformer.hookpoints import Hooks, on_stream
 from steerwidgets.transformer.layout import in_this_thread
 from steerwidgets.transformer.plain_text import quoted, table
 from steerwidgets.transformer.prompts import Prompt, Token
@@ -246,17 +246,14 @@ class Patching:
 
             return edit
 
-        handles: list[Handle] = []
         thread = threading.get_ident()
         with lm.lock:
             found = lm.residuals(self.other, sites).values
-            try:
+            with Hooks() as hooks, hooks:
                 for site in sites:
                     edit = in_this_thread(thread, put(site, found[site][0]))
-                    handles.append(on_stream(lm.architecture.hookpoint(site), edit))
+                    hooks.append(on_stream(lm.architecture.hookpoint(site), edit))
                 logits = next_token_logits(lm, self.text, [None])
-            finally:
-                remove_all(handles)
         return logits, self.ranges.setdefault((tuple(blocks), column), changes)
 
     def largest(self, k: int = 10) -> list[tuple[int, int, float]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.steering.hooks import Steering, Watch
-from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
+from steerwidgets.transformer.hookpoints import Hooks, read_stream
 from steerwidgets.transformer.layout import Known, Layout, in_this_thread
 from steerwidgets.transformer.residuals import warn_not_finite
 from steerwidgets.transformer.sites import Site
@@ -100,16 +100,13 @@ class StreamReader:
         """While it lasts, streams are kept; enter it inside the `Steering`, so that its changes are seen."""
         architecture, thread = self._lm.architecture, threading.get_ident()
         architecture.look_again()
-        handles: list[Handle] = []
         wanted = [(site, self._keeper(index)) for index, site in enumerate(self._sites)]
         wanted += [(site, self._keep_after(site)) for site in self._changed]
         wanted.append((Site(architecture.layers - 1), self._keep_ends))
-        try:
+        with Hooks() as hooks, hooks:
             for site, keep in wanted:
-                handles.append(read_stream(architecture.hookpoint(site), in_this_thread(thread, keep)))
+                hooks.append(read_stream(architecture.hookpoint(site), in_this_thread(thread, keep)))
             yield
-        finally:
-            remove_all(handles)
 
     def run(self, inputs: Mapping[str, Any]) -> None:
         """One forward pass; where the unembed was never checked, with the model's own logits at its last position."""

@@ -494,7 +494,7 @@ HEAD_OPS_WITH_MEAN: Final[dict[str, Op]] = HEAD_OPS | {
         "mean",
         "z := mean z",
         "put the head's output at its mean over some texts",
-        change=lambda feature, _given, h: replaced(h, feature.part, feature.mean_output.to(h.device)),
+        change=lambda feature, _given, h: replaced(h, feature.part, feature.tensor_on("mean_output", h.device)),
         asked=lambda feature, _given, h: value_set(feature.activation(h), float(feature.mean_output.norm())),
         sets_value=True,
     )

@@ -326,10 +326,26 @@ class Direction:
             >>> cavs["music"].vector_on(torch.device("cpu")).shape
             torch.Size([32])
         """
-        placed: dict[torch.device, Tensor] = self.__dict__.setdefault("_placed", {})
-        if device not in placed:
-            placed[device] = self.vector.to(device)
-        return placed[device]
+        return self.tensor_on("vector", device)
+
+    def tensor_on(self, name: str, device: torch.device) -> Tensor:
+        """A tensor of its own on a device; it is moved there once, and not in every forward pass.
+
+        Args:
+            name: the attribute that holds it, such as `vector`.
+            device: as torch has it.
+
+        Returns:
+            The tensor, on the device.
+
+        Example:
+            >>> cavs["music"].tensor_on("vector", torch.device("cpu")).shape
+            torch.Size([32])
+        """
+        placed: dict[tuple[str, torch.device], Tensor] = self.__dict__.setdefault("_placed", {})
+        if (name, device) not in placed:
+            placed[name, device] = getattr(self, name).to(device)
+        return placed[name, device]
 
     def plain(self, *, read: bool = False) -> Plain:
         """What its ops need of it, as tensors and plain functions, for a model that runs elsewhere.

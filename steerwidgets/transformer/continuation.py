@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import nn
 
-from steerwidgets.transformer.hookpoints import Handle, copied, hidden_states, on_stream, remove_all
+from steerwidgets.transformer.hookpoints import Hooks, copied, hidden_states, on_stream
 from steerwidgets.transformer.layout import in_this_thread
 from steerwidgets.transformer.sites import Site
 
@@ -143,19 +143,15 @@ class Continuation:
         hidden = begin(own)
         if layer == self._parts.layers:
             return hidden[0, branches.ends]
-        handles: list[Handle] = []
         seen: list[Tensor] = []
         thread = threading.get_ident()
-        with torch.no_grad(), self._passed_over(layer, hidden) as base:
-            try:
-                for site, edit in (edits or {}).items():
-                    handles.append(on_stream(self._parts.hookpoint(site), in_this_thread(thread, edit)))
-                keep = in_this_thread(thread, lambda stream: seen.append(copied(stream)))
-                last = self._parts.hookpoint(Site(self._parts.layers - 1))
-                handles.append(on_stream(last, keep))
-                base(**self._inputs(branches, hidden))
-            finally:
-                remove_all(handles)
+        with torch.no_grad(), self._passed_over(layer, hidden) as base, Hooks() as hooks, hooks:
+            for site, edit in (edits or {}).items():
+                hooks.append(on_stream(self._parts.hookpoint(site), in_this_thread(thread, edit)))
+            keep = in_this_thread(thread, lambda stream: seen.append(copied(stream)))
+            last = self._parts.hookpoint(Site(self._parts.layers - 1))
+            hooks.append(on_stream(last, keep))
+            base(**self._inputs(branches, hidden))
         return seen[-1][0, branches.ends]
 
     def _read(self) -> Any:
@@ -165,19 +161,13 @@ class Continuation:
         self._parts.refuse_compiled()
         self._parts.check_readable([self._ids])
         cache = DynamicCache()
-        handles: list[Handle] = []
         keep = in_this_thread(threading.get_ident(), lambda stream: self.into.append(copied(stream)[0]))
         ids = torch.tensor([self._ids], device=self._parts.input_device)
-        with torch.no_grad():
-            try:
-                entries = (self._parts.hookpoint(Site(layer, "resid_pre")) for layer in range(self._parts.layers))
-                handles.extend(on_stream(each, keep, first=True) for each in entries)
-                handles.append(on_stream(self._parts.hookpoint(Site(self._parts.layers - 1)), keep))
-                self._parts.base(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, use_cache=True
-                )
-            finally:
-                remove_all(handles)
+        with torch.no_grad(), Hooks() as hooks, hooks:
+            entries = (self._parts.hookpoint(Site(layer, "resid_pre")) for layer in range(self._parts.layers))
+            hooks.extend(on_stream(each, keep, first=True) for each in entries)
+            hooks.append(on_stream(self._parts.hookpoint(Site(self._parts.layers - 1)), keep))
+            self._parts.base(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, use_cache=True)
         return cache
 
     def _inputs(self, branches: Branches, hidden: Tensor) -> dict[str, Any]:
@@ -215,11 +205,9 @@ class Continuation:
         base = copy.copy(whole)
         vars(base)["_modules"] = {**vars(whole)["_modules"], name: nn.ModuleList(blocks)}
         give = in_this_thread(threading.get_ident(), lambda _stream: hidden)
-        handle = on_stream(self._parts.hookpoint(Site(layer, "resid_pre")), give)
-        try:
+        with Hooks() as hooks, hooks:
+            hooks.append(on_stream(self._parts.hookpoint(Site(layer, "resid_pre")), give))
             yield base
-        finally:
-            handle.remove()
 
 
 class _PassedOver(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,11 +109,35 @@ def _whole(table: MutableMapping[int, Callable[..., Any]], hook: Callable[..., A
         raise
 
 
+class Hooks(list[Handle]):
+    """Hooks that are on while a block lasts.
+
+    It is entered twice, `with Hooks() as hooks, hooks:`, for a Ctrl-C may come in the middle of taking them off, or
+    before the first line of it: then the outer one still does.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        remove_all(self)
+
+
 def remove_all(handles: list[Handle]) -> None:
     """Take off exactly these hooks, and forget them.
 
     What is raised meanwhile, as a Ctrl-C is, waits until all are off: it must not leave the model half steered.
     """
+    try:
+        _take_off(handles)
+    finally:
+        if handles:  # it was cut short between two of them
+            _take_off(handles)
+
+
+def _take_off(handles: list[Handle]) -> None:
     raised: BaseException | None = None
     for again in (True, False):  # a handle whose removal was cut short is asked again, and then given up
         for handle in list(handles):

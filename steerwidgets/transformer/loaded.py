@@ -15,6 +15,7 @@ from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.mistakes import checked_model, wrong
 from steerwidgets.transformer.model_lock import model_lock
+from steerwidgets.transformer.overflow import warn_of_overflow
 from steerwidgets.transformer.prompts import Prompt, PromptLike, Token
 from steerwidgets.transformer.residuals import Residuals, read_residuals
 from steerwidgets.transformer.sites import Site
@@ -32,6 +33,8 @@ _QUANTISED: Final = (
     "num_bits",
 )
 """What quantisation settings of transformers say of themselves."""
+
+_SHORT_TEXT: Final = "The tower stands in Paris, and every year 7,000,000 people see it.\n"
 
 _PACKAGES: Final = ("steerwidgets", "torch", "transformers")
 
@@ -81,6 +84,7 @@ class LoadedModel:
         self.lock = model_lock(model)
         with self.lock:
             self.architecture.refuse_unreadable()
+            warn_of_overflow(self.architecture, lambda: self.encode(_SHORT_TEXT, chat=False).token_ids)
         self.source_code: str | None = None
         if self.architecture.input_device.type == "cpu":
             follow_quota()
@@ -104,11 +108,13 @@ class LoadedModel:
     def provenance(self) -> dict[str, str]:
         """Model, revision, dtype, device, quantisation and versions: what a result has to say of itself."""
         config = self.model.config
-        block = next(iter(self.architecture.blocks[0].parameters()))
+        numbers = [each.dtype for each in self.architecture.blocks[0].parameters()]
+        # Packed weights are whole numbers; what they are computed in is what the others are kept in.
+        dtype = next((each for each in numbers if each.is_floating_point), numbers[0])
         found = {
             "model": self.name,
             "revision": str(getattr(config, "_commit_hash", None) or "not recorded"),
-            "dtype": str(block.dtype).removeprefix("torch."),
+            "dtype": str(dtype).removeprefix("torch."),
             "device": str(self.architecture.input_device),
             "quantisation": _quantisation(getattr(config, "quantization_config", None)),
         }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
+from _thread import RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,13 +17,15 @@ _LOOK: Final = 0.5
 """Seconds between two looks at whether the holder still lives."""
 
 
-class ModelLock:
-    """A re-entrant lock that knows its holder: whether that thread has ended, and whether it steers the model."""
+class ModelLock(RLock):  # type: ignore[misc] # typeshed calls it final, and it is not
+    """A re-entrant lock that knows its holder: whether that thread has ended, and whether it steers the model.
+
+    It lets go in the interpreter's own code, which no Ctrl-C cuts short.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._holder: threading.Thread | None = None
-        self._depth = 0
         self._steering = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -35,37 +38,34 @@ class ModelLock:
         Raises:
             RuntimeError: it would be waited for for ever.
         """
-        if not blocking or timeout >= 0:
-            took = self._lock.acquire(blocking, timeout)
-        else:
-            while not (took := self._lock.acquire(timeout=_LOOK)):
-                self.refuse_dead_holder()
-        if took:
-            self._depth += 1
-            self._holder = threading.current_thread()
-        return took
+        was_mine, took = self.is_mine, False
+        try:
+            if not blocking or timeout >= 0:
+                took = super().acquire(blocking, timeout)
+            else:
+                while not (took := super().acquire(timeout=_LOOK)):
+                    self.refuse_dead_holder()
+            if took:
+                self._holder = threading.current_thread()
+            return took  # noqa: TRY300 - a Ctrl-C may come at this line too
+        except BaseException:  # after it was taken: nobody would let it go
+            if took or self.is_mine is not was_mine:
+                self.release()
+            raise
 
-    def release(self) -> None:
-        """Let it go, as often as it was taken."""
-        if self.is_mine:
-            self._depth -= 1
-            if not self._depth:
-                # Before it is let go: who takes it next is known a moment later, and meanwhile nobody holds it.
-                self._holder = None
-        self._lock.release()
+    def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return self.acquire(blocking, timeout)
 
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    @property
+    def _owner(self) -> int:
+        """The ident of the thread that holds it, 0 where none does; only its text says so, and at no time wrongly."""
+        found = re.search(r"owner=(\d+)", repr(self))
+        return int(found[1]) if found else 0
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds it."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks it
+        return bool(self._is_owned())  # type: ignore[attr-defined]
 
     @property
     def is_steering(self) -> bool:
@@ -75,11 +75,12 @@ class ModelLock:
     @contextmanager
     def steering(self) -> Iterator[None]:
         """While it lasts, the thread that holds the lock steers whatever it runs."""
-        self._steering += 1
+        before = self._steering
         try:
+            self._steering = before + 1
             yield
         finally:
-            self._steering -= 1
+            self._steering = before
 
     def refuse_dead_holder(self) -> None:
         """Refuse to wait for a thread that has ended.
@@ -87,12 +88,14 @@ class ModelLock:
         Raises:
             RuntimeError: such a thread holds the lock.
         """
-        holder = self._holder
-        # The second look: it may have let go and ended between the first two.
-        if holder is None or holder.is_alive() or self._holder is not holder:
+        owner = self._owner
+        if not owner or any(each.ident == owner for each in threading.enumerate()):
             return
+        if self._owner != owner:  # it let go and ended between the two looks
+            return
+        name = self._holder.name if self._holder is not None and self._holder.ident == owner else str(owner)
         raise RuntimeError(
-            f"The model is held by the thread {holder.name!r}, which ended without letting it go (lm.lock.acquire() or "
+            f"The model is held by the thread {name!r}, which ended without letting it go (lm.lock.acquire() or "
             "lm.steer(…) without its end), so nobody can run it any more; restart the kernel, and hold it in `with` "
             "blocks only."
         )

@@ -85,12 +85,12 @@ _TYPES: Final = {"mistral": "llama", "mixtral": "llama"}
 """What llama.cpp calls the types that it runs as another one."""
 
 
-def warn_once(model: Any, key: str, message: str) -> None:
+def warn_once(model: Any, key: str, message: str, category: type[Warning] = OtherModelWarning) -> None:
     """Warn once of each key for each model, in the name of the user's own line."""
     told = _told.setdefault(model, set())
     if key not in told:
         told.add(key)
-        warnings.warn(message, OtherModelWarning, stacklevel=_levels_to_the_user())
+        warnings.warn(message, category, stacklevel=_levels_to_the_user())
 
 
 def _words(name: str) -> tuple[str, ...]:

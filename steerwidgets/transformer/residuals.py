@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture
-from steerwidgets.transformer.hookpoints import Handle, read_stream, remove_all
+from steerwidgets.transformer.hookpoints import Hooks, read_stream
 from steerwidgets.transformer.layout import in_this_thread
 
 if TYPE_CHECKING:
@@ -99,12 +99,11 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
     ids, mask = left_padded(rows, padding=0)
     absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
     values: dict[Site, Tensor] = {}
-    handles: list[Handle] = []
     device = architecture.input_device
-    try:
+    with Hooks() as hooks, hooks:
         for site in sites:
             keep = in_this_thread(threading.get_ident(), _keep(site, values, len(set(sites)), ids.shape[1]))
-            handles.append(read_stream(architecture.hookpoint(site), keep))
+            hooks.append(read_stream(architecture.hookpoint(site), keep))
         with torch.no_grad():
             _run_until_read(
                 architecture,
@@ -113,8 +112,6 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
                 position_ids=absolute.clamp(min=0).to(device),
                 use_cache=False,
             )
-    finally:
-        remove_all(handles)
     for site in dict.fromkeys(sites):
         warn_not_finite(architecture, str(site), values[site][absolute >= 0])
     return Residuals({site: values[site] for site in sites}, absolute)

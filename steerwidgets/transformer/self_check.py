@@ -23,6 +23,8 @@ CHECKED: Final[tuple[Stream, ...]] = ("attn_out", "mlp_out", "resid_mid")
 """Streams that are a promise: what is added to the residual, and the residual in between."""
 
 _IDS: Final = (5, 9, 3, 12, 7)
+_SAID: Final = 120
+"""Letters of an error of somebody else's model that are passed on."""
 _ROUNDINGS: Final = 8
 """Sums of this many roundings may differ."""
 
@@ -128,7 +130,8 @@ def _examine(architecture: Parts) -> Findings:
             with run.attached(), _as_in_use(model):
                 output = model(**run.inputs)
         except Exception as error:  # noqa: BLE001 - whatever a model of somebody else's raises
-            return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__})")
+            said = " ".join(str(error).split())[:_SAID]
+            return _refused(architecture, f"it does not run on token ids alone ({type(error).__name__}: {said})")
         if (layer := run.overflows) is None:
             return run.findings(getattr(output, "logits", None))
         # In float16 what is moved may be too large, and the model itself be fine.

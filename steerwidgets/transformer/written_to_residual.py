@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.transformer.norms import gained
+from steerwidgets.transformer.norms import device_of, gained
 from steerwidgets.transformer.sites import Site, Stream
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from steerwidgets.transformer.architecture import Architecture
@@ -52,10 +53,8 @@ def _through(last: nn.Module, vector: Tensor) -> Tensor:
     """What a matrix makes of a vector, without its bias; it is asked rather than indexed, so quantised ones do too."""
     import torch
 
-    parameter: Any = next(last.parameters())
-    dtype = parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
     with torch.no_grad():
-        inputs = torch.stack([vector, torch.zeros_like(vector)]).to(parameter.device, dtype)
+        inputs = torch.stack([vector, torch.zeros_like(vector)]).to(device_of(last), _dtype_of(last))
         of_vector, of_zero = last(inputs).float().cpu()
     found: Tensor = of_vector - of_zero
     return found
@@ -89,9 +88,15 @@ def written_change(architecture: Architecture, before: Tensor, after: Tensor, si
     with torch.no_grad():
         both = torch.stack([before, after])
         for module in modules:
-            parameter: Any = next(module.parameters())
-            dtype = parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()
-            out: Any = module(both.to(parameter.device, dtype))
+            out: Any = module(both.to(device_of(module), _dtype_of(module)))
             both = out[0] if isinstance(out, tuple) else out
     change: Tensor = both[1].float() - both[0].float()
     return change * factor
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    """The numbers that a matrix takes, packed ones included."""
+    import torch
+
+    parameter: Any = next(module.parameters())
+    return parameter.dtype if parameter.dtype.is_floating_point else torch.get_default_dtype()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from steerwidgets.files.shown import shown
 
 DTYPES: Final = (
     "float32",
@@ -43,14 +46,22 @@ def decode_array(value: Mapping[str, Any]) -> NDArray[Any]:
     Raises:
         ValueError: the value is not an encoded array, or its data and shape do not fit.
     """
-    dtype = value.get("dtype")
-    if dtype not in DTYPES or "data" not in value or "shape" not in value:
+    dtype, data, shape = (_field(value, name) for name in ("dtype", "data", "shape"))
+    is_shape = isinstance(shape, list | tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not (
+        isinstance(dtype, str) and dtype in DTYPES and isinstance(data, bytes | bytearray | memoryview) and is_shape
+    ):
         raise ValueError("An array travels as {data, dtype, shape}; this value is not one.")
-    flat = np.frombuffer(bytes(value["data"]), dtype=np.dtype(dtype).newbyteorder("<"))
-    shape = tuple(int(n) for n in value["shape"])
-    if flat.size != int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"An array of shape {list(shape)} was announced, but {flat.size} numbers came.")
-    return flat.reshape(shape).astype(np.dtype(dtype))
+    kind = np.dtype(dtype)
+    count, rest = divmod(memoryview(data).nbytes, kind.itemsize)
+    if rest or count != math.prod(shape):
+        told = f"{count} and a part of one" if rest else count
+        raise ValueError(f"An array of shape {shown(list(shape))} was announced, but {told} numbers came.")
+    return np.frombuffer(bytes(data), dtype=kind.newbyteorder("<")).reshape(shape).astype(kind)
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def pack(array: NDArray[Any]) -> dict[str, Any]:
@@ -69,7 +80,14 @@ def unpack(value: Mapping[str, Any]) -> NDArray[Any]:
     Raises:
         ValueError: the value is not a packed array.
     """
-    return decode_array({**value, "data": base64.b64decode(value["data"])})
+    data = _field(value, "data")
+    try:
+        decoded = base64.b64decode(data, validate=True) if isinstance(data, str) else None
+    except ValueError:
+        decoded = None
+    if decoded is None:
+        raise ValueError("A packed array travels as {data: base64, dtype, shape}; this value is not one.")
+    return decode_array({**value, "data": decoded})
 
 
 def as_numpy(value: Any) -> NDArray[Any]:

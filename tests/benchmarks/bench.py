@@ -2,8 +2,8 @@
 
 Prints one table of the figures with their spread, what is asked of them and whether it is reached; writes
 `build/bench/bench.json` with the machine, the date and the versions, and draws the ratios as `build/bench/bench.svg`
-and `.png`. `--quick` runs everything small, to see that each script works: its figures say nothing. `--only rows lens`
-runs some of them.
+and what grows as `build/bench/growth.svg`, both as `.png` too. `--quick` runs everything small, to see that each script
+works: its figures say nothing. `--only rows lens` runs some of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "corpus": ([], ["--tokens", "500", "--wide", "512"]),
     "labels": ([], ["--labels", "20000", "--queries", "3"]),
     "find": ([], ["--features", "20000", "--times", "2"]),
+    "growth": ([], ["--quick", "--repeat", "1"]),
     "browser": ([], []),
     "gpu": ([], ["--tiny", "--only-one"]),
 }
@@ -63,7 +64,7 @@ def main() -> None:
     result = {"machine": machine(), "quick": arguments.quick, "failed": failed, "rows": rows}
     (arguments.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result, arguments.out)
-    print(f"\nWritten into {arguments.out}: bench.json, bench.svg, bench.png")
+    print(f"\nWritten into {arguments.out}: {', '.join(sorted(each.name for each in arguments.out.iterdir()))}")
     if failed:
         raise SystemExit(f"These scripts failed: {', '.join(failed)}.")
 
@@ -83,11 +84,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     width = max((len(row["name"]) for row in rows), default=0)
     lines = [f"{'':<{width}}  {'median':>9}  {'least to most':<22}{'asked':<10}"]
     for row in rows:
+        if "said" in row:
+            lines.append(f"{row['name']:<{width}}  {row['said']}")
+            continue
         spread = f"{row['least']:.2f} to {row['most']:.2f}" if row["rounds"] > 1 else ""
         verdict = {None: "", True: "reached", False: "NOT REACHED"}[row["reached"]]
         number = f"{row['median']:.3f}" if not row["unit"] else f"{row['median']:.4g} {row['unit']}"
         lines.append(f"{row['name']:<{width}}  {number:>9}  {spread:<22}{row['reach']:<10}{verdict}")
-    asked = [row for row in rows if row["reached"] is not None]
+    asked = [row for row in rows if row.get("reached") is not None]
     lines.append(f"{sum(row['reached'] for row in asked)} of {len(asked)} reached")
     return "\n".join(lines)
 
@@ -124,12 +128,16 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "steerwidgets"  # the same figures give the same file
     from matplotlib import pyplot as plt
 
-    rows = [row for row in result["rows"] if row["reach"] and not row["unit"] and row["median"] > 0][::-1]
+    grown = [row for row in result["rows"] if row.get("points")]
+    if grown:
+        figure = drawn_growth(grown)
+        save(figure, folder / "growth")
+    rows = [row for row in result["rows"] if row.get("reach") and not row["unit"] and row["median"] > 0][::-1]
     if not rows:
         return
-    mpl.rcParams["svg.hashsalt"] = "steerwidgets"  # the same figures give the same file
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.3 * len(rows)), layout="constrained")
     for y, row in enumerate(rows):
         sign, limit = row["reach"].split()
@@ -143,8 +151,44 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     at = result["machine"]
     axes.set_title(f"{at['processor']}, {at['threads']} threads, {at['date'][:10]}", fontsize=9, loc="left")
-    figure.savefig(folder / "bench.svg", metadata={"Date": None})
-    figure.savefig(folder / "bench.png", dpi=150)
+    save(figure, folder / "bench")
+
+
+def drawn_growth(rows: list[dict[str, Any]]) -> Any:
+    """Cost against size, both logarithmic and from 1 on, a panel for each axis; linear is the grey line."""
+    from matplotlib import pyplot as plt
+
+    axes_of = list(dict.fromkeys(row["name"].rpartition(", by ")[2].removesuffix(" beyond a forward") for row in rows))
+    columns = 3
+    count = -(-len(axes_of) // columns)
+    figure, panels = plt.subplots(count, columns, figsize=(12, 3.2 * count), layout="constrained", squeeze=False)
+    for panel, axis in zip(panels.flat, axes_of, strict=False):
+        for row in rows:
+            what, _, of = row["name"].rpartition(", by ")
+            if of.removesuffix(" beyond a forward") == axis:
+                sizes, costs = zip(*row["points"], strict=True)
+                style = {"linestyle": "--" if what.startswith("memory") else "-", "marker": "o", "markersize": 3}
+                label = f"{what}: {row['median']:.2f}"
+                panel.plot([x / sizes[0] for x in sizes], [y / costs[0] for y in costs], label=label, **style)
+        most = panel.get_xlim()[1]
+        panel.plot([1, most], [1, most], color="#999999", linewidth=1, zorder=0)
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log", base=2)
+        panel.set_title(axis, fontsize=9, loc="left")
+        panel.legend(fontsize=6)
+    for panel in panels.flat[len(axes_of) :]:
+        panel.set_visible(False)
+    figure.supxlabel("size, in units of the smallest", fontsize=9)
+    figure.supylabel("cost, in units of that at the smallest", fontsize=9)
+    return figure
+
+
+def save(figure: Any, path: Path) -> None:
+    """As SVG and as PNG."""
+    from matplotlib import pyplot as plt
+
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".png"), dpi=150)
     plt.close(figure)
 
 

@@ -1,32 +1,38 @@
-"""Measures steering beside what a user would take instead, in one run: `python tests/benchmarks/peers.py`.
+"""Measures steerwidgets beside what a user would take instead: `python tests/benchmarks/peers.py [--peer NAME]`.
 
-The embedded model, one prompt, one number of tokens, one row; all sides run once in every round, and every ratio is
-theirs / ours. Adding a vector: a hook by hand, pyvene, nnsight. A clamp of one SAE feature: the SAE of sae_lens with
+The embedded model, one prompt, one number of tokens, one row; every ratio is theirs / ours, of rounds in which all
+sides run once. Adding a vector: a hook by hand, pyvene, nnsight. A clamp of one SAE feature: the SAE of sae_lens with
 its error term, hooked onto the model, as the tutorial on steering with SAEs does it (two encodes, two decodes). A pair:
-two generations, one after the other, of each. A peer that is not installed is named and left out.
+two generations, one after the other, of each. The logit lens: a loop by hand, tuned-lens.
 
-Not here, since they can't be installed beside transformers 5 (`pip install --dry-run` of 2026-11 finds no version):
-repeng and steering-vectors. Both add a vector in a forward hook as the hook by hand does, so that their time is its
-time at best. sae_lens' `HookedSAETransformer` runs other code than transformers for the model itself, so that a ratio
-would be of two models; its SAE is what is measured. tuned-lens' lens reads one layer after the other as a loop would,
-and needs trained translators of the model.
+Each peer runs in a process of its own for `--limit` seconds at most, and its figures are kept as they come. One that is
+not installed, fails or takes longer is told by a sentence in the table, and the others go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from run import PROMPT, endless, plain
-from timing import keep, ratios, timed
+from timing import keep, ratios, say, timed
 
 import steerwidgets as sw
 from steerwidgets.generation.rows import Plan, generate_rows
 
-LAYER, FEATURE, STRENGTH, VALUE = 15, 7, 6.0, 20.0
+LAYER, FEATURE, STRENGTH, VALUE, LENS_TOKENS = 15, 7, 6.0, 20.0, 64
+_BY_HAND = "it adds the vector in a forward hook, as the hook by hand does, whose time is its time at best"
+NOT_MEASURED = {
+    "repeng": f"can't be installed beside transformers 5; {_BY_HAND}.",
+    "steering-vectors": f"can't be installed beside transformers 5; {_BY_HAND}.",
+    "sae_lens' HookedSAETransformer": "runs other code than transformers for the model itself, so that a ratio would "
+    "be of two models; its SAE is what is measured.",
+}
 
 
 def main() -> None:
@@ -34,49 +40,85 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--width", type=int, default=65_536)
+    parser.add_argument("--limit", type=float, default=600, help="seconds for each peer")
+    parser.add_argument("--peer", choices=PEERS, help="this one alone, here")
     arguments = parser.parse_args()
-    lm = sw.LanguageModel.demo()
-    endless(lm)
-    print(f"{lm.name}, {torch.get_num_threads()} thread(s), {arguments.tokens} tokens")
-    adding(lm, arguments.tokens, arguments.repeat)
-    clamping(lm, arguments.tokens, arguments.repeat, arguments.width)
+    if arguments.peer is not None:
+        one(arguments.peer, arguments)
+        return
+    wrong = []
+    for name in PEERS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--peer", name]
+        try:
+            code = subprocess.run(command, timeout=arguments.limit, check=False).returncode
+        except subprocess.TimeoutExpired:
+            told_of(name, f"did not end within {arguments.limit:g} s.")
+            continue
+        if code < 0:
+            told_of(name, f"its process was ended by signal {-code}.")
+        elif code:
+            wrong.append(name)
+    for name, sentence in NOT_MEASURED.items():
+        told_of(name, sentence)
+    if wrong:
+        raise SystemExit(f"These do not do what ours does: {', '.join(wrong)}.")
 
 
-def adding(lm: sw.LanguageModel, tokens: int, repeat: int) -> None:
-    """An added vector, by each way that is installed."""
-    vector = torch.randn(lm.architecture.d_model, generator=torch.Generator().manual_seed(0))
-    vector /= vector.norm()
-    recipe = sw.Recipe.of(sw.Direction(vector, sw.Site(LAYER), "random").add(STRENGTH))
-    alone, generate = plain(lm, 1, tokens), {}
+def one(name: str, arguments: argparse.Namespace) -> None:
+    """Measure one peer; what keeps it from running is told, and what it does differently fails."""
+    try:
+        lm = sw.LanguageModel.demo()
+        endless(lm)
+        print(f"{name}: {torch.get_num_threads()} thread(s), {arguments.tokens} tokens", flush=True)
+        PEERS[name](lm, arguments)
+    except AssertionError:
+        raise
+    except ImportError as error:
+        told_of(name, f"is not installed here: {error}.")
+    except Exception as error:
+        why = next(iter(str(error).strip().splitlines()), "")[:160]
+        told_of(name, f"did not run: {type(error).__name__}: {why}".rstrip(". ") + ".")
 
-    def by_hand() -> None:
+
+def told_of(name: str, sentence: str) -> None:
+    say(name, sentence)
+    print(f"  {name} {sentence}", flush=True)
+
+
+def adding(name: str, make: Callable[..., Callable[[], object]]) -> Callable[..., None]:
+    """An added vector, by one way to do it."""
+
+    def measure(lm: sw.LanguageModel, arguments: argparse.Namespace) -> None:
+        tokens = arguments.tokens
+        vector = torch.randn(lm.architecture.d_model, generator=torch.Generator().manual_seed(0))
+        vector /= vector.norm()
+        recipe = sw.Recipe.of(sw.Direction(vector, sw.Site(LAYER), "random").add(STRENGTH))
+        sides = {"ours": run(lm, tokens, recipe), "our pair": run(lm, tokens, sw.Recipe(), recipe)}
+        sides |= {"plain": plain(lm, 1, tokens), "theirs": make(lm, vector, tokens)}
+        taken = timed(sides, arguments.repeat)
+        told(f"adding a vector, {name} / ours", ratios(taken["theirs"], taken["ours"]))
+        two = [steered + baseline for steered, baseline in zip(taken["theirs"], taken["plain"], strict=True)]
+        told(f"two generations, one with {name} / our pair", ratios(two, taken["our pair"]))
+
+    return measure
+
+
+def of_hook(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callable[[], object]:
+    """What a user writes without any library."""
+    alone = plain(lm, 1, tokens)
+
+    def generate() -> None:
         with hooked(lm, lambda h: h + STRENGTH * vector):
             alone()
 
-    generate["a hook by hand"] = by_hand
-    for name, make in {"pyvene": of_pyvene, "nnsight": of_nnsight}.items():
-        try:
-            side = make(lm, vector, tokens)
-        except ImportError as error:
-            print(f"  {name} is left out: {error}")
-        else:
-            generate[name] = side
-    sides = {"plain": alone, "ours": run(lm, tokens, recipe), "our pair": run(lm, tokens, sw.Recipe(), recipe)}
-    taken = timed(sides | generate, repeat)
-    for name in generate:
-        told(f"adding a vector, {name} / ours", ratios(taken[name], taken["ours"]))
-        two = [steered + baseline for steered, baseline in zip(taken[name], taken["plain"], strict=True)]
-        told(f"two generations, one with {name} / our pair", ratios(two, taken["our pair"]))
+    return generate
 
 
-def clamping(lm: sw.LanguageModel, tokens: int, repeat: int, width: int) -> None:
+def clamping(lm: sw.LanguageModel, arguments: argparse.Namespace) -> None:
     """One clamped feature of a wide SAE."""
-    try:
-        from sae_lens import StandardSAE, StandardSAEConfig
-    except ImportError as error:
-        print(f"  sae_lens is left out: {error}")
-        return
-    d = lm.architecture.d_model
+    from sae_lens import StandardSAE, StandardSAEConfig
+
+    tokens, width, d = arguments.tokens, arguments.width, lm.architecture.d_model
     theirs = StandardSAE(StandardSAEConfig(d_in=d, d_sae=width, device="cpu", apply_b_dec_to_input=False))
     drawn = torch.randn(width, d, generator=torch.Generator().manual_seed(0)) / d**0.5
     with torch.no_grad():
@@ -102,7 +144,7 @@ def clamping(lm: sw.LanguageModel, tokens: int, repeat: int, width: int) -> None
             alone()
 
     sides = {"ours": run(lm, tokens, recipe), "our pair": run(lm, tokens, sw.Recipe(), recipe), "theirs": reference}
-    taken = timed(sides, repeat)
+    taken = timed(sides, arguments.repeat)
     told(f"clamp of {width:,}, sae_lens' SAE / ours", ratios(taken["theirs"], taken["ours"]))
     two = [2 * each for each in taken["theirs"]]
     told(f"two generations with that clamp ({width:,}) / our pair", ratios(two, taken["our pair"]), ">= 2.3")
@@ -170,9 +212,55 @@ def of_nnsight(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Calla
     return generate
 
 
+def lens(name: str, make: Callable[..., Callable[[torch.Tensor, int], torch.Tensor]]) -> Callable[..., None]:
+    """Every block's ten likeliest tokens at every position, by one way to do it."""
+
+    def measure(lm: sw.LanguageModel, arguments: argparse.Namespace) -> None:
+        ids = (list(lm.encode(PROMPT, chat=False).token_ids) * LENS_TOKENS)[:LENS_TOKENS]
+        rows, unembed = torch.tensor([ids]), make(lm)
+
+        def theirs() -> list[Any]:
+            with torch.no_grad():
+                states = lm.model(input_ids=rows, output_hidden_states=True, use_cache=False).hidden_states
+                # The last state of transformers is normed already: a lens there would norm it twice.
+                logits = [unembed(h[0], layer) for layer, h in enumerate(states[1:-1])]
+                return [each.log_softmax(-1).topk(10) for each in logits]
+
+        ours = lm.logit_lens(ids, k=10)
+        first = theirs()[LAYER].values
+        torch.testing.assert_close(ours.log_probs[ours.layers.index(LAYER)].float(), first, atol=1e-2, rtol=1e-2)
+        taken = timed({"ours": lambda: lm.logit_lens(ids, k=10), "theirs": theirs}, arguments.repeat)
+        told(f"lens of {LENS_TOKENS} tokens, {name} / ours", ratios(taken["theirs"], taken["ours"]))
+
+    return measure
+
+
+def of_loop(lm: sw.LanguageModel) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """The final norm and the unembed, block by block."""
+    return lambda h, _layer: lm.model.get_output_embeddings()(lm.model.model.norm(h))
+
+
+def of_tuned_lens(lm: sw.LanguageModel) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """Its `LogitLens`, which has no translators to be trained."""
+    from tuned_lens import LogitLens
+
+    made = LogitLens.from_model(lm.model)
+    return made.forward
+
+
 def told(name: str, values: list[float], reach: str = "") -> None:
     figure = keep(name, values, reach)
     print(f"  {name:<66} {figure.told:<28} {reach:<8} {figure.verdict}", flush=True)
+
+
+PEERS: dict[str, Callable[..., None]] = {
+    "a hook by hand": adding("a hook by hand", of_hook),
+    "pyvene": adding("pyvene", of_pyvene),
+    "nnsight": adding("nnsight", of_nnsight),
+    "sae_lens": clamping,
+    "a lens by hand": lens("a loop by hand", of_loop),
+    "tuned-lens": lens("tuned-lens", of_tuned_lens),
+}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ class Figure:
         values: a ratio of each round, or one number.
         reach: what is asked of the median, such as `<= 1.2`; empty where nothing is.
         unit: of the values; empty for ratios.
+        points: of a growth, the cost at each size.
     """
 
     name: str
     values: list[float]
     reach: str = ""
     unit: str = ""
+    points: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -76,13 +78,25 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         low, high = min(self.values), max(self.values)
         found = {"name": self.name, "median": self.median, "least": low, "most": high, "rounds": len(self.values)}
-        return found | {"unit": self.unit, "reach": self.reach, "reached": self.reached}
+        found |= {"unit": self.unit, "reach": self.reach, "reached": self.reached}
+        return found | ({"points": list(self.points.items())} if self.points else {})
 
 
-def keep(name: str, values: list[float], reach: str = "", unit: str = "") -> Figure:
+def keep(
+    name: str, values: list[float], reach: str = "", unit: str = "", points: Mapping[int, float] | None = None
+) -> Figure:
     """Keep a figure for the table of `make bench`, where that runs; by itself a script only prints it."""
-    figure = Figure(name, values, reach, unit)
+    figure = Figure(name, values, reach, unit, points or {})
+    _write(figure.to_json())
+    return figure
+
+
+def say(name: str, sentence: str) -> None:
+    """Keep a sentence where a figure would stand."""
+    _write({"name": name, "said": sentence})
+
+
+def _write(row: dict[str, Any]) -> None:
     if path := os.environ.get(RESULTS):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figure.to_json()) + "\n")
-    return figure
+            file.write(json.dumps(row) + "\n")

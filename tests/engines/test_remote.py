@@ -1,5 +1,7 @@
 """A model through nnsight gives what local hooks give: logits, streams, texts and lenses, for every op and kind."""
 
+import pickletools
+
 import pytest
 import torch
 from support import kinds, naive, sae
@@ -74,6 +76,21 @@ def test_every_kind_as_local_hooks_have_it(lm, remote_of, family):
         torch.testing.assert_close(elsewhere.raw, here.raw, atol=2e-4, rtol=1e-4, msg=name)
     here, elsewhere = (each.sweep(prompt, [None, *of_kinds(lm).values()], **GREEDY) for each in (lm, there))
     assert [row.token_ids for row in elsewhere] == [row.token_ids for row in here]
+
+
+def test_what_travels_is_source_and_no_bytecode(llama):
+    """Bytecode would ask for the same Python at the other end."""
+    import nnsight
+    from nnsight.intervention.serialization import dumps
+
+    from steerwidgets.engines import there
+
+    nnsight.register("steerwidgets")
+    steers = [steer for made in of_kinds(llama).values() for steer in sw.Recipe.of(made)]
+    carried = [there.one_pass, there.Ends([1]), there.put_through]
+    carried += [part for steer in steers for part in (steer.feature.plain(read=True), steer.spec.change)]
+    for part in carried:
+        assert "CodeType" not in [argument for _, argument, _ in pickletools.genops(dumps(part))], part
 
 
 @FOUR

@@ -56,22 +56,47 @@ def test_every_kind_has_one(kind, llama):
     assert len(llama.effect(kinds.make(kind, llama)[0], "The sea", k=3).promoted) == 3
 
 
+def test_tokens_that_are_never_likely_are_left_out_and_it_says_so(llama, dictionary):
+    steer = dictionary[3].clamp(7.0)
+    likeliest = torch.zeros(())
+    for prompt in PROMPTS:
+        ids = torch.tensor([llama.encode(prompt, chat=False).token_ids])
+        with torch.no_grad():
+            plain = llama.model(ids).logits[0, -1].softmax(-1)
+            with llama.steer(steer):
+                likeliest = torch.maximum(likeliest, torch.maximum(plain, llama.model(ids).logits[0, -1].softmax(-1)))
+    least = float(likeliest.sort(descending=True).values[9])
+    expected = by_hand(llama, steer, PROMPTS)
+    likely = (likeliest >= least * (1 - 1e-4)).nonzero()[:, 0].tolist()
+    assert len(likely) == 10
+    found = llama.effect(dictionary[3], PROMPTS, k=40, steer=steer, least=least * (1 - 1e-4))
+    ranked = sorted(likely, key=lambda token: -float(expected[token]))
+    assert [token.id for token, _ in found.promoted] == ranked
+    assert [token.id for token, _ in found.suppressed] == ranked[::-1]
+    torch.testing.assert_close(found.difference, expected, atol=1e-4, rtol=1e-4)
+    assert f"of tokens that have {found.least * 100:g} % or more after one of them" in repr(found)
+    assert "or more" not in repr(llama.effect(dictionary[3], PROMPTS, least=0.0))
+    assert llama.effect(dictionary[3], PROMPTS, least=1.0).promoted == ()
+
+
 def test_many_features_in_batches_are_the_same(llama, dictionary):
     steers = [dictionary[i].add(2.0) for i in range(20)]
     together = differences(llama, steers, PROMPTS)
-    torch.testing.assert_close(together[17], by_hand(llama, steers[17], PROMPTS), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together.mean[17], by_hand(llama, steers[17], PROMPTS), atol=1e-4, rtol=1e-4)
 
 
 def test_effects_that_come_with_a_dictionary_are_kept_small(tmp_path):
-    ids, values = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 49151]]), torch.tensor([[2.0, 1.0, -3.0, -1.0], [1.0] * 4])
+    ids = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 49151]])
+    values = torch.tensor([[2.0, 1.0, -3.0, -1.0], [1.0, -torch.inf, 1.0, 1.0]])
     made = KnownEffects(
-        torch.tensor([9, 4]), torch.tensor([50.0, 30.0]), torch.tensor([True, False]), ids, values, "clamp", 6
+        torch.tensor([9, 4]), torch.tensor([50.0, 30.0]), torch.tensor([True, False]), ids, values, "clamp", 6, 0.01
     )
     made.save(tmp_path / "effects.safetensors")
     again = KnownEffects.load(tmp_path / "effects.safetensors")
     assert list(again) == [9, 4]
     assert again[9].promoted == ((5, 2.0), (6, 1.0))
     assert again[4].suppressed == ((3, 1.0), (49151, 1.0))
+    assert (again[4].promoted, again[4].least) == (((1, 1.0),), 0.01)
     assert (again[9].op, again[9].strength, again[9].is_suggested, again[4].is_suggested) == ("clamp", 50, True, False)
     (tmp_path / "other.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"other\.safetensors is not a whole safetensors file"):

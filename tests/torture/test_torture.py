@@ -1,9 +1,15 @@
 """The seeded part of `make torture` that CI runs: a hundred interrupts, and sixty messages to every widget."""
 
+import contextlib
+
 import pytest
 import torch
 from support import pages
 from torture import interrupts, messages
+
+import steerwidgets as sw
+from steerwidgets.files.atomic import write_text
+from steerwidgets.transformer.hookpoints import Hooks, read_stream
 
 INTERRUPTS, MESSAGES = 112, 60
 
@@ -62,6 +68,41 @@ def test_what_is_left_behind_is_found(spoil, told, tmp_path):
     target.verbs["read"] = spoiled
     [found] = siege.strike(attack)
     assert told in str(found)
+
+
+def takes_the_lock(target):
+    with target.lm.lock:
+        pass
+
+
+def puts_hooks_on(target):
+    point = target.lm.architecture.hookpoint(sw.Site(1))
+    with Hooks() as hooks, hooks:
+        hooks.extend(read_stream(point, id) for _ in range(3))
+
+
+def writes_a_file(target):
+    write_text(target.folder / "a.txt", "whole")
+
+
+@pytest.mark.parametrize("run", [takes_the_lock, puts_hooks_on, writes_a_file])
+def test_every_line_of_what_cleans_up(run, tmp_path):
+    """What all verbs rely on, struck at each of its lines and not at random ones."""
+    target = interrupts.Target(tmp_path)
+    with interrupts.Lines(ours=True) as counting:
+        run(target)
+    for line in range(1, counting.count + 1):
+        before = interrupts._descriptors()
+        with (
+            contextlib.suppress(interrupts.Injected),
+            interrupts.Lines(ours=True, at=line) as struck,
+        ):
+            run(target)
+        at = struck.raised_at
+        assert target.hooks() == 0, at
+        assert target.lock_is_free(), at
+        assert target.half_written() == [], at
+        assert interrupts._descriptors() <= before, at
 
 
 @pytest.mark.parametrize("name", list(pages.WIDGETS))

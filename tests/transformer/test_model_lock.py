@@ -1,6 +1,7 @@
 """The lock of a model: it queues, it goes on in one thread, and it says so where nobody will ever let it go."""
 
 import threading
+from _thread import RLock
 
 import pytest
 
@@ -47,10 +48,10 @@ def test_who_has_just_taken_it_is_not_taken_for_the_dead_thread_that_had_it_befo
     taken, end = threading.Event(), threading.Event()
 
     def take():
-        lock._lock.acquire()  # as `acquire` does before it says who
+        RLock.acquire(lock)  # as `acquire` does before it says who
         taken.set()
         end.wait(20)
-        lock._lock.release()
+        lock.release()
 
     thread = threading.Thread(target=take)
     thread.start()

@@ -1,9 +1,9 @@
 """Measures what steering with each labelled feature of the SAE promotes through the model.
 
 `python -m embedded.features.make_effects` steers with each one at its suggested strength, or else clamped to its
-largest activation, and writes the tokens whose logits rise and fall most after `lens.effect.NEUTRAL`, as means, into
-the package: `sae_effects.safetensors`. `lm.effect` gives the same of one feature. It comes after
-the labels: where there are none, there is no file.
+largest activation, and writes the tokens whose logits rise and fall most after `lens.effect.NEUTRAL`, as means and of
+those that are likely enough (`lens.effect.LEAST`), into the package: `sae_effects.safetensors`. `lm.effect` gives the
+same of one feature. It comes after the labels: where there are none, there is no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from embedded import SHIPPED
 from embedded.share import scaled
 from steerwidgets.dictionaries.effects import KnownEffects
-from steerwidgets.lens.effect import NEUTRAL, differences
+from steerwidgets.lens.effect import LEAST, NEUTRAL, differences
 from steerwidgets.steering.suggested import suggested_steer
 
 EFFECTS: Final = SHIPPED / "sae_effects.safetensors"
@@ -42,9 +42,9 @@ def main() -> None:
     ids, values = [], []
     for start in range(0, len(steers), _AT_ONCE):
         found = differences(lm, steers[start : start + _AT_ONCE], NEUTRAL)
-        both = [found.topk(TOKENS), (-found).topk(TOKENS)]
-        ids.append(torch.cat([both[0].indices, both[1].indices], -1))
-        values.append(torch.cat([both[0].values, -both[1].values], -1))
+        both = [found.most(TOKENS, LEAST), found.most(TOKENS, LEAST, suppressed=True)]
+        ids.append(torch.cat([indices for indices, _ in both], -1))
+        values.append(torch.cat([of_each for _, of_each in both], -1))
         sys.stdout.write(f"effects: {min(start + _AT_ONCE, len(steers))} of {len(steers)} features\n")
         sys.stdout.flush()
     KnownEffects(
@@ -55,6 +55,7 @@ def main() -> None:
         torch.cat(values),
         "clamp",
         len(NEUTRAL),
+        LEAST,
     ).save(EFFECTS)
     EFFECTS.chmod(0o644)  # safetensors are written for their owner alone
     sys.stdout.write(f"{EFFECTS.name}: {EFFECTS.stat().st_size / 1e3:.0f} kB\n")

@@ -13,6 +13,7 @@ from steerwidgets.dictionaries.cav import files
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.placed import Rows
 from steerwidgets.dictionaries.reports import CAVReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import naming
@@ -85,7 +86,7 @@ class CAV(Dictionary):
         if isinstance(given, Mapping):
             told = "stack them: sw.CAV(torch.stack(list(vectors.values())), list(vectors), layer=15)"
             raise wrong("sw.CAV", "vectors [concept, d_model] and their labels", vectors, told)
-        self.vectors = dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True)
+        self._rows = Rows(dense(vectors, "The vectors of these CAVs").to("cpu", torch.float32, copy=True))
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(
                 f"CAVs are vectors [concept, d_model], but one tensor of shape {list(self.vectors.shape)} was given."
@@ -106,9 +107,17 @@ class CAV(Dictionary):
         self.texts: files.Texts | None = None
 
     @property
+    def vectors(self) -> Tensor:
+        """The directions, [concept, d_model], as they are kept."""
+        return self._rows.matrix
+
+    @property
     def size(self) -> int:
         """How many concepts there are."""
         return len(self.vectors)
+
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        self._rows.move(device, dtype)
 
     def weights(self) -> Iterable[Tensor]:
         """The vectors.
@@ -140,7 +149,28 @@ class CAV(Dictionary):
             True
         """
         refuse_other_width(self, h)
-        return h.float() @ self.vectors.to(h.device).T
+        return self._rows.products(h)
+
+    def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
+        """`h·v` for some concepts.
+
+        Args:
+            h: [..., d_model].
+            features: indices.
+
+        Returns:
+            float32 [..., feature].
+
+        Raises:
+            IndexError: there is no such concept.
+            ValueError: the residual has another width than the vectors.
+
+        Example:
+            >>> cavs.activations(torch.randn(4, 32), [0, 1]).shape
+            torch.Size([4, 2])
+        """
+        refuse_other_width(self, h)
+        return self._rows.products(h, self.checked(features))
 
     @property
     def d_model(self) -> int:
@@ -160,7 +190,7 @@ class CAV(Dictionary):
             >>> cavs.vector(0).shape
             torch.Size([32])
         """
-        return self.vectors[index]
+        return self.vectors[index].float()
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The stored directions of some concepts.
@@ -176,7 +206,7 @@ class CAV(Dictionary):
             >>> cavs.directions(0, 2).shape
             torch.Size([2, 32])
         """
-        return self.vectors[start:stop]
+        return self.vectors[start:stop].float()
 
     def feature(self, index: int) -> Feature:
         """The concept at an index.

@@ -352,13 +352,16 @@ class MFAMixture(Feature):
             >>> mfa.mixture.pulled(torch.randn(4, 32), 0.5, [0, 0]).shape
             torch.Size([4, 32])
         """
-        centroids = self.mfa.centroids.to(h.device)
-        shares = self.mfa.responsibilities(h)
-        moves = self._moves(z, h.device)
+        x = self.mfa.beside(h)
+        centroids, shares, moves = (
+            self.mfa.centroids_on(x.device),
+            self.mfa.responsibilities(x),
+            self._moves(z, x.device),
+        )
         if not self.components or moves is None:
-            return ops.mfa_pull_mixture(self.mfa.seen(h), shares, centroids, a, moves)
-        change = ops.mfa_pull_mixture(self.mfa.seen(h), shares, centroids, a, None)
-        return change + shares[..., list(self.components)] @ moves
+            return ops.mfa_pull_mixture(self.mfa.seen(x), shares, centroids, a, moves).to(h.device)
+        change = ops.mfa_pull_mixture(self.mfa.seen(x), shares, centroids, a, None)
+        return (change + shares[..., list(self.components)] @ moves).to(h.device)
 
     def pull(self, a: float, z: Z | ZOfEach | None = None, **by_name: float) -> Steer:
         """`h + a·(Σ r_k μ_k − h) + Σ r_k W_k·z_k`.
@@ -502,7 +505,8 @@ class InlineComponent(Feature):
     def pulled(self, h: Tensor, a: Number, z: Sequence[Number]) -> Tensor:
         """The change of `pull`, as that of `MFAFeature`."""
         seen = h.float() - h.float().mean(-1, keepdim=True) if self.centred else h.float()
-        return ops.mfa_pull(seen, self.centroid.to(h.device), a, ops.mfa_move(self.W.to(h.device), z))
+        centroid, loadings = (self.tensor_on(name, h.device) for name in ("centroid", "W"))
+        return ops.mfa_pull(seen, centroid, a, ops.mfa_move(loadings, z))
 
     def _plain(self, read: bool) -> Plain:  # noqa: ARG002 - without the others nothing reads it
         """The component as it is."""

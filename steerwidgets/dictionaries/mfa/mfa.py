@@ -100,7 +100,17 @@ class MFA(MixtureReading, Dictionary):
         self.provenance = dict(provenance or {})
         self.centroids = self.checkpoint.mu()
         self.report: MFAReport | None = None
+        self._home: torch.device | None = None
         self._placed: dict[torch.device, Terms] = {}
+        self._others_on: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        if dtype is not None:
+            raise ValueError(
+                "A mixture is computed in float32, since its densities are differences of large numbers; give it a "
+                'device alone: mfa.to("cuda").'
+            )
+        self._home, self._placed, self._others_on = device, {}, {}
 
     def encode(self, h: Tensor) -> Tensor:
         """Every component's responsibility; see `responsibilities`.

@@ -171,7 +171,9 @@ class MixtureReading:
     site: Site
     centred: bool
     centroids: Tensor
+    _home: torch.device | None
     _placed: dict[torch.device, Terms]
+    _others_on: dict[torch.device, tuple[Tensor, Tensor]]
 
     @property
     def size(self) -> int:
@@ -296,7 +298,7 @@ class MixtureReading:
             >>> mfa.log_likelihood(torch.randn(4, 32)).shape
             torch.Size([4])
         """
-        return (self.log_likelihoods(h) + self._log_mixing.to(h.device)).logsumexp(-1)
+        return (self.log_likelihoods(h) + self._log_mixing_on(h.device)).logsumexp(-1)
 
     def responsibilities(self, h: Tensor, *, tau: float = 1.0) -> Tensor:
         """`softmax((ln p(h|k) + ln π_k) / tau)`, how far each component explains a residual (arXiv 2602.02464).
@@ -318,7 +320,7 @@ class MixtureReading:
         """
         if not tau > 0:
             raise ValueError(f"The temperature tau of responsibilities is above 0, but {tau!r} was given.")
-        return ((self.log_likelihoods(h) + self._log_mixing.to(h.device)) / tau).softmax(-1)
+        return ((self.log_likelihoods(h) + self._log_mixing_on(h.device)) / tau).softmax(-1)
 
     def expected_latent(self, h: Tensor, component: int) -> Tensor:
         """`E[z|h,k] = M_k⁻¹ W_kᵀ Ψ⁻¹ (h − μ_k)` with `M_k = I + W_kᵀ Ψ⁻¹ W_k`, what the model infers.
@@ -341,7 +343,7 @@ class MixtureReading:
             torch.Size([4, 2])
         """
         k = self.check_component(component)
-        terms = self._terms_on(h.device).of(k)
+        terms = self._terms_on(self.beside(h).device).of(k)
         latent = self._by_rows(h, lambda x, _: latents(x, terms)[:, 0])
         rotation = self.checkpoint.score_rotation(k)
         return latent if rotation is None else latent @ rotation.to(h.device, latent.dtype)
@@ -476,6 +478,44 @@ class MixtureReading:
         noise = self.checkpoint.noise()
         return prepare_once(self.checkpoint.state["mu"], loadings, noise, self.mean)
 
+    def beside(self, h: Tensor) -> Tensor:
+        """Residuals where they are computed with: where the mixture was told to live, or else where they are.
+
+        Args:
+            h: [..., d_model].
+
+        Returns:
+            The same, on that device.
+
+        Example:
+            >>> mfa.beside(torch.randn(4, 32)).device
+            device(type='cpu')
+        """
+        return h if self._home is None else h.to(self._home)
+
+    def centroids_on(self, device: torch.device) -> Tensor:
+        """The centroids on a device; they are moved there once.
+
+        Args:
+            device: as torch has it.
+
+        Returns:
+            float32 [component, d_model].
+
+        Example:
+            >>> mfa.centroids_on(torch.device("cpu")).shape
+            torch.Size([5, 32])
+        """
+        return self._on(device)[0]
+
+    def _log_mixing_on(self, device: torch.device) -> Tensor:
+        return self._on(device)[1]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._others_on:
+            self._others_on[device] = self.centroids.to(device), self._log_mixing.to(device)
+        return self._others_on[device]
+
     def _terms_on(self, device: torch.device) -> Terms:
         if device not in self._placed:
             self._placed[device] = self._terms.to(device)
@@ -493,16 +533,17 @@ class MixtureReading:
             raise ValueError(
                 f"This MFA describes {self.d_model} numbers at {self.site}, but got shape {list(h.shape)}."
             )
-        terms = self._terms_on(h.device)
-        flat = self.seen(h).reshape(-1, self.d_model)
+        x = self.beside(h)
+        terms = self._terms_on(x.device)
+        flat = self.seen(x).reshape(-1, self.d_model)
         out = torch.cat([of(chunk, terms) for chunk in row_chunks(flat, terms)])
-        return out.reshape(*h.shape[:-1], *out.shape[1:])
+        return out.reshape(*h.shape[:-1], *out.shape[1:]).to(h.device)
 
     def _reconstructed(self, x: Tensor, terms: Terms) -> Tensor:
-        densities = log_densities(x, terms) + self._log_mixing.to(x.device)
+        densities = log_densities(x, terms) + self._log_mixing_on(x.device)
         shares = densities.softmax(-1)
         weighted = latents(x, terms) * shares[..., None]
-        out = shares @ self.centroids.to(x.device)
+        out = shares @ self.centroids_on(x.device)
         for start in range(0, self.size, _LOADED):
             chunk = slice(start, start + _LOADED)
             loadings = self.checkpoint.loadings(chunk, rotated=False).float().to(x.device)

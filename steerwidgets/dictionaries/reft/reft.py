@@ -13,6 +13,7 @@ from steerwidgets.dictionaries.base import Dictionary, call, refuse_other_width,
 from steerwidgets.dictionaries.evidence import FeatureData
 from steerwidgets.dictionaries.given_strengths import suggestions
 from steerwidgets.dictionaries.names import LabelsLike
+from steerwidgets.dictionaries.placed import Rows
 from steerwidgets.dictionaries.reft.feature import ReFTFeature
 from steerwidgets.dictionaries.reft.files import ABOUT, layer_of, read_about, read_metadata, read_weight
 from steerwidgets.dictionaries.statistics import FILE as STATISTICS
@@ -103,7 +104,7 @@ class ReFT(Dictionary):
         import torch
 
         refuse_path(weight, "sw.ReFT")
-        self.weight = dense(weight, "A ReFT weight").to("cpu", torch.float32, copy=True)
+        self._rows = Rows(dense(weight, "A ReFT weight").to("cpu", torch.float32, copy=True))
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ValueError(
                 f"A ReFT weight is [concept, d_model], but one of shape {list(self.weight.shape)} was given."
@@ -124,12 +125,19 @@ class ReFT(Dictionary):
         self.statistics = FeatureStatistics.of_maxima(max_activations, self.size, max_activation_of)
         self.provenance = dict(provenance or {})
         self.report: ReFTReport | None = None
-        self._placed: dict[torch.device, Tensor] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix, [concept, d_model], as it is kept."""
+        return self._rows.matrix
 
     @property
     def size(self) -> int:
         """How many concepts there are."""
         return len(self.weight)
+
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        self._rows.move(device, dtype)
 
     @property
     def d_model(self) -> int:
@@ -149,7 +157,7 @@ class ReFT(Dictionary):
             >>> reft.vector(0).shape
             torch.Size([32])
         """
-        return self.weight[index]
+        return self.weight[index].float()
 
     def directions(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The stored directions of some concepts.
@@ -165,7 +173,7 @@ class ReFT(Dictionary):
             >>> reft.directions(0, 2).shape
             torch.Size([2, 32])
         """
-        return self.weight[start:stop]
+        return self.weight[start:stop].float()
 
     def weights(self) -> Iterable[Tensor]:
         """The matrix.
@@ -222,7 +230,7 @@ class ReFT(Dictionary):
             torch.Size([4, 5])
         """
         refuse_other_width(self, h)
-        return (h.float() @ self._weight_on(h.device).T).relu()
+        return self._rows.products(h).relu()
 
     def activations(self, h: Tensor, features: Sequence[int]) -> Tensor:
         """`relu(h·w)` for some concepts.
@@ -243,7 +251,7 @@ class ReFT(Dictionary):
             torch.Size([4, 2])
         """
         refuse_other_width(self, h)
-        return (h.float() @ self._weight_on(h.device)[self.checked(features)].T).relu()
+        return self._rows.products(h, self.checked(features)).relu()
 
     def firing(self, h: Tensor, *, threshold: float = 1.0) -> Firing:
         """Which concept is strongest at each token, and how many are above a threshold.
@@ -275,11 +283,6 @@ class ReFT(Dictionary):
             parts.append((top.indices, top.values, (values > threshold).sum(dim=-1)))
         strongest, values, counts = (torch.cat(part) for part in zip(*parts, strict=True))
         return Firing(strongest, values, counts)
-
-    def _weight_on(self, device: torch.device) -> Tensor:
-        if device not in self._placed:
-            self._placed[device] = self.weight.to(device)
-        return self._placed[device]
 
     @classmethod
     def load(

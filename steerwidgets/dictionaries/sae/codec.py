@@ -5,7 +5,9 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+from steerwidgets.dictionaries.placed import product
 
 if TYPE_CHECKING:
     import torch
@@ -15,23 +17,22 @@ ACTIVATIONS: Final = ("relu", "jumprelu", "topk")
 NORMALISATIONS: Final = ("none", "constant_norm_rescale", "layer_norm")
 
 _CHUNK: Final = 2048
-"""Columns that are converted to float32 at once, where the weights are kept in 16 bits."""
+"""Rows that are converted to float32 at once, where the weights are kept in 16 bits."""
 _LAYER_NORM_EPS: Final = 1e-5
 _TINY: Final = 1e-30
 
 
-class Normalised(NamedTuple):
-    """A residual as an SAE sees it, and the way back.
+class Normalised:
+    """A residual as an SAE sees it, and the way back; plain, so that it travels by its source (`steering/plain.py`).
 
-    Attributes:
+    Args:
         x: float32 [..., d_model], what the SAE sees.
         scale: float32 [..., 1], what its output is multiplied by; None for 1.
         offset: float32 [..., 1], what its output gets back; None for 0.
     """
 
-    x: Tensor
-    scale: Tensor | None
-    offset: Tensor | None
+    def __init__(self, x: Tensor, scale: Tensor | None, offset: Tensor | None) -> None:
+        self.x, self.scale, self.offset = x, scale, offset
 
     def undo(self, y: Tensor) -> Tensor:
         """A reconstruction as the residual stream has it."""
@@ -185,6 +186,7 @@ class DenseCodec(Codec):
         self.d_in, self.size = int(W_enc.shape[0]), int(W_enc.shape[1])
         self.d_out = int(W_dec.shape[1])
         self._last_top: tuple[weakref.ref[Tensor], int, tuple[Tensor, Tensor]] | None = None
+        self._b_dec_on: dict[torch.device, Tensor] = {}
 
     def encode(self, h: Tensor) -> Tensor:
         """Every activation, float32 [..., size]."""
@@ -238,7 +240,7 @@ class DenseCodec(Codec):
             raise ValueError(f"This SAE {what} its input, so decode needs the residual too: sae.decode(a, h).")
         a = activations.float().to(self.W_dec.device)
         a = a if self.decoder_norms is None else a / self.decoder_norms
-        y = (_product(a, self.W_dec) + self.b_dec).to(activations.device)
+        y = (product(a, self.W_dec) + self.b_dec).to(activations.device)
         if self.W_skip is not None and h is not None:
             return y + (h.float().to(self.W_skip.device) @ self.W_skip.float().T).to(y.device)
         return y if h is None or self.transcodes else self._normalised(h).undo(y)
@@ -311,25 +313,30 @@ class DenseCodec(Codec):
         )
         return made, index if topk else 0
 
-    def move(self, device: torch.device | str) -> None:
-        """Move all tensors to a device."""
-        self.W_enc, self.W_dec = self.W_enc.to(device), self.W_dec.to(device)
-        self.b_enc, self.b_dec = self.b_enc.to(device), self.b_dec.to(device)
-        self.threshold = None if self.threshold is None else self.threshold.to(device)
-        self._floor = None if self._floor is None else self._floor.to(device)
-        self.W_skip = None if self.W_skip is None else self.W_skip.to(device)
-        self.decoder_norms = None if self.decoder_norms is None else self.decoder_norms.to(device)
+    def move(self, device: torch.device | None, dtype: torch.dtype | None = None) -> None:
+        """Move all tensors to a device, and keep the matrices in a dtype; None for what stays."""
+        for name in ("W_enc", "W_dec", "W_skip", "b_enc", "b_dec", "threshold", "_floor", "decoder_norms"):
+            tensor: Tensor | None = getattr(self, name)
+            if tensor is not None:
+                setattr(self, name, tensor.to(device=device, dtype=dtype if name.startswith("W") else None))
+        if dtype is not None and self.rescale_by_decoder_norm:
+            self.decoder_norms = self._decoder_norms()
         self._last_top = None
+        self._b_dec_on = {}
 
     def _normalised(self, h: Tensor) -> Normalised:
         return normalised(h.float(), self.normalisation, center=self.center_input)
 
     def _input(self, h: Tensor) -> Tensor:
         x = self._normalised(h).x
-        return x - self.b_dec.to(x.device) if self.apply_b_dec_to_input else x
+        if not self.apply_b_dec_to_input:
+            return x
+        if x.device not in self._b_dec_on:
+            self._b_dec_on[x.device] = self.b_dec.to(x.device)
+        return x - self._b_dec_on[x.device]
 
     def _pre_activations(self, h: Tensor) -> Tensor:
-        pre = _product(self._input(h).to(self.W_enc.device), self.W_enc).add_(self.b_enc)
+        pre = product(self._input(h).to(self.W_enc.device), self.W_enc).add_(self.b_enc)
         return pre if self.decoder_norms is None else pre * self.decoder_norms
 
     def _top(self, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -355,21 +362,6 @@ class DenseCodec(Codec):
 def _activate_(pre: Tensor, floor: Tensor | None) -> Tensor:
     """ReLU, or JumpReLU above a floor, in place; NaN stays NaN."""
     return pre.relu_() if floor is None else pre.masked_fill_(pre <= floor, 0.0)
-
-
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight` in float32; a weight of 16 bits is never converted as a whole."""
-    import torch
-
-    if weight.dtype == torch.float32:
-        return x @ weight
-    if weight.shape[1] >= weight.shape[0]:
-        return torch.cat([x @ columns.float() for columns in torch.split(weight, _CHUNK, dim=1)], dim=-1)
-    parts = zip(torch.split(x, _CHUNK, dim=-1), torch.split(weight, _CHUNK), strict=True)
-    total = x.new_zeros((*x.shape[:-1], weight.shape[1]))
-    for part, rows in parts:
-        total = total + part @ rows.float()
-    return total
 
 
 def one_activation(codec: Codec, index: int, h: Tensor) -> Tensor:

@@ -76,8 +76,9 @@ def read_sparsify(folder: Path) -> Read:
             f"{CFG} of {folder.name} says skip_connection and not transcode: as an SAE it explains nothing."
         )
     tensors = _renamed(read_safetensors(folder / SPARSIFY, "a sparse coder")[0])
-    if "W_enc" in tensors:
-        tensors["W_enc"] = _turned(tensors["W_enc"])
+    if "W_enc" in tensors and tensors["W_enc"].ndim == 2:
+        # Turned round as it lies: a copy would be in memory, where the file itself is mapped.
+        tensors["W_enc"] = tensors["W_enc"].T
     return cfg, named_tensors(tensors, SPARSIFY, cfg)
 
 

@@ -64,7 +64,9 @@ class SAE(Dictionary):
 
     Architectures: standard (Bricken et al. 2023), JumpReLU (Rajamanoharan et al. 2024), TopK (Gao et al. 2024), and
     BatchTopK and Matryoshka as they are saved, that is as JumpReLU (Bussmann et al. 2024 and 2025). Arithmetic is
-    float32 whatever dtype the weights are kept in. They stay where they are given, unless `to` moves them.
+    float32 whatever dtype the weights are kept in. They stay where they are given, unless `to` moves them; weights of a
+    safetensors file stay there, mapped into memory, and are read from it as they are needed. A single feature of ReLU
+    or JumpReLU needs its encoder's column and its decoder's row alone, which follow the model's block to its device.
 
     With `output_site` it is a transcoder (Dunefsky et al. 2024), which predicts one stream from another: its features
     are read where it reads and steer where it writes, `y = W_decᵀ a + b_dec (+ W_skip x)`.
@@ -434,26 +436,8 @@ class SAE(Dictionary):
         """
         return self._dense("ask").tensors()
 
-    def to(self, device: torch.device | str) -> SAE:
-        """Move the weights to a device: whole rows (TopK, search) are computed where they are.
-
-        Steering with ReLU and JumpReLU SAEs needs no such move: the columns that it uses are moved by themselves.
-
-        Args:
-            device: as torch has it.
-
-        Returns:
-            The SAE itself.
-
-        Raises:
-            ValueError: sae_lens computes this architecture itself.
-
-        Example:
-            >>> sae.to("cpu") is sae
-            True
-        """
-        self._dense("move").move(device)
-        return self
+    def _move(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        self._dense("move").move(device, dtype)
 
     def _dense(self, verb: str) -> DenseCodec:
         if not isinstance(self._codec, DenseCodec):

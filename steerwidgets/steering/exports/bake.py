@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from steerwidgets.files.atomic import made_folder
+from steerwidgets.files.atomic import folder_atomically
 from steerwidgets.steering.exports.constant import constant_changes
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.hookpoints import read_stream
@@ -49,14 +49,14 @@ def bake(recipe: Recipe, model: LoadedModel | nn.Module, folder: str | Path) -> 
     with model_lock(architecture.model), torch.no_grad():
         biases = _biases(architecture, changes)
         config, state = _with_biases(architecture, biases)
-        made_folder(Path(folder))
         module: Any = architecture.model
-        module.save_pretrained(folder, state_dict=state)
-    # Written by the model, it would be the one of the model without biases.
-    config.save_pretrained(folder)
-    tokenizer: Any = model.tokenizer if isinstance(model, LoadedModel) else None
-    if hasattr(tokenizer, "save_pretrained"):
-        tokenizer.save_pretrained(folder)
+        with folder_atomically(folder) as fresh:
+            module.save_pretrained(fresh, state_dict=state)
+            # Written by the model, it would be the one of the model without biases.
+            config.save_pretrained(fresh)
+            tokenizer: Any = model.tokenizer if isinstance(model, LoadedModel) else None
+            if hasattr(tokenizer, "save_pretrained"):
+                tokenizer.save_pretrained(fresh)
 
 
 def _biases(architecture: Architecture, changes: Mapping[Site, Tensor]) -> dict[str, Tensor]:

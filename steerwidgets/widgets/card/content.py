@@ -131,7 +131,8 @@ def shipped_effect(lm: LanguageModel, dictionary: Dictionary, index: int) -> dic
     known = dictionary.effects.get(index)
     if known is None or any(token >= len(lm.tokenizer) for token, _ in (*known.promoted, *known.suppressed)):
         return None
-    said = effect_said(known.op, {"": known.strength}, known.prompts, suggested=known.is_suggested)
+    numbers, suggested = {"": known.strength}, known.is_suggested
+    said = effect_said(known.op, numbers, known.prompts, suggested=suggested, least=known.least)
     return {"promoted": _valued(lm, known.promoted), "suppressed": _valued(lm, known.suppressed), "said": said}
 
 
