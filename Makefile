@@ -14,8 +14,8 @@ HEADLESS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package bench \
-  torture audit clean
+.PHONY: help demo model dictionaries test check env lint types imports tsc js pytest notebooks e2e hosts package api \
+  pictures reference bench torture audit clean
 
 help:
 	@echo "make demo              set everything up and open the quickstart in JupyterLab"
@@ -24,6 +24,9 @@ help:
 	@echo "make check             the daily loop, under two minutes: lint, types, imports, tsc, tests without a model"
 	@echo "make test              every check; or one of: lint types imports js pytest notebooks e2e package"
 	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
+	@echo "make api               the reference, out of the docstrings: build/api/steerwidgets.html"
+	@echo "make pictures          README's pictures, taken anew in Chromium from the embedded model"
+	@echo "make reference         every notebook as it runs here, one offline page each: build/reference"
 	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
 	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
 	@echo "make audit             known vulnerabilities of the dependencies, asked of PyPI and npm"
@@ -216,6 +219,18 @@ package: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest tests/test_package.py
 
 # ---------------------------------------------------------------- by hand
+
+api: $(VENV)/.stamp-dev
+	$(BIN)/python docs/api.py build/api
+
+# One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes.
+reference: model $(VENV)/.stamp-dev
+	@set -e; for each in notebooks/*.ipynb; do \
+	  $(BIN)/python notebooks/reference.py "$$each" "build/reference/$$(basename "$$each" .ipynb).html"; \
+	done
+
+pictures: model $(VENV)/.stamp-dev
+	PYTHONPATH=tests $(BIN)/python -m e2e.pictures notebooks/images
 
 # QUICK=1 runs every script small, to see that it works; ONLY="rows lens" runs some.
 QUICK ?=

@@ -36,12 +36,16 @@ class NotebookFailed(RuntimeError):  # noqa: N818 - named for what the user sees
     """A cell of the notebook raised, its kernel died, or there was no panel to write."""
 
 
-def run_notebook(notebook: Path, html: Path | None = None) -> None:
+def run_notebook(notebook: Path, html: Path | None = None, *, then: str = "") -> Any:
     """Run every cell, in a kernel of this Python whose working directory is the notebook's.
 
     Args:
         notebook: the file to run; it is only read.
         html: where the last steering panel that the notebook made is written with its `to_html`.
+        then: Python that runs after the last cell.
+
+    Returns:
+        The notebook with its outputs.
 
     Raises:
         NotebookFailed: a cell raised or took longer than 20 minutes, the kernel died, or there was no panel to write.
@@ -52,9 +56,10 @@ def run_notebook(notebook: Path, html: Path | None = None) -> None:
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or every kernel start warns about its debugger
     content: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    if html is not None:
-        source = _WRITE_PANEL.format(path=str(html.resolve()))
-        content.cells.append(nbformat.v4.new_code_cell(source))  # type: ignore[no-untyped-call]
+    count = len(content.cells)
+    after = then if html is None else _WRITE_PANEL.format(path=str(html.resolve()))
+    if after:
+        content.cells.append(nbformat.v4.new_code_cell(after))  # type: ignore[no-untyped-call]
     client = NotebookClient(
         content,
         timeout=CELL_TIMEOUT_S,
@@ -64,7 +69,7 @@ def run_notebook(notebook: Path, html: Path | None = None) -> None:
     number = 0
     with client.setup_kernel():
         for number, cell in enumerate(content.cells, start=1):
-            where = f"{notebook}, cell {number}" if html is None or number < len(content.cells) else f"{notebook}"
+            where = f"{notebook}, cell {number}" if number <= count else f"{notebook}"
             try:
                 client.execute_cell(cell, number - 1)
             except CellExecutionError as error:
@@ -73,6 +78,8 @@ def run_notebook(notebook: Path, html: Path | None = None) -> None:
                 raise NotebookFailed(f"{where}: the kernel died.") from error
             except (CellControlSignal, TimeoutError) as error:
                 raise NotebookFailed(f"{where}: {error}") from error
+    del content.cells[count:]
+    return content
 
 
 def _plain(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -98,6 +99,19 @@ class LabRecord:
         """The same with something kept."""
         return replace(self, kept={**self.kept, name: value})
 
+    def with_later(self, other: LabRecord, kept: Collection[str] = ()) -> LabRecord:
+        """The same with what another notebook of this student wrote since: of each question what was said last.
+
+        Args:
+            other: what stands in the file.
+            kept: names of what is kept here and stays as it is.
+        """
+        entries = dict(self.entries)
+        for key, theirs in other.entries.items():
+            entries[key] = _later(entries[key], theirs) if key in entries else theirs
+        own = {name: self.kept[name] for name in kept if name in self.kept}
+        return replace(self, entries=entries, kept={**self.kept, **other.kept, **own})
+
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all.
 
@@ -156,18 +170,37 @@ class LabRecord:
 
 
 def file_of(folder: Path, lab: str, student: str) -> Path:
-    """Where a student's answers are kept: names that no file can have get one that it can."""
-    parts = (_slug(lab) or "lab", _slug(student))
-    return folder / ("-".join(filter(None, parts)) + SUFFIX)
+    """Where a student's answers are kept: names that no file can have get one that it can.
+
+    Two hyphens stand between lab and student, which neither name has in it: "sea", "red ada" and "sea red", "ada" are
+    two files. What an earlier version kept under one hyphen stays where it is, if it is this student's.
+    """
+    names = [_slug(lab) or "lab", *filter(None, [_slug(student)])]
+    path, before = (folder / (between.join(names) + SUFFIX) for between in ("--", "-"))
+    if before != path and before.is_file() and not path.exists():
+        record = LabRecord.load(before)
+        if (_slug(record.lab), _slug(record.student)) == (_slug(lab), _slug(student)):
+            return before
+    return path
 
 
 def _slug(name: str) -> str:
-    """Letters, digits and hyphens; where that loses something, a digest tells names apart."""
+    """Letters, digits and single hyphens; where that loses something, a digest tells names apart."""
     folded = unicodedata.normalize("NFC", name).casefold().strip()
-    slug = "-".join("".join(c if c.isalnum() else " " for c in folded).split())[:60]
+    slug = "-".join("".join(c if c.isalnum() else " " for c in folded).split())[:60].strip("-")
     if "-".join(folded.split()) == slug:
         return slug
     return f"{slug}-{hashlib.sha256(folded.encode('utf-8', 'replace')).hexdigest()[:6]}".strip("-")
+
+
+def _later(mine: Entry, theirs: Entry) -> Entry:
+    """Of two states of one question that which came later."""
+    if theirs.at != mine.at:
+        return max(mine, theirs, key=lambda each: each.at if each.tries else -math.inf)
+    if theirs.answer != mine.answer:  # an answer to the question as it was once
+        return mine
+    right = theirs.right if mine.right is None else mine.right
+    return replace(mine, right=right, revealed=mine.revealed or theirs.revealed)
 
 
 def _short(said: Fields, name: str, most: int = 200) -> str:

@@ -123,19 +123,19 @@ def test_a_file_that_is_too_long_is_not_read(folder):
 def test_two_files_of_one_student_are_two_rows_and_notebook_copies_are_none(folder):
     (folder / "again").mkdir()
     (folder / ".ipynb_checkpoints").mkdir()
-    text = (folder / "sea-ada.lab.json").read_text()
-    (folder / "again" / "sea-ada (1).lab.json").write_text(text)
-    (folder / ".ipynb_checkpoints" / "sea-ada-checkpoint.json").write_text(text)
+    text = (folder / "sea--ada.lab.json").read_text()
+    (folder / "again" / "sea--ada (1).lab.json").write_text(text)
+    (folder / ".ipynb_checkpoints" / "sea--ada-checkpoint.json").write_text(text)
     rows = sw.lab.collect(folder).rows
     assert [(row["student"], row["file"]) for row in rows[:2]] == [
-        ("Ada", "again/sea-ada (1).lab.json"),
-        ("Ada", "sea-ada.lab.json"),
+        ("Ada", "again/sea--ada (1).lab.json"),
+        ("Ada", "sea--ada.lab.json"),
     ]
     assert len(rows) == 4
 
 
 def test_the_teacher_can_mark_anew(folder):
-    path = folder / "sea-ben.lab.json"
+    path = folder / "sea--ben.lab.json"
     value = json.loads(path.read_text())
     for each in value["questions"]:
         each["right"] = True  # what a student can write
@@ -185,7 +185,7 @@ def test_label_checks_that_several_kept(folder, monkeypatch, tmp_path):
     found = sw.lab.collect(folder)
     assert found.label_checks["labels"].readers == ("Ada", "Ben")
     assert found.label_checks["labels"].raw == 0.0
-    broken = folder / "sea-ada.lab.json"
+    broken = folder / "sea--ada.lab.json"
     broken.write_text(broken.read_text().replace('\\"seed\\": ', '\\"seed\\": 1'))
     found = sw.lab.collect(folder)
     assert found.label_checks == {}

@@ -1,10 +1,13 @@
 """Running a notebook without a screen: what `make demo HEADLESS=1` and `make notebooks` do."""
 
+import json
+import re
 import sys
 
 import nbformat
 import pytest
 from headless import NotebookFailed, main, run_notebook
+from reference import write_reference
 
 PANEL = """
 import steerwidgets
@@ -61,3 +64,21 @@ def test_a_kernel_that_dies_fails_the_run(notebook):
 def test_no_such_notebook(capsys):
     assert main(["nowhere.ipynb"]) == 1
     assert "There is no notebook nowhere.ipynb" in capsys.readouterr().err
+
+
+def test_a_reference_page_holds_text_outputs_and_frozen_widgets(notebook, tmp_path):
+    heatmap = 'import steerwidgets as sw\nsw.TokenHeatmap.from_arrays(["The", " sea"], [0.0, 2.0], labels="</script>")'
+    path = notebook("print('<b>said</b>')", heatmap, heatmap)
+    page = tmp_path / "pages" / "lab.html"
+    write_reference(path, page)
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;b&gt;said&lt;/b&gt;" in text
+    assert text.count('data-widget="') == 2
+    assert text.count("data-widget") > 2  # the script that puts them there
+    states = json.loads(re.search(r'id="states">(.*?)</script>', text, re.DOTALL)[1])
+    assert sorted(bundle for bundle, _ in states.values()) == ["token_heatmap"] * 2
+    assert list(json.loads(re.search(r'id="modules">(.*?)</script>', text, re.DOTALL)[1])) == [
+        "token_heatmap",
+        "static_host",
+    ]
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', text)

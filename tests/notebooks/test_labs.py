@@ -24,10 +24,17 @@ ANSWERS = {
     "where": ([15, "15"], [14, 16]),
     "secret": (["music"], ["outer space"]),
     "shuffled": ([0.5, "0,5"], [1.0, 0.9]),
-    "steers": (["no"], ["yes"]),
+    "persona-by-chance": ([20], [6, 0.05]),
+    "arrives": ([27], [9, 26]),
+    "hook": ([63], [60, 3]),
+    "sum": ([0.707, "0,71"], [1, 0.5]),
+    "clamp": ([75], [80, 5]),
+    "added": ([43], [40, 3]),
+    "pull": ([8], [12, 0.4]),
 }
 NAMES = {
     "BIGGER": False,
+    "ORIGINAL": False,
     "POOL": ["music", "outer space"],
     "secret": "music",
     "letters": dict(zip("ABC", "xyz", strict=True)),
@@ -92,20 +99,50 @@ def test_the_first_code_cell_installs_and_the_index_names_the_lab(name):
     assert all(cell.get("outputs", []) == [] for cell in cells)
 
 
+@pytest.mark.parametrize(
+    "name", ["locate_and_steer.ipynb", "mfa_geometry.ipynb", "reft_r1.ipynb", "sae_steering.ipynb"]
+)
+def test_labs_after_a_tutorial_keep_its_model_behind_a_switch(name):
+    cells = json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert "ORIGINAL = False" in sources[0]
+    assert any(re.search(r"if ORIGINAL:.*from_pretrained", source, re.DOTALL) for source in sources[1:])
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_every_lab_has_a_control_and_asks_about_it(name):
+    text = (NOTEBOOKS / name).read_text(encoding="utf-8")
+    assert re.search("control|placebo|shuffled", text)
+    assert "TODO" not in text
+
+
 def test_the_index_names_every_notebook_and_no_other():
     named = set(re.findall(r"\]\((\w+\.ipynb)\)", (NOTEBOOKS / "README.md").read_text(encoding="utf-8")))
     assert named == {path.name for path in NOTEBOOKS.glob("*.ipynb")}
 
 
-def test_dictionaries_of_bigger_models_are_in_sae_lens_registry():
+@pytest.mark.parametrize(
+    ("model", "release", "sae", "labs"),
+    [
+        ("Qwen/Qwen3-1.7B-Base", "qwen-scope-3-1.7b-base-w32k-l50", "layer14", 3),
+        ("gemma-2-2b", "gemma-scope-2b-pt-res", "layer_21/width_65k/average_l0_20", 1),
+        ("gemma-2-9b-it", "gemma-scope-9b-it-res-canonical", "layer_{layer}/width_131k/canonical", 1),
+    ],
+)
+def test_dictionaries_of_bigger_models_are_in_sae_lens_registry(model, release, sae, labs):
     spec = importlib.util.find_spec("sae_lens")
     assert spec is not None
     assert spec.origin is not None
     registry = Path(spec.origin).with_name("pretrained_saes.yaml").read_text(encoding="utf-8")
-    text = "".join((NOTEBOOKS / name).read_text(encoding="utf-8") for name in LABS).replace('\\"', '"')
-    named = re.findall(r'SAE\.from_pretrained\("([^"]+)", "([^"]+)"', text)
-    assert named
-    for release, sae in named:
-        block = registry.split(f"\n{release}:\n", 1)[1].split("\n  model: ", 1)[1]
-        assert block.startswith("Qwen/Qwen3-1.7B-Base\n")
-        assert f"- id: {sae}\n" in block.split("\n  saes:\n", 1)[1].split("\n\n", 1)[0].split("conversion_func", 1)[0]
+    told = "".join((NOTEBOOKS / name).read_text(encoding="utf-8") for name in LABS).replace('\\"', '"')
+    assert (told.count(f'"{release}"'), told.count(f'"{sae}"')) == (labs, labs)
+    block = registry.split(f"\n{release}:\n", 1)[1].split("\n  model: ", 1)[1]
+    assert block.startswith(f"{model}\n")
+    ids = block.split("\n  saes:\n", 1)[1].split("\n\n", 1)[0].split("conversion_func", 1)[0]
+    for layer in (20, 31):
+        assert f"- id: {sae.format(layer=layer)}\n" in ids
+
+
+def test_no_other_dictionary_is_named():
+    text = "".join((NOTEBOOKS / name).read_text(encoding="utf-8") for name in LABS)
+    assert text.count("SAE.from_pretrained(") == 5

@@ -13,7 +13,7 @@ const ASKED = {
   tells: true,
   lab: "sea",
   student: "Ada",
-  file: "sea-ada.lab.json",
+  file: "sea--ada.lab.json",
 };
 const GIVEN = {
   answer: "",

@@ -1,4 +1,7 @@
-"""Where the questions of a lab keep what is said to them: one record in memory, and its file."""
+"""Where the questions of a lab keep what is said to them: one record in memory, and its file.
+
+Several books may keep one file: a first cell that ran twice, or two notebooks of one student, each in its own kernel.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ class Book:
         self._guard = threading.RLock()
         self._worker = Worker("Lab-worker", lambda _error: None)
         self._is_waiting = False
+        self._kept_here: set[str] = set()
+        self._seen = _stand(file)
 
     def entry(self, key: str) -> Entry:
         """A question as it stands; one that nobody asked yet has nothing in it."""
@@ -42,6 +47,7 @@ class Book:
         """Keep something under a name, in memory."""
         with self._guard:
             self.record = self.record.with_kept(name, value)
+            self._kept_here.add(name)
 
     def put(self, entry: Entry) -> None:
         """Keep a question as it is now, on the disk.
@@ -53,15 +59,20 @@ class Book:
         self.save()
 
     def save(self) -> None:
-        """Write the file.
+        """Write the file, with what others wrote into it meanwhile.
 
         Raises:
             OSError: it can't be written.
         """
         with self._guard:
+            if _stand(self.file) not in (None, self._seen):
+                with contextlib.suppress(OSError, ValueError):  # damaged by somebody: this record is whole
+                    self.record = self.record.with_later(LabRecord.load(self.file), self._kept_here)
             self.record = replace(self.record, saved=round(time.time(), 1))
             made_folder(self.file.parent)
             self.record.save(self.file)
+            self._seen = _stand(self.file)
+            self._kept_here.clear()
 
     def save_soon(self) -> None:
         """Write what nobody waits for, many changes at once; where that fails, the next answer says why."""
@@ -76,3 +87,12 @@ class Book:
             self._is_waiting = False
         with contextlib.suppress(OSError):
             self.save()
+
+
+def _stand(file: Path) -> object:
+    """What tells whether a file was written since; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

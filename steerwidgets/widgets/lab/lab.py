@@ -299,7 +299,7 @@ class Lab:
 
         Example:
             >>> sw.Lab("Sea and sky", student="Ada Lovelace", folder=folder).save().name
-            'sea-and-sky-ada-lovelace.lab.json'
+            'sea-and-sky--ada-lovelace.lab.json'
         """
         self._book.save()
         return self.file

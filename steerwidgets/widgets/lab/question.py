@@ -173,7 +173,7 @@ class LabQuestion(Widget):
         return self._question.told
 
     def turned_out(self, outcome: Answer) -> bool | None:
-        """Set what came of a prediction beside it.
+        """Set what came of a prediction beside it; where nothing is predicted yet, it is told once something is.
 
         Args:
             outcome: what was seen: a text, one of the choices, or a number.
@@ -252,7 +252,7 @@ class LabQuestion(Widget):
             "told": self._question.told if entry.revealed else "",
             "tellable": self._can_reveal(entry) and not entry.revealed,
             "locked": self._is_locked(entry),
-            "outcome": _text(self._outcome),
+            "outcome": _text(self._outcome) if entry.answer is not None else "",  # told after the prediction
         }
 
     def _said(self) -> Sequence[str]:

@@ -127,7 +127,9 @@ def test_a_prediction_stands_and_is_held_against_what_came(lab, again):
 def test_an_outcome_before_the_prediction_marks_nothing(lab):
     prediction = lab.predict("How far?", number=True, tolerance=0.1)
     assert prediction.turned_out(0.5) is None
+    assert "0.5" not in json.dumps(prediction.get_state(), default=str), "who runs all cells is told nothing"
     assert prediction.answer("0,55") is True
+    assert prediction.given["outcome"] == "0.5"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,65 @@ def test_names_make_files_that_no_two_share(tmp_path):
     assert files[-1].name == "sea.lab.json"
 
 
+def test_what_belongs_to_the_lab_and_what_to_the_student_is_told_apart(tmp_path):
+    one = sw.Lab("red sea", student="Ada", folder=tmp_path)
+    one.ask("Why?", key="why").answer("So.")
+    other = sw.Lab("red", student="Sea Ada", folder=tmp_path)
+    assert (other.file == one.file, other.answers) == (False, {})
+    other.save()
+    assert sw.Lab("red sea", student="ada", folder=tmp_path).answers == {"why": "So."}
+
+
+def test_a_file_named_by_an_earlier_version_goes_on_if_it_is_the_students_own(lab, again, tmp_path):
+    lab.ask("Why?", key="why").answer("So.")
+    before = lab.file.rename(tmp_path / "sea-ada.lab.json")
+    later = again()
+    assert (later.file, later.answers) == (before, {"why": "So."})
+    later.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["sea-ada.lab.json"]
+    text = before.read_text(encoding="utf-8")
+    before.write_text(text.replace('"lab": "sea"', '"lab": "sea of"'), encoding="utf-8")
+    assert (again().file.name, again().answers) == ("sea--ada.lab.json", {})
+
+
+def test_two_notebooks_of_one_student_keep_what_both_say(lab, again):
+    first, second = lab.ask("Why?", answer="Because.", key="why"), lab.check("How many?", 2, key="many")
+    other = again()
+    theirs, many = other.ask("Why?", answer="Because.", key="why"), other.check("How many?", 2, key="many")
+    first.answer("So.")
+    many.answer(3)
+    assert many.answer(2) is True
+    other.keep("text", "theirs")
+    lab.keep("mine", [1])
+    assert {key: each.get("answer") for key, each in on_disk(lab).items() if key != "kept"} == {"why": "So.", "many": 2}
+    assert on_disk(lab)["kept"] == {"text": "theirs", "mine": [1]}
+    theirs.reveal()
+    lab.save()
+    assert (on_disk(lab)["why"]["revealed"], second.right) == (True, True)
+    with pytest.raises(ValueError, match="kept as it is"):
+        first.answer("Because.")
+    lab.keep("text", "now mine")
+    other.keep("other", 1)
+    assert on_disk(lab)["kept"] == {"text": "now mine", "mine": [1], "other": 1}
+
+
+def test_an_answer_given_later_stands_whoever_saves_last(lab, again, monkeypatch):
+    first, theirs = lab.ask("Why?", key="why"), again().ask("Why?", key="why")
+    now = iter([100.0, 200.0, 300.0])
+    monkeypatch.setattr("steerwidgets.widgets.lab.question.time.time", lambda: next(now, 400.0))
+    first.answer("Early.")
+    theirs.answer("Late.")
+    lab.save()
+    assert on_disk(lab)["why"]["answer"] == "Late."
+
+
+def test_a_file_that_somebody_damaged_meanwhile_is_whole_again_with_the_next_answer(lab):
+    lab.ask("Why?", key="why").answer("So.")
+    lab.file.write_text("{")
+    lab.ask("And?", key="and").answer("Then.")
+    assert [on_disk(lab)[key]["answer"] for key in ("why", "and")] == ["So.", "Then."]
+
+
 def test_a_hub_names_its_user(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_USER", "ada")
     assert sw.Lab("sea", folder=tmp_path).student == "ada"
@@ -212,7 +273,7 @@ def test_everyone_has_the_classs_seed(tmp_path):
 def test_a_damaged_file_is_told_and_left_alone(lab, again):
     lab.ask("Why?").answer("So.")
     lab.file.write_text("{")
-    with pytest.raises(ValueError, match=r"sea-ada\.lab\.json is not whole JSON.*move it away"):
+    with pytest.raises(ValueError, match=r"sea--ada\.lab\.json is not whole JSON.*move it away"):
         again()
     assert lab.file.read_text() == "{"
 
