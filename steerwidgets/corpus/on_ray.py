@@ -174,9 +174,7 @@ def read_parts(
             "threads": threads,
         }
         try:
-            data = ray.data.read_datasource(
-                _datasource(feeder.queue), override_num_blocks=1, ray_remote_args={"num_cpus": 0}
-            ).map_batches(
+            data = ray.data.read_datasource(_datasource(feeder.queue), override_num_blocks=1, num_cpus=0).map_batches(
                 _Worker,
                 fn_constructor_kwargs=worker,
                 batch_size=1,

@@ -120,7 +120,7 @@ def test_killed_and_resumed(llama, whole, cluster, tmp_path):
     assert skipped > 0
     # What Ray began, this process ends.
     index = build(llama, tmp_path / "index", on_progress=seen.append)
-    assert sum(each.stage == "skipping" for each in seen) - skipped > skipped
+    assert sum(each.stage == "skipping" for each in seen) - skipped >= skipped
     corpora.assert_same(index, whole, dictionaries())
 
 
