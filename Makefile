@@ -257,7 +257,7 @@ audit: $(VENV)/.stamp-dev
 	@set -e; if [ ! -x build/audit/bin/pip-audit ]; then \
 	  $(BIN)/python -m venv build/audit && build/audit/bin/python -m pip install --disable-pip-version-check -q pip-audit; fi; \
 	site="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
-	python=0; build/audit/bin/pip-audit --path "$$site" --progress-spinner off || python=$$?; \
+	python=0; build/audit/bin/pip-audit --strict --path "$$site" --progress-spinner off || python=$$?; \
 	npm=0; npm --prefix js audit || npm=$$?; \
 	if [ $$python != 0 ] || [ $$npm != 0 ]; then echo "pip-audit ended with $$python, npm audit with $$npm." >&2; exit 1; fi
 
