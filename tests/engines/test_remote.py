@@ -180,3 +180,19 @@ def test_provenance_names_who_ran_it(remote_of):
     said = remote_of("llama").provenance
     assert said["nnsight"]
     assert "remote='local'" in said["device"]
+
+
+def test_verbs_built_of_runs(llama, remote_of):
+    there, cavs = remote_of("llama"), sw.CAV(torch.eye(32)[:2], ["a", "b"], layer=1)
+    judge = lambda prompt, text: "e" in text
+    prompts = ["The sea", "A city by it"]
+    here = llama.dose(cavs[0].add, [0, 4], prompts=prompts, judge=judge, max_new_tokens=4, random=2, chat=False)
+    far = there.dose(cavs[0].add, [0, 4], prompts=prompts, judge=judge, max_new_tokens=4, random=2, chat=False)
+    assert [each.text for each in far.answers] == [each.text for each in here.answers]
+    conditions = {"nothing": None, "a": cavs[0].add(4)}
+    tables = [each.table(prompts, conditions, judge=judge, max_new_tokens=4, chat=False) for each in (llama, there)]
+    assert str(tables[0]) == str(tables[1])
+    pairs = [each.contrast("Be kind.", "Be rude.", ["Who?"], max_new_tokens=4) for each in (llama, there)]
+    assert [each.answer for each in pairs[0].a + pairs[0].b] == [each.answer for each in pairs[1].a + pairs[1].b]
+    found = [each.promoting(cavs, "e").features for each in (llama, there)]
+    assert [each.key for each in found[0]] == [each.key for each in found[1]]
