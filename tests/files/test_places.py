@@ -129,7 +129,7 @@ def small_disk(place):
     if made.returncode:
         pytest.skip("no disk can be mounted here")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_disk_that_is_full(small_disk):
