@@ -13,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -326,6 +327,8 @@ def _sent(ray: Any, lm: LoadedModel, dictionaries: Sequence[Dictionary], load: C
     # Together, so that the parts are those of the model on the other side too.
     model = {"model": lm.model, "tokenizer": lm.tokenizer}
     model |= {name: getattr(parts, name) for name in ("blocks", "base", "final_norm", "unembed")}
+    # Once a model has given `output_hidden_states`, transformers' own hooks are on it, with such a variable.
+    ray.util.register_serializer(ContextVar, serializer=lambda each: each.name, deserializer=_context_variable)
     try:
         return ray.put((None if load is not None else model, list(dictionaries), load))
     except Exception as error:
@@ -333,6 +336,12 @@ def _sent(ray: Any, lm: LoadedModel, dictionaries: Sequence[Dictionary], load: C
             f"{lm.name} can't be sent to Ray's workers ({type(error).__name__}: {str(error).splitlines()[0][:120]}); "
             "give executor=sw.corpus.Ray(load=…), a function that loads it there."
         ) from error
+    finally:
+        ray.util.deregister_serializer(ContextVar)
+
+
+def _context_variable(name: str) -> ContextVar[Any]:
+    return ContextVar(name, default=None)
 
 
 def _most(ray: Any, gpus: float, threads: int) -> int:

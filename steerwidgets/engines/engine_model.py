@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.engines.elsewhere import ModelElsewhere, skeleton_of
 from steerwidgets.engines.interp import InterpEngine
 
 
+@tells_calls("sw.EngineModel", "lm")
 class EngineModel(ModelElsewhere):
     """A language model that an interp-engine server runs, with the verbs of `sw.LanguageModel`.
 

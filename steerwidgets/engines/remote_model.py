@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import util
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from steerwidgets.calls import tells_calls
 from steerwidgets.engines.elsewhere import ModelElsewhere, skeleton_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class RemoteSettings(TypedDict, total=False):
     trust_remote_code: bool
 
 
+@tells_calls("sw.RemoteModel", "lm")
 class RemoteModel(ModelElsewhere):
     """A language model that runs elsewhere through nnsight, with the verbs of `sw.LanguageModel`.
 

@@ -47,7 +47,12 @@ class Plain:
 
     def vector_on(self, device: torch.device) -> Tensor:
         """The direction on a device, float32 [width]."""
-        return self.vector.to(device)
+        return self.tensor_on("vector", device)
+
+    def tensor_on(self, name: str, device: torch.device) -> Tensor:
+        """One of its tensors on a device."""
+        tensor: Tensor = getattr(self, name)
+        return tensor.to(device)
 
     def activation(self, h: Tensor) -> Tensor:
         """Its activation, float32 [...], of `h` [..., width]."""

@@ -6,10 +6,13 @@ cell), so handlers return at once and nothing here relies on a thread: slow work
 
 from __future__ import annotations
 
+import atexit
 import functools
 import queue
 import threading
+import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,6 +96,7 @@ class Worker:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
+        _workers.add(self)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Do a job after those submitted before."""
@@ -106,6 +110,12 @@ class Worker:
         """End the thread once its jobs are done."""
         # Without the guard: a widget may be collected, and so closed, by whatever a thread does that holds it.
         self._jobs.put(None)
+
+    def join(self, seconds: float) -> None:
+        """Wait so long at most until the thread has ended."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
 
     def _work(self) -> None:
         while self._do_next():
@@ -130,6 +140,22 @@ class Worker:
             if self._jobs.empty():
                 self._thread = None
             return self._thread is None
+
+
+_begun: Final[weakref.WeakSet[Request]] = weakref.WeakSet()
+_workers: Final[weakref.WeakSet[Worker]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End what runs: a thread that Python stops within torch, as it does as it ends, takes the process down with it."""
+    for request in list(_begun):
+        request.cancelled.set()
+    workers, end = list(_workers), time.monotonic() + IDLE
+    for worker in workers:
+        worker.close()
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
 
 
 @dataclass
@@ -230,6 +256,7 @@ class Protocol:
                 )
             has_company = bool(self.running)
             self.running[request.id] = request
+            _begun.add(request)
         return has_company
 
     def _cancel(self, request_id: str) -> None:

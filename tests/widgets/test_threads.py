@@ -1,6 +1,9 @@
 """One panel used from several threads at once, as ipykernel 7 does: code in a cell while messages come in."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 from widgets.conftest import vectors
 from widgets.front_end import ENDS, FrontEnd, joined
@@ -138,3 +141,32 @@ def test_two_panels_edit_and_run_from_two_threads(make_panel, cavs, lm):
     texts = [wait()[1] for wait in using]
     plain = [lm.compare("Prompt 3", cavs[i].add(3), seed=3, max_new_tokens=8).steered.text for i in (0, 1)]
     assert texts == plain
+
+
+GENERATES_AT_ITS_END = """
+import atexit, sys
+sys.path.insert(0, {tests!r})
+seen = []
+atexit.register(lambda: print(*(message["type"] for message in seen[0].of(seen[1]))))
+import torch
+from support import models, toks
+from widgets.conftest import Gate
+from widgets.front_end import FrontEnd
+from widgets.test_requests import run_args
+import steerwidgets as sw
+
+lm = sw.LanguageModel(models.make("llama", max_position_embeddings=8192), toks.byte_level())
+panel = sw.SteeringPanel(lm, sw.CAV(torch.eye(32)[:1], layer=1), prompt="Hi", max_new_tokens=8000)
+page, gate = FrontEnd(panel), Gate(lm.model)
+seen += [page, page.ask("generate", **run_args(panel))]
+gate.held.wait()
+gate.open()
+"""
+
+
+def test_a_process_that_ends_while_a_panel_generates_ends_in_order():
+    """Python stops a daemon's thread wherever it is, and within torch that is an abort."""
+    code = GENERATES_AT_ITS_END.format(tests=str(Path(__file__).parents[1]))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split()[-1] == "cancelled"

@@ -35,6 +35,7 @@ def test_every_trait_holds_what_the_page_reads(panel, lm, cavs):
         "device": "cpu",
         "dtype": "float32",
         "has_chat_template": True,
+        "lacks": {},
     }
     assert set(panel.steer_features) == {cavs[0].key}
     assert panel.steer_features[cavs[0].key]["label"] == LABELS[0]
