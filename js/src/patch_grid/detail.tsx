@@ -12,8 +12,8 @@ export function PatchDetail({ patch }: { patch: Patch }) {
   if (!place || !patch.measured.value)
     return (
       <p class="sw-empty">
-        {patch.measured.value ? "Point" : "Press Run; then point"} at a cell, or reach the grid with Tab
-        and the arrow keys. A click or Enter looks at it closely, Shift with either patches all
+        {patch.measured.value ? "Point" : "Press Run; then point"} at a cell, or reach the grid with
+        Tab and the arrow keys. A click or Enter looks at it closely, Shift with either patches all
         blocks from the one before, Esc lets go.
       </p>
     );
