@@ -221,7 +221,7 @@ package: $(VENV)/.stamp-dev
 # ---------------------------------------------------------------- by hand
 
 api: $(VENV)/.stamp-dev
-	$(BIN)/python docs/api.py build/api
+	$(BIN)/python notebooks/api.py build/api
 
 # One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes.
 reference: model $(VENV)/.stamp-dev

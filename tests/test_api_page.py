@@ -8,7 +8,7 @@ import pytest
 
 import steerwidgets as sw
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "api.py"
+SCRIPT = Path(__file__).parents[1] / "notebooks" / "api.py"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ ADDRESS = "https://github.com/somebody/steerwidgets"
 
 @pytest.fixture(scope="module")
 def badges():
-    spec = importlib.util.spec_from_file_location("badges", ROOT / "docs" / "badges.py")
+    spec = importlib.util.spec_from_file_location("badges", ROOT / "notebooks" / "badges.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)

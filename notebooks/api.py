@@ -1,4 +1,4 @@
-"""Build the reference pages out of the docstrings: `python docs/api.py build/api`; it needs no network."""
+"""Build the reference pages out of the docstrings: `python notebooks/api.py build/api`; it needs no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write "Open in Colab" and the address to install from into the notebooks: `python docs/badges.py`.
+"""Write "Open in Colab" and the address to install from into the notebooks: `python notebooks/badges.py`.
 
 Both are made of the repository's address in pyproject.toml, and left out while there is none.
 """
