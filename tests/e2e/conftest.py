@@ -129,25 +129,81 @@ def new_page(request, chromium, tmp_path):
         context.close()
 
 
-@pytest.fixture
-def open_notebook(server, new_page, request):
-    """Opens notebooks; afterwards nothing may have gone wrong in the page, or been fetched from elsewhere."""
-    records = []
+class Tab:
+    """One loaded JupyterLab for many tests: to load one takes longer than most of them. A failure ends its use."""
 
-    def open_(cells: list[str] | None = None, name: str = "", kernel: str | None = None, **options) -> Notebook:
+    def __init__(self, chromium) -> None:
+        self._chromium = chromium
+        self._found: tuple[Page, Record] | None = None
+        self._is_taken = False
+        self.notebook: Notebook | None = None
+
+    def take(self) -> tuple[Page, Record, bool]:
+        """The page, its record, and whether JupyterLab is loaded in it."""
+        is_loaded = self._found is not None
+        page, record = self._found = self._found or page_of_its_own(self._chromium)
+        record.forget()
+        self._is_taken = True
+        return page, record, is_loaded
+
+    def give_back(self, *, is_sound: bool) -> None:
+        """Leave the notebook that was opened in it; without one, or after a failure, the page is given up."""
+        if not self._is_taken:
+            return
+        notebook, self._is_taken, self.notebook = self.notebook, False, None
+        found, self._found = self._found, None
+        if is_sound and notebook is not None:
+            notebook.leave()
+            self._found = found
+        elif found is not None:
+            found[0].context.close()
+
+    def give_up(self) -> None:
+        if self._found is not None:
+            self._found[0].context.close()
+        self._found = None
+
+
+@pytest.fixture(scope="session")
+def tab(chromium):
+    tab = Tab(chromium)
+    yield tab
+    tab.give_up()
+
+
+@pytest.fixture
+def open_notebook(server, new_page, tab, request):
+    """Opens notebooks, in pages of their own or in the one that tests share; afterwards nothing may have gone wrong in
+    the page, or been fetched from elsewhere."""
+    opened = []
+
+    def open_(
+        cells: list[str] | None = None, name: str = "", kernel: str | None = None, *, shared: bool = False, **options
+    ) -> Notebook:
         name = name or re.sub(r"[^A-Za-z0-9]+", "-", request.node.name) + ".ipynb"
         if cells is not None:
             server.write(name, cells)
         if kernel is not None:
             server.attach(name, kernel)
-        page, record = new_page("JupyterLab", **options)
-        records.append(record)
-        return Notebook(page, server, name)
+        if shared:
+            page, record, is_loaded = tab.take()
+            page.set_viewport_size(options.get("viewport", VIEWPORT))
+            request.node.pages.append(("JupyterLab", page, record))
+        else:
+            (page, record), is_loaded = new_page("JupyterLab", **options), False
+        opened.append(record)
+        notebook = Notebook(page, server, name, beside=is_loaded)
+        if shared:
+            tab.notebook = notebook
+        return notebook
 
     yield open_
-    for record in records:
-        assert record.outside(server.address, server.address.replace("http", "ws")) == []
-        assert record.errors == []
+    errors = [error for record in opened for error in record.errors]
+    own = (server.address, server.address.replace("http", "ws"))
+    outside = [address for record in opened for address in record.outside(*own)]
+    tab.give_back(is_sound=not request.node.failed and not errors)
+    assert outside == []
+    assert errors == []
 
 
 class TinyKernel:
@@ -180,62 +236,8 @@ def tiny_kernel(server):
     return TinyKernel(server)
 
 
-class Tab:
-    """One loaded JupyterLab for many tests: to load one takes longer than most of them. A failure ends its use."""
-
-    def __init__(self, chromium) -> None:
-        self._chromium = chromium
-        self._found: tuple[Page, Record] | None = None
-
-    def take(self) -> tuple[Page, Record, bool]:
-        """The page, its record, and whether JupyterLab is loaded in it."""
-        is_loaded = self._found is not None
-        page, record = self._found = self._found or page_of_its_own(self._chromium)
-        record.forget()
-        return page, record, is_loaded
-
-    def give_up(self) -> None:
-        if self._found is not None:
-            self._found[0].context.close()
-        self._found = None
-
-
-@pytest.fixture(scope="session")
-def tab(chromium):
-    tab = Tab(chromium)
-    yield tab
-    tab.give_up()
-
-
 @pytest.fixture
-def open_in_tab(server, tab, tiny_kernel, new_page, request):
-    """Opens a notebook on the kernel of the tiny model, in the page that the tests share."""
-    used = []
-
-    def open_(cells: list[str], viewport: dict[str, int] = VIEWPORT) -> Notebook:
-        name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name) + ".ipynb"
-        server.write(name, cells)
-        server.attach(name, tiny_kernel.id)
-        page, record, is_loaded = tab.take()
-        request.node.pages.append(("JupyterLab", page, record))
-        page.set_viewport_size(viewport)
-        notebook = Notebook(page, server, name, beside=is_loaded)
-        used.append((notebook, record))
-        return notebook
-
-    yield open_
-    for notebook, record in used:
-        errors, outside = [*record.errors], record.outside(server.address, server.address.replace("http", "ws"))
-        if request.node.failed or errors:
-            tab.give_up()
-        else:
-            notebook.leave()
-        assert errors == []
-        assert outside == []
-
-
-@pytest.fixture
-def open_tiny(open_notebook, open_in_tab, tiny_kernel):
+def open_tiny(open_notebook, tiny_kernel):
     """Opens notebooks on the kernel of the tiny model, and runs the first two cells: what is needed, what is shown.
 
     What asks more of the page than a size, or asks `anew`, gets a JupyterLab of its own.
@@ -243,10 +245,8 @@ def open_tiny(open_notebook, open_in_tab, tiny_kernel):
     notebooks = []
 
     def open_(*cells: str, anew: bool = False, **options) -> Notebook:
-        if anew or notebooks or options.keys() - {"viewport"}:
-            notebook = open_notebook(list(cells), kernel=tiny_kernel.id, **options)
-        else:
-            notebook = open_in_tab(list(cells), **options)
+        shared = not (anew or notebooks or options.keys() - {"viewport"})
+        notebook = open_notebook(list(cells), kernel=tiny_kernel.id, shared=shared, **options)
         notebooks.append(notebook)
         notebook.run_cell(0)
         notebook.run_cell(1)

@@ -189,7 +189,9 @@ class Notebook:
         self.page.evaluate(
             "name => jupyterapp.commands.execute('apputils:change-theme', { theme: name })", f"JupyterLab {theme}"
         )
-        is_worn = "dark => document.body.dataset.jpThemeLight === String(!dark)"
+        # Switched again while its splash fades out, JupyterLab takes that off twice, and the second time is an error.
+        is_worn = """dark => document.body.dataset.jpThemeLight === String(!dark)
+            && !document.getElementById("jupyterlab-splash")"""
         self.page.wait_for_function(is_worn, arg=theme == "Dark")
 
     def run_all(self) -> None:

@@ -1,29 +1,16 @@
 """Where and when a steer acts, set in the panel by accessible names, by the mouse and by keys alone."""
 
 import json
-import time
 
 import pytest
 from e2e.conftest import FOOD, SEA
 from e2e.test_layout import CONTRAST, WIDER_THAN_ITSELF
 from playwright.sync_api import expect
 
-TOLD = "print(json.dumps([repr(panel.recipe), panel.snippet]))"
 FROM_CODE = (
     "steer = cavs[0].add(4).at(sw.role('user') & sw.after(3)).when((cavs[1] > 0.5) | (cavs[2] < -1))\n"
     "panel.recipe = steer.fade(0.5, 8) + cavs[1].add(2)"
 )
-
-
-def told(notebook, is_there, cell=2):
-    """The recipe and the snippet as Python has them, once what the page sent has come: cells do not wait for it."""
-    deadline = time.monotonic() + 30
-    while True:
-        notebook.run_cell(cell)
-        notebook.wait_idle()
-        recipe, snippet = json.loads(notebook.output(cell).inner_text())
-        if is_there(recipe) or time.monotonic() > deadline:
-            return recipe, snippet
 
 
 def chooser(panel, name):
@@ -35,7 +22,7 @@ def said(panel, label):
 
 
 def test_positions_condition_and_fade(open_panel):
-    notebook, panel = open_panel(TOLD)
+    notebook, panel = open_panel()
     panel.button(f"Add feature {FOOD}").click()
     expect(panel.root.get_by_role("group", name=f"{SEA} where and when")).to_have_count(0)
     panel.button(f"Where and when {SEA} acts").click()
@@ -54,7 +41,8 @@ def test_positions_condition_and_fade(open_panel):
         ["first 3 generated tokens", f"only when {FOOD} < 2.5", "fades to 0.25 × over 6 generated tokens"]
     )
     panel.run()
-    recipe, snippet = told(notebook, lambda recipe: ".fade(" in recipe)
+    notebook.until("'.fade(' in repr(panel.recipe)")
+    recipe, snippet = json.loads(notebook.printed("print(json.dumps([repr(panel.recipe), panel.snippet]))"))
     at = f".at(first(3, of='generated')).when('{FOOD}' < 2.5).fade(to=0.25, over=6)"
     assert recipe.startswith(f"'{SEA}'.add(4){at} + '{FOOD}'.add(")
     # Vectors without a source are written into the snippet, and what acts on them beside them.
@@ -66,11 +54,11 @@ def test_positions_condition_and_fade(open_panel):
     expect(said(panel, SEA)).to_have_count(0)
     expect(chooser(panel, "Positions to steer")).to_have_value("all")
     plain = f"'{SEA}'.add(4) + "
-    assert told(notebook, lambda recipe: recipe.startswith(plain))[0].startswith(plain)
+    notebook.until(f"repr(panel.recipe).startswith({plain!r})")
 
 
 def test_what_was_set_in_code_is_shown_and_can_be_lifted(open_panel):
-    notebook, panel = open_panel(FROM_CODE, TOLD)
+    notebook, panel = open_panel(FROM_CODE)
     notebook.run_cell(2)
     expect(said(panel, SEA)).to_have_text(
         [
@@ -83,7 +71,7 @@ def test_what_was_set_in_code_is_shown_and_can_be_lifted(open_panel):
     expect(chooser(panel, f"{SEA} positions")).to_have_value("code")
     panel.button(f"Remove condition of {SEA}").click()
     expect(chooser(panel, f"{SEA} condition")).to_have_value("")
-    assert ".when(" not in told(notebook, lambda recipe: ".when(" not in recipe, 3)[0]
+    notebook.until("'.when(' not in repr(panel.recipe)")
     panel.root.get_by_role("checkbox", name=f"{SEA} special and template tokens").uncheck()
     chooser(panel, f"{SEA} positions").select_option("role system")
     panel.generate.click()
@@ -95,7 +83,7 @@ def test_what_was_set_in_code_is_shown_and_can_be_lifted(open_panel):
 
 
 def test_keys_alone(open_panel):
-    notebook, panel = open_panel(TOLD)
+    notebook, panel = open_panel()
     keys = notebook.page.keyboard
     panel.button(f"Where and when {SEA} acts").focus()
     keys.press("Enter")
@@ -123,7 +111,7 @@ def test_keys_alone(open_panel):
     keys.type("9")
     expect(said(panel, SEA)).to_contain_text([f"only when {SEA} > −1.5", "fades to 0 × over 9"])
     expected = f"'{SEA}'.add(4).at('prompt').when('{SEA}' > -1.5).fade(to=0, over=9)"
-    assert told(notebook, lambda recipe: recipe == expected)[0] == expected
+    notebook.until(f"repr(panel.recipe) == {expected!r}")
 
 
 @pytest.mark.parametrize("width", [600, 1400])

@@ -280,11 +280,16 @@ def test_it_goes_into_a_panel(make, make_panel, page_of):
     assert "There is no sum yet" in page.call("send", total=True)["error"]["message"]
 
 
-def test_a_dose_check_is_judged_by_texts_that_the_direction_has_not_seen(lm, make, page_of):
+def trained_on_the_sea(make):
+    """A trainer with texts enough for a judge of their own, and what it found."""
     texts, labels = corpus(16, kinds=("sea", "code"))
     given = [[text for text, label in zip(texts, labels, strict=True) if label == kind] for kind in ("sea", "code")]
     trainer = make(*given)
-    concept = trainer.train()
+    return trainer, trainer.train()
+
+
+def test_a_dose_check_is_judged_by_texts_that_the_direction_has_not_seen(lm, make, page_of):
+    trainer, concept = trained_on_the_sea(make)
     page = page_of(trainer)
     request = page.ask("dose")
     assert page.end(request)["type"] == "result"
@@ -304,10 +309,7 @@ def test_a_dose_check_is_judged_by_texts_that_the_direction_has_not_seen(lm, mak
 
 
 def test_all_blocks_are_steered_and_judged_by_texts_that_none_has_seen(lm, make, page_of):
-    texts, labels = corpus(16, kinds=("sea", "code"))
-    given = [[text for text, label in zip(texts, labels, strict=True) if label == kind] for kind in ("sea", "code")]
-    trainer = make(*given)
-    concept = trainer.train()
+    trainer, concept = trained_on_the_sea(make)
     page = page_of(trainer)
     request = page.ask("blocks")
     assert page.end(request)["type"] == "result"
