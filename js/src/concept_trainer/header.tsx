@@ -5,6 +5,7 @@ import { Button } from "../ui/button";
 import { Progress } from "../ui/progress";
 import { SaveButton } from "../ui/save_button";
 import { Select } from "../ui/select";
+import { TypedBox } from "../ui/typed_box";
 import type { Trainer } from "./trainer";
 import { METHODS, named, POOLS, statusText } from "./words";
 
@@ -93,11 +94,11 @@ function Choices({ trainer }: { trainer: Trainer }) {
         title={`all, or numbers and ranges such as 0-9, 15; the model has blocks 0 to ${blocks - 1}. ReFT-r1 trains in each of them.`}
       >
         blocks
-        <input
+        <TypedBox
+          label="Blocks"
           class="sw--blocks sw-num"
-          aria-label="Blocks"
           value={inputs.blocks}
-          onChange={(event) => trainer.edit({ blocks: event.currentTarget.value })}
+          take={(text) => trainer.edit({ blocks: text })}
         />
       </label>
     </>

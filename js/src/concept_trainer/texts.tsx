@@ -1,12 +1,13 @@
 import "./texts.css";
 import { useRef, useState } from "preact/hooks";
 import { Button } from "../ui/button";
+import { FileButton } from "../ui/file_button";
 import { plural } from "../ui/format";
 import { NumberBox } from "../ui/number_box";
 import { rovingHandlers } from "../ui/roving";
 import { Segmented } from "../ui/segmented";
 import { Select } from "../ui/select";
-import { FileButton } from "./file_button";
+import { TypedBox } from "../ui/typed_box";
 import type { Trainer } from "./trainer";
 import type { Entry, Inputs, Side, Source, Table } from "./types";
 
@@ -254,15 +255,14 @@ function Prompts({ trainer, inputs }: Props) {
       {system(1, "System prompt without", "You take everything for granted.")}
       <label class="sw--wide">
         <span>Questions, one in each line</span>
-        <textarea
+        <TypedBox
+          label="Questions, one in each line"
           class="sw-field"
           dir="auto"
           rows={4}
           value={inputs.questions.join("\n")}
-          onChange={(event) =>
-            trainer.edit({
-              questions: event.currentTarget.value.split("\n").filter((line) => line.trim()),
-            })
+          take={(text) =>
+            trainer.edit({ questions: text.split("\n").filter((line) => line.trim()) })
           }
         />
       </label>

@@ -1,6 +1,7 @@
 import "./settings.css";
 import { useState } from "preact/hooks";
 import { NumberBox } from "../ui/number_box";
+import { TypedBox } from "../ui/typed_box";
 import type { Dose } from "./dose";
 import type { Facts, Inputs } from "./types";
 
@@ -39,23 +40,23 @@ export function DoseSettings({ dose, facts }: { dose: Dose; facts: Facts }) {
         </label>
         <label class="sw--wide">
           <span>prompts, one in each line</span>
-          <textarea
+          <TypedBox
+            label="Prompts, one in each line"
             class="sw-field"
             dir="auto"
-            aria-label="Prompts, one in each line"
             rows={Math.min(8, inputs.prompts.length + 1)}
             value={inputs.prompts.join("\n")}
-            onChange={(event) => dose.edit({ prompts: lines(event.currentTarget.value) })}
+            take={(text) => dose.edit({ prompts: lines(text) })}
           />
         </label>
         <label class="sw--wide">
           <span>asked for in the system prompt, unsteered (empty: no such row)</span>
-          <input
+          <TypedBox
+            label="Asked for in the system prompt"
             class="sw-field"
             dir="auto"
-            aria-label="Asked for in the system prompt"
             value={inputs.asked}
-            onChange={(event) => dose.edit({ asked: event.currentTarget.value })}
+            take={(text) => dose.edit({ asked: text })}
           />
         </label>
       </div>
@@ -78,28 +79,30 @@ interface NumbersProps {
 /** Several numbers in one box; what is none is told, and nothing changes. */
 function Numbers({ inputs, onNumbers }: NumbersProps) {
   const [wrong, setWrong] = useState("");
+  const take = (text: string) => {
+    const words = text.split(/[\s,;]+/).filter(Boolean);
+    const numbers = words.map((word) => Number(word.replace("−", "-")));
+    const none = words.find((_, at) => !Number.isFinite(numbers[at]));
+    const isRight = none === undefined && numbers.length > 0;
+    setWrong(
+      none !== undefined
+        ? `“${none}” is no number: write some, such as 0, 20, 40.`
+        : isRight
+          ? ""
+          : "Write at least one number.",
+    );
+    if (isRight) onNumbers([...new Set(numbers)].sort((a, b) => a - b));
+    return isRight;
+  };
   return (
     <label class="sw--wide">
       <span>strengths</span>
-      <input
+      <TypedBox
+        label="Strengths"
         class="sw-field sw-num"
-        aria-label="Strengths"
-        aria-invalid={wrong !== ""}
+        invalid={wrong !== ""}
         value={inputs.strengths.join(", ")}
-        onChange={(event) => {
-          const words = event.currentTarget.value.split(/[\s,;]+/).filter(Boolean);
-          const numbers = words.map((word) => Number(word.replace("−", "-")));
-          const none = words.find((_, at) => !Number.isFinite(numbers[at]));
-          setWrong(
-            none !== undefined
-              ? `“${none}” is no number: write some, such as 0, 20, 40.`
-              : numbers.length
-                ? ""
-                : "Write at least one number.",
-          );
-          if (none === undefined && numbers.length)
-            onNumbers([...new Set(numbers)].sort((a, b) => a - b));
-        }}
+        take={take}
       />
       {wrong && (
         <span class="sw--wrong" role="alert">

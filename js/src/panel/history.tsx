@@ -7,6 +7,7 @@ import { Failure } from "../ui/failure";
 import { formatNumber, plural, visible } from "../ui/format";
 import { Select } from "../ui/select";
 import { withMarks } from "../ui/token";
+import { TypedBox } from "../ui/typed_box";
 import { Importing } from "./importing";
 import type { Panel } from "./panel";
 import type { PastRow, PastRun, RunsCompared } from "./types";
@@ -106,16 +107,14 @@ function Run({ run, panel, chosen, onChoose }: RunProps) {
         disabled={panel.frozen}
         onChange={onChoose}
       />
-      <input
+      <TypedBox
+        label={`Name of run ${run.number}`}
         class="sw--name"
-        aria-label={`Name of run ${run.number}`}
         value={run.name}
         placeholder={`Run ${run.number}`}
         maxLength={80}
         readOnly={panel.frozen}
-        onChange={(event) =>
-          panel.past({ do: "name", run: run.id, title: event.currentTarget.value })
-        }
+        take={(text) => panel.past({ do: "name", run: run.id, title: text })}
       />
       <span class="sw--said sw-num" title={run.said}>
         <time dateTime={run.at}>{clock(run.at)}</time> · {run.said}

@@ -1,6 +1,7 @@
 import "./importing.css";
 import { useState } from "preact/hooks";
 import { Button } from "../ui/button";
+import { FileButton } from "../ui/file_button";
 
 const MOST = 4 * 2 ** 20; // bytes of a file that is read
 
@@ -19,13 +20,10 @@ export function Importing({ what, placeholder, onText, onProblem }: Props) {
   const take = async () => {
     if (text.trim() && (await onText(text, ""))) setText("");
   };
-  const read = async (input: HTMLInputElement) => {
-    const file = input.files?.[0];
-    if (!file) return;
+  const read = async (file: File) => {
     if (file.size > MOST)
       onProblem(`${file.name} is larger than any ${what.toLowerCase()}; choose another file.`);
     else await onText(await file.text(), file.name);
-    input.value = "";
   };
   return (
     <div class="sw-importing">
@@ -40,15 +38,9 @@ export function Importing({ what, placeholder, onText, onProblem }: Props) {
       <Button kind="small" asks aria-disabled={!text.trim()} onClick={take}>
         Import
       </Button>
-      <label class="sw-button sw--small">
+      <FileButton name={`${what} file`} accept=".json,application/json" onFile={read}>
         from a file
-        <input
-          type="file"
-          accept=".json,application/json"
-          aria-label={`${what} file`}
-          onChange={(event) => read(event.currentTarget)}
-        />
-      </label>
+      </FileButton>
     </div>
   );
 }

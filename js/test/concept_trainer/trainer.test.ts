@@ -122,6 +122,20 @@ describe("words", () => {
 });
 
 describe("the page", () => {
+  it("keeps what is being typed, whatever the kernel says meanwhile", async () => {
+    const model = await show({ inputs: inputs({ source: "prompts" }) });
+    const questions = named<HTMLTextAreaElement>("Questions, one in each line");
+    questions.value = "Who came?\n\nWhy?";
+    questions.dispatchEvent(new Event("input", { bubbles: true }));
+    model.changes("inputs", inputs({ source: "prompts", systems: ["be kind", ""] }));
+    await painted();
+    expect(questions.value).toBe("Who came?\n\nWhy?");
+    questions.dispatchEvent(new Event("change", { bubbles: true }));
+    await painted();
+    expect(questions.value).toBe("Who came?\nWhy?");
+    expect(button("Let the model write 4")).toBeTruthy();
+  });
+
   it("says what to do next where nothing is trained", async () => {
     const plan = { problem: "Give texts with the concept.", told: [], counts: [0, 0] } as never;
     await show({ plan, inputs: inputs({ positives: [], negatives: [] }) });

@@ -1,6 +1,6 @@
 import "./file_button.css";
 import type { ComponentChildren } from "preact";
-import { useLost } from "../ui/restarted";
+import { useLost } from "./restarted";
 
 interface Props {
   name: string;
