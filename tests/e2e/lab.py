@@ -198,6 +198,7 @@ class Notebook:
         self.command("notebook:run-all-cells")
 
     def run_cell(self, index: int) -> None:
+        self._settle()
         self.page.evaluate("i => { jupyterapp.shell.currentWidget.content.activeCellIndex = i }", index)
         self.command("notebook:run-cell")
 
@@ -210,7 +211,20 @@ class Notebook:
         )
 
     def execute(self, code: str) -> str:
-        """Run code in the kernel without a cell; how it ended, `late` where it does not."""
+        """Run code in the kernel without a cell, after all that the page has changed; as `_ask`."""
+        self._settle()
+        return self._ask(code)
+
+    def _settle(self) -> None:
+        """See that what the page has changed is on its way to the kernel.
+
+        A widget holds its next change back until the kernel has taken the last one, and code would overtake it. When
+        the kernel has answered something, be it nothing, it has taken what was sent before that was asked.
+        """
+        self._ask("pass")
+
+    def _ask(self, code: str) -> str:
+        """How code ended, `late` where it does not."""
         script = """async code => {
             const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
             const reply = kernel.requestExecute({ code, stop_on_error: false }).done;
@@ -220,13 +234,14 @@ class Notebook:
         return self.page.evaluate(script, code)
 
     def until(self, condition: str) -> None:
-        """Wait until a condition holds in the kernel: what the page sends may come after the question."""
+        """Wait until a condition holds in the kernel: what a worker of its own does may come after the question."""
         deadline = time.monotonic() + PATIENCE / 1000
         while self.execute(f"assert {condition}") != "ok":
             assert time.monotonic() < deadline, f"Python never says: {condition}"
 
     def printed(self, code: str) -> str:
-        """What code prints that runs in the kernel without a cell."""
+        """What code prints that runs in the kernel without a cell, after all that the page has changed."""
+        self._settle()
         script = """async code => {
             const future = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
             let text = "";
