@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import tempfile
@@ -42,6 +43,12 @@ _WITH_MODELS = (
     "properties",
     "torture",
 )
+
+
+def pytest_collection_finish():
+    # What is loaded by now stays to the end: no collection needs to go through it again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.engines.engine import EngineError, Generation, Pass, Passed, Taking
-from steerwidgets.engines.interp_steering import point_of, steering_json, tensor_json, tensor_of
+from steerwidgets.engines.interp_steering import SERVED_OPS, point_of, steering_json, tensor_json, tensor_of
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.abilities import Abilities
 
@@ -54,6 +54,7 @@ class InterpEngine:
             couple="interp-engine draws each row by itself, so that rows of one seed share no noise once they part",
             ops="interp-engine carries out add, add_relative, ablate, project and clip of directions, at all tokens or "
             "the prompt's",
+            carries=tuple(SERVED_OPS),
         )
 
     @property

@@ -34,7 +34,7 @@ _ORTHOGONAL: Final = 1e-6
 _ADDS: Final = "additive"
 _RELATIVE: Final = "norm_scaled_add"
 
-_OPS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+SERVED_OPS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "add": lambda given: {"method": _ADDS, "scale": given["alpha"]},
     "add_relative": lambda given: {
         "method": _RELATIVE,
@@ -96,10 +96,10 @@ def steering_json(architecture: Architecture, recipe: Recipe) -> tuple[list[dict
 def _check(steer: Steer) -> None:
     site, positions = steer.feature.site, steer.positions
     cant = f"{steer!r:.120} can't be carried out by interp-engine"
-    if not steer.is_of_direction or steer.op not in _OPS:
+    if not steer.is_of_direction or steer.op not in SERVED_OPS:
         raise ValueError(
-            f"{cant}: it knows directions, with the ops {', '.join(_OPS)}, and {steer.op} of this {steer.feature.kind} "
-            f"needs more of its dictionary; {_OTHERWISE}."
+            f"{cant}: it knows directions, with the ops {', '.join(SERVED_OPS)}, and {steer.op} of this "
+            f"{steer.feature.kind} needs more of its dictionary; {_OTHERWISE}."
         )
     if site.stream not in _STEERED:
         raise ValueError(f"{cant}: it steers {listed(_STEERED)}, and not {site.stream}; {_OTHERWISE}.")
@@ -130,7 +130,7 @@ def _in_order(steers: Sequence[Steer]) -> list[Steer]:
 
 
 def _op(steer: Steer) -> dict[str, Any]:
-    vector, said = steer.feature.vector, _OPS[steer.op](steer.parameters)
+    vector, said = steer.feature.vector, SERVED_OPS[steer.op](steer.parameters)
     if steer.control is not None:
         said["scale"] *= float(vector.norm())
         vector = steer.control.unit(vector)

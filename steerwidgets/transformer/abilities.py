@@ -14,14 +14,16 @@ class Abilities:
         stop: end a run within one token.
         couple: draw the tokens of all rows with one noise.
         ops: carry out every op at every place.
+        carries: names of the ops of directions that it carries out, where that is not every op.
     """
 
     stream: str = ""
     stop: str = ""
     couple: str = ""
     ops: str = ""
+    carries: tuple[str, ...] = ()
 
     @property
     def lacking(self) -> dict[str, str]:
         """What it can't do, and why not."""
-        return {name: why for name, why in asdict(self).items() if why}
+        return {name: why for name, why in asdict(self).items() if why and name != "carries"}

@@ -35,7 +35,7 @@ SETTINGS = {
 
 def launch(playwright: Playwright) -> Browser:
     """The Chromium of the machine, or Playwright's own."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("STEERWIDGETS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
     sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
@@ -160,7 +160,9 @@ class Notebook:
         self.server = server
         self.name = name
         if beside:
-            page.evaluate("path => jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' })", name)
+            # In braces: what a command gives is an object of JupyterLab's, and to send it here took seconds.
+            opened = "path => { jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' }) }"
+            page.evaluate(opened, name)
         else:
             page.goto(server.url(name))
         page.wait_for_function(

@@ -24,6 +24,8 @@ CELLS = {
     ".sw-lab": "lab = sw.Lab('sea', student='Ada')\nasked = lab.ask('Why is a neuron no concept?', key='why')\nasked",
     ".sw-check": CHECK,
 }
+# What is loaded by now is 10⁶ objects, and to go through them at each run of a cell takes most of its time.
+FROZEN = "import gc\ngc.collect()\ngc.freeze()\n"
 RUNS = int(os.environ.get("STEERWIDGETS_RERUNS", "5"))
 COUNTED = ("JSHeapUsedSize", "Nodes", "JSEventListeners")
 
@@ -76,7 +78,7 @@ def growth(notebook, shown: str, times: int, warm: int = 4, *, clear: bool = Fal
 @pytest.mark.parametrize("shown", CELLS)
 def test_a_cell_that_is_run_again_leaves_hardly_anything_in_the_page(open_tiny, shown):
     """A plain slider leaves 66 KB, 13 nodes and 5 listeners; a program of its own for each run would leave 700 KB."""
-    notebook = open_tiny(TINY + CHECKED if shown == ".sw-check" else TINY, CELLS[shown], anew=True)
+    notebook = open_tiny(TINY + FROZEN + CHECKED * (shown == ".sw-check"), CELLS[shown], anew=True)
     expect(notebook.page.locator(shown)).to_be_visible()
     found = growth(notebook, shown, RUNS)
     print(shown, found)
@@ -90,7 +92,7 @@ LIVING = "import gc\nfrom steerwidgets.widgets.bundles import LIVE\ngc.collect()
 
 @pytest.mark.parametrize("shown", [".sw-panel", ".sw-heat", ".sw-patch"])
 def test_cleared_outputs_leave_hardly_anything_either(open_tiny, shown):
-    notebook = open_tiny(TINY, CELLS[shown], anew=True)
+    notebook = open_tiny(TINY + FROZEN, CELLS[shown], anew=True)
     expect(notebook.page.locator(shown)).to_be_visible()
     before = int(notebook.printed(LIVING))
     found = growth(notebook, shown, RUNS, clear=True)

@@ -100,6 +100,17 @@ def test_what_the_server_can_not_do_is_refused_with_the_reason(llama, engine_of)
         engine_of("llama").compare("Name a city.", None, frequency_penalty=1.0, **GREEDY)
 
 
+def test_a_panel_says_which_ops_it_refuses(llama, engine_of):
+    latents = sae.make(layer=1)
+    here, there = (
+        sw.SteeringPanel(lm, latents, recipe=latents[3].clamp(2.0)).ops for lm in (llama, engine_of("llama"))
+    )
+    assert {op["refused"] for op in here.values()} == {""}
+    carried = {name for name, op in there.items() if not op["refused"]}
+    assert carried == {"add", "add_relative", "ablate", "project", "clip"}
+    assert "carries out add, add_relative" in there["SAE.clamp"]["refused"]
+
+
 def test_tokens_and_dead_servers(folder, serving):
     with serving(folder("llama"), token="secret") as address:
         with pytest.raises(sw.EngineError, match="asks for a token"):

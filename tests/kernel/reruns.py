@@ -10,6 +10,7 @@ import ast
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ lab = sw.Lab("sea", student="Ada", folder=tempfile.mkdtemp())
 thanks = [f"thank you {word} for it" for word in ("so much", "all", "kindly", "again", "truly", "dearly")]
 trains = [f"the train to {word} leaves" for word in ("York", "Bath", "Leeds", "Hull", "Ely", "Kent")]
 few = {"random": 1, "baseline_seeds": 1, "hold_back": 0, "max_new_tokens": 3}
+gc.collect()
+gc.freeze()  # what is loaded by now is 10⁶ objects, and a collection that goes through them takes a third of a second
 def counted():
     for _ in range(3):
         gc.collect()
@@ -46,6 +49,8 @@ def counted():
 
 FEW: Final = 6
 """Descriptors that a kernel may have more of at any time."""
+ENDS_WITHIN: Final = 5
+"""Seconds that a thread which was told to end may take."""
 CLOSES_WITHIN: Final = 15
 """Seconds; ipykernel closes the sockets of threads that ended every ten."""
 
@@ -94,11 +99,18 @@ def growth(kernel: Kernel, cell: str, times: int, *, close: bool, warm: int = 10
     run_again(kernel, cell, warm, close=close)
     before = counted(kernel)
     run_again(kernel, cell, times, close=close)
-    after = counted(kernel)
-    deadline = time.monotonic() + CLOSES_WITHIN
-    while after["descriptors"] - before["descriptors"] > FEW and time.monotonic() < deadline:
+    return at_last(before, kernel, ("threads", "comms", "widgets"), within=ENDS_WITHIN)
+
+
+def at_last(before: dict[str, int], kernel: Kernel, names: Iterable[str], within: float) -> dict[str, int]:
+    """What there is more of once there is no more of what is named, or the time for it is over."""
+    deadline = time.monotonic() + within
+    while True:
         after = counted(kernel)
-    return {name: after[name] - before[name] for name in after}
+        more = {name: after[name] - before[name] for name in after}
+        if all(more[name] <= FEW * (name == "descriptors") for name in names) or time.monotonic() > deadline:
+            return more
+        time.sleep(0.1)
 
 
 def main() -> None:
@@ -110,7 +122,10 @@ def main() -> None:
             kernel.run(SETUP + MORE)
             for name in names:
                 for close in (True, False):
+                    before = counted(kernel)
                     found = growth(kernel, CELLS[name], times, close=close)
+                    more = at_last(before, kernel, ["descriptors"], within=CLOSES_WITHIN)
+                    found["descriptors"] = more["descriptors"]
                     print(name, "with close" if close else "without", found, flush=True)
         finally:
             kernel.stop()

@@ -52,8 +52,9 @@ def leave_half_a_file(target):
         (leave_half_a_file, "half-w"),
     ],
 )
-def test_what_is_left_behind_is_found(spoil, told, tmp_path):
+def test_what_is_left_behind_is_found(spoil, told, tmp_path, monkeypatch):
     """Else the test above would pass whatever happened."""
+    monkeypatch.setattr(interrupts, "WITHIN", 0.2)
     siege = interrupts.Siege(0, tmp_path, ("read",))
     attack = interrupts.Attack("read", 0.5, interrupts.Injected, ours=True)
     assert [*siege.strike(attack)] == []

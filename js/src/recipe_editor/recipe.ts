@@ -3,15 +3,10 @@
 import type { Feature, Op, Params, Steer } from "./types";
 
 export function newSteer(feature: Feature, ops: Record<string, Op>): Steer {
-  const { suggested } = feature;
-  const op = suggested?.op ?? feature.ops[0] ?? "add";
-  return {
-    id: `s${Math.random().toString(36).slice(2, 10)}`,
-    key: feature.key,
-    op,
-    params: { ...defaults(ops[op]), ...suggested?.params },
-    enabled: true,
-  };
+  const wanted = [feature.suggested?.op ?? "", ...feature.ops].filter(Boolean);
+  const op = wanted.find((name) => !ops[name]?.refused) ?? wanted[0] ?? "add";
+  const id = `s${Math.random().toString(36).slice(2, 10)}`;
+  return withOp({ id, key: feature.key, op, params: {}, enabled: true }, op, feature, ops);
 }
 
 /** Another op on the same feature: its own suggested strength where there is one. */

@@ -181,7 +181,10 @@ function opSelect({ steer, feature, ops, onOp }: Props, label: string, op: Op | 
       kind="op"
       title={op ? `${op.formula}: ${op.summary}` : steer.op}
       value={steer.op}
-      options={all.map((name) => [name, (ops[name]?.name ?? name).replaceAll("_", " ")] as const)}
+      options={all.map((name) => {
+        const { name: said = name, refused } = ops[name] ?? {};
+        return [name, said.replaceAll("_", " "), refused] as const;
+      })}
       onChoose={onOp}
     />
   );

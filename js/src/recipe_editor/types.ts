@@ -147,6 +147,8 @@ export interface Op {
   summary: string;
   parameters: OpParameter[];
   identity: Params | null;
+  /** Why the model can't carry it out; empty where it can. */
+  refused?: string;
 }
 
 /** Which tokens a steer acts on; "mixed" where the steers of a recipe differ and each has its own. */

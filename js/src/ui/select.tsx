@@ -3,7 +3,8 @@ import { parts } from "./flags";
 interface Props<Value extends string> {
   label: string;
   value: Value;
-  options: readonly (readonly [value: Value, text: string])[];
+  /** What can't be chosen says why not. */
+  options: readonly (readonly [value: Value, text: string, whyNot?: string | undefined])[];
   kind?: string;
   title?: string;
   onChoose(value: Value): void;
@@ -20,8 +21,8 @@ export function Select<Value extends string>(props: Props<Value>) {
       value={value}
       onChange={(event) => onChoose(event.currentTarget.value as Value)}
     >
-      {options.map(([option, text]) => (
-        <option key={option} value={option}>
+      {options.map(([option, text, whyNot]) => (
+        <option key={option} value={option} disabled={!!whyNot} title={whyNot || undefined}>
           {text}
         </option>
       ))}

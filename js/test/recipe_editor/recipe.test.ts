@@ -111,6 +111,15 @@ describe("the recipe", () => {
     expect(newSteer(feature({}), OPS)).toMatchObject({ op: "add", params: { alpha: 20 } });
   });
 
+  it("starts a steer with an op that the model carries out", () => {
+    const suggested = { op: "project", params: { c: 2.5 } };
+    const ops = { ...OPS, project: { ...opOf("project")[0], refused: "not served" } };
+    expect(newSteer(feature({ suggested }), ops)).toMatchObject({
+      op: "add",
+      params: { alpha: 20 },
+    });
+  });
+
   it("drops the parameters of the op before", () => {
     const steer = newSteer(feature({}), OPS);
     expect(withOp(steer, "clip", undefined, OPS).params).toEqual({ lo: null, hi: null });

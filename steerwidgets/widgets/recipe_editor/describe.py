@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,12 +71,8 @@ def feature_json(feature: Direction, median_norm: float | None = None) -> dict[s
     return value
 
 
-def ops_json(ops: Mapping[str, Op]) -> dict[str, Any]:
-    """Ops with their formulas and numbers."""
-    return {name: _op_json(op) for name, op in ops.items()}
-
-
-def _op_json(op: Op) -> dict[str, Any]:
+def op_json(op: Op, refused: str = "") -> dict[str, Any]:
+    """An op with its formula and numbers; `refused` says why the model can't carry it out."""
     parameters = [
         {
             "name": p.name,
@@ -97,6 +93,7 @@ def _op_json(op: Op) -> dict[str, Any]:
         "formula": op.formula,
         "summary": op.summary,
         "parameters": parameters,
+        "refused": refused,
         "identity": identity,
     }
 

@@ -79,11 +79,14 @@ class RecipeWidget(Widget):
             model_info={} if lm is None else describe.model_json(lm),
             catalogue=self._finder.catalogue(),
             dictionaries=self._finder.dictionaries(),
-            ops=self._features.op_names.json(),
+            ops=self._ops_json(),
             status={"state": "idle", "message": self._other_model_notes()},
             provenance=({} if lm is None else lm.provenance) | self._features.provenance(),
             **traits,
         )
+
+    def _ops_json(self) -> dict[str, Any]:
+        return self._features.op_names.json(None if self.lm is None else self.lm.abilities)
 
     def _begin(self, recipe: Recipe) -> None:
         """Show a recipe, and from now on whatever is set."""
@@ -232,7 +235,7 @@ class RecipeWidget(Widget):
 
     def _publish_features(self) -> None:
         named = {key: self._features.json(self._features.find(key)) for key in self._shown_keys()}
-        self.publish(steer_features=named, ops=self._features.op_names.json())
+        self.publish(steer_features=named, ops=self._ops_json())
 
     def _measure(self) -> None:
         """Publish readouts: now where the prompt was read before, else from the worker if nobody may wait."""

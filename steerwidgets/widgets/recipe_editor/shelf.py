@@ -8,6 +8,7 @@ from typing import Any
 from steerwidgets.dictionaries.base import Dictionary
 from steerwidgets.steering.ops import OPS
 from steerwidgets.steering.recipe import Direction, Feature, Recipe, Steer
+from steerwidgets.transformer.abilities import Abilities
 from steerwidgets.transformer.mistakes import is_text, what
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.recipe_editor import describe
@@ -123,6 +124,9 @@ class OpNames:
             suggested = suggested | {"op": names[suggested["op"]]}
         return value | {"ops": list(names.values()), "suggested": suggested}
 
-    def json(self) -> dict[str, Any]:
-        """Every op that has a name so far."""
-        return describe.ops_json(self._ops)
+    def json(self, abilities: Abilities | None) -> dict[str, Any]:
+        """Every op that has a name so far, and why the model can't carry it out where that is so."""
+        carried = abilities.carries if abilities is not None else ()
+        able = {name for name, op in self._ops.items() if not carried or (op is OPS.get(name) and name in carried)}
+        why = "" if abilities is None else abilities.ops
+        return {name: describe.op_json(op, "" if name in able else why) for name, op in self._ops.items()}
