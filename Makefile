@@ -26,7 +26,7 @@ help:
 	@echo "make hosts             the widgets in every notebook host (installs them, 1.6 GB, into the user's cache)"
 	@echo "make api               the reference, out of the docstrings: build/api/steerwidgets.html"
 	@echo "make pictures          README's pictures, taken anew in Chromium from the embedded model"
-	@echo "make reference         every notebook as it runs here, one offline page each: build/reference"
+	@echo "make reference         every notebook as it runs here, one offline page each: notebooks/reference"
 	@echo "make bench             every figure beside plain transformers and the peers: build/bench; on a quiet machine"
 	@echo "make torture           a thousand interrupts, and ten thousand messages to each widget (an hour or two)"
 	@echo "make audit             known vulnerabilities of the dependencies, asked of PyPI and npm"
@@ -138,7 +138,7 @@ check: $(VENV)/.stamp-dev js/node_modules/.package-lock.json
 	@echo "Checked."
 
 # Some tests wait for what they have started: three at once keep two cores busy, here and in the browser.
-WORKERS := -n 3 --dist loadfile
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 WITHOUT := --ignore=tests/e2e --ignore=tests/hosts --ignore=tests/benchmarks --ignore=tests/test_package.py
 
 # Two lists of targets at once; what the second one says comes when the first is done.
@@ -221,10 +221,11 @@ package: $(VENV)/.stamp-dev
 api: $(VENV)/.stamp-dev
 	$(BIN)/python notebooks/api.py build/api
 
-# One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes.
+# One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes. They are
+# committed, and a test says when one is of an older notebook.
 reference: model $(VENV)/.stamp-dev
 	@set -e; for each in notebooks/*.ipynb; do \
-	  $(BIN)/python notebooks/reference.py "$$each" "build/reference/$$(basename "$$each" .ipynb).html"; \
+	  $(BIN)/python notebooks/reference.py "$$each" "notebooks/reference/$$(basename "$$each" .ipynb).html"; \
 	done
 
 pictures: model $(VENV)/.stamp-dev

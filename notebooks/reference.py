@@ -1,12 +1,16 @@
 """Run a lab and write what came of it as one offline page: `python notebooks/reference.py lab.ipynb page.html`.
 
 For the day on which nothing computes: the page has the text, the code and every output, and its widgets can be explored
-as frozen copies. Each widget's front-end is in it once, however often it stands there.
+as frozen copies. Each widget's front-end is in it once, however often it stands there, and packed, as is what widgets
+show. The page says of which notebook it is, so that a test can tell when it is of an older one.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
+import hashlib
 import html
 import json
 import sys
@@ -16,9 +20,9 @@ from typing import Any, Final
 
 from headless import run_notebook
 
-from steerwidgets.widgets.export import STATIC, script_json
+from steerwidgets.widgets.export import STATIC
 
-__all__ = ["write_reference"]
+__all__ = ["digest", "write_reference"]
 
 _VIEW: Final = "application/vnd.jupyter.widget-view+json"
 
@@ -52,7 +56,15 @@ def write_reference(notebook: Path, page: Path) -> None:
         content = run_notebook(notebook, then=_FREEZE.format(path=str(states)))
         frozen: dict[str, tuple[str, Any]] = json.loads(states.read_text(encoding="utf-8"))
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(_page(notebook.stem.replace("_", " "), _body(content, frozen), frozen), encoding="utf-8")
+    text = _page(notebook.stem.replace("_", " "), digest(notebook), _body(content, frozen), frozen)
+    page.write_text(text, encoding="utf-8")
+
+
+def digest(notebook: Path) -> str:
+    """What tells a notebook from every other version of it: SHA-256 of its cells, in hexadecimal digits."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    said = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _body(content: Any, frozen: dict[str, tuple[str, Any]]) -> str:
@@ -74,16 +86,22 @@ def _body(content: Any, frozen: dict[str, tuple[str, Any]]) -> str:
     return str(text)
 
 
-def _page(title: str, body: str, frozen: dict[str, tuple[str, Any]]) -> str:
+def _packed(value: Any) -> str:
+    """JSON for the page's script: compressed, in letters that no parser of HTML trips over."""
+    return base64.b64encode(gzip.compress(json.dumps(value, allow_nan=False).encode(), mtime=0)).decode()
+
+
+def _page(title: str, of: str, body: str, frozen: dict[str, tuple[str, Any]]) -> str:
     bundles = sorted({bundle for bundle, _ in frozen.values()})
     modules = {name: (STATIC / f"{name}.js").read_text(encoding="utf-8") for name in (*bundles, "static_host")}
     sheets = "".join((STATIC / f"{name}.css").read_text(encoding="utf-8") for name in bundles)
     return _PAGE.format(
         title=html.escape(title),
+        of=of,
         css=sheets.replace("</", "<\\/"),
         body=body,
-        modules=script_json(modules),
-        states=script_json(frozen),
+        modules=_packed(modules),
+        states=_packed(frozen),
     )
 
 
@@ -92,6 +110,7 @@ _PAGE: Final = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="notebook" content="{of}">
 <title>{title}</title>
 <style>
 body {{ max-width: 1080px; margin: 24px auto; padding: 0 16px; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1e; }}
@@ -105,15 +124,19 @@ img {{ max-width: 100%; }}
 <p><em>A reference run: what this lab gave where the page was made. Its widgets are frozen copies and can be explored;
 to generate or to answer, open the notebook.</em></p>
 {body}
-<script type="application/json" id="modules">{modules}</script>
-<script type="application/json" id="states">{states}</script>
+<script type="text/plain" id="modules">{modules}</script>
+<script type="text/plain" id="states">{states}</script>
 <script type="module">
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const modules = read("modules");
+const read = (id) => {{
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unpacked).json();
+}};
+const modules = await read("modules");
 const loaded = {{}};
 const load = (name) =>
   (loaded[name] ??= import(URL.createObjectURL(new Blob([modules[name]], {{ type: "text/javascript" }}))));
-const states = read("states");
+const states = await read("states");
 const host = await load("static_host");
 for (const place of document.querySelectorAll("[data-widget]")) {{
   const [bundle, state] = states[place.dataset.widget];

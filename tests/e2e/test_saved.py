@@ -45,6 +45,16 @@ def finished(fresh):
     panel.close()
 
 
+REFERENCE = sorted((TESTS.parent / "notebooks" / "reference").glob("*.html"))
+
+
+@pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
+def test_a_reference_page_shows_every_widget(path, open_saved):
+    page = open_saved(path)
+    expect(page.locator("[data-widget]:empty")).to_have_count(0)
+    assert page.locator("[data-widget]").count() > 0
+
+
 def expect_same_texts(panel: Panel, result: dict) -> None:
     for name, row in zip(("Baseline", "Steered"), result["rows"], strict=True):
         assert panel.tokens(name).all_text_contents() == [token["text"] for token in row["tokens"]]

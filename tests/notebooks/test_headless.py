@@ -1,13 +1,16 @@
 """Running a notebook without a screen: what `make demo HEADLESS=1` and `make notebooks` do."""
 
+import base64
+import gzip
 import json
 import re
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from headless import NotebookFailed, main, run_notebook
-from reference import write_reference
+from reference import digest, write_reference
 
 PANEL = """
 import steerwidgets
@@ -75,10 +78,21 @@ def test_a_reference_page_holds_text_outputs_and_frozen_widgets(notebook, tmp_pa
     assert "&lt;b&gt;said&lt;/b&gt;" in text
     assert text.count('data-widget="') == 2
     assert text.count("data-widget") > 2  # the script that puts them there
-    states = json.loads(re.search(r'id="states">(.*?)</script>', text, re.DOTALL)[1])
-    assert sorted(bundle for bundle, _ in states.values()) == ["token_heatmap"] * 2
-    assert list(json.loads(re.search(r'id="modules">(.*?)</script>', text, re.DOTALL)[1])) == [
-        "token_heatmap",
-        "static_host",
-    ]
+    packed = dict(re.findall(r'<script type="text/plain" id="(\w+)">(.*?)</script>', text, re.DOTALL))
+    held = {name: json.loads(gzip.decompress(base64.b64decode(letters))) for name, letters in packed.items()}
+    assert sorted(bundle for bundle, _ in held["states"].values()) == ["token_heatmap"] * 2
+    assert list(held["modules"]) == ["token_heatmap", "static_host"]
     assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
+
+
+SHIPPED = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.mark.parametrize("lab", sorted(SHIPPED.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_shipped_page_is_of_this_notebook_and_of_no_machine(lab):
+    text = (SHIPPED / "reference" / f"{lab.stem}.html").read_text(encoding="utf-8")
+    of = re.search('<meta name="notebook" content="(.*?)">', text)
+    assert of, "no reference page"
+    assert of[1] == digest(lab), "the page is of another version of the notebook: make reference"
+    states = gzip.decompress(base64.b64decode(re.search('id="states">(.*?)</script>', text)[1])).decode()
+    assert not re.search(r"/home/|/root/|/work/|/tmp/", text + states)
