@@ -224,9 +224,7 @@ api: $(VENV)/.stamp-dev
 # One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes. They are
 # committed, and a test says when one is of an older notebook.
 reference: model $(VENV)/.stamp-dev
-	@set -e; for each in notebooks/*.ipynb; do \
-	  $(BIN)/python notebooks/reference.py "$$each" "notebooks/reference/$$(basename "$$each" .ipynb).html"; \
-	done
+	@ls notebooks/*.ipynb | OMP_NUM_THREADS=1 xargs -P 2 -I {} sh -c '$(BIN)/python notebooks/reference.py {} notebooks/reference/$$(basename {} .ipynb).html'
 
 pictures: model $(VENV)/.stamp-dev
 	PYTHONPATH=tests $(BIN)/python -m e2e.pictures notebooks/images
