@@ -80,7 +80,7 @@ def _body(content: Any, frozen: dict[str, tuple[str, Any]]) -> str:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             folded = f"<details><summary>code, and the answer</summary><pre>{html.escape(cell.source)}</pre></details>"
             cell.outputs.append(new_output("display_data", {"text/html": folded}))  # type: ignore[no-untyped-call]
-            cell.source = ""
+            cell.metadata["transient"] = {"remove_source": True}
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     text, _ = exporter.from_notebook_node(content)
     return str(text)
