@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import os
 import sys
 import tempfile
@@ -14,11 +15,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+_DATA = pytest.StashKey[str]()
+_numbers = itertools.count()
+
+
 def pytest_configure(config):
     # Two workers on two cores: threads of one would only wait for those of the other, and spin meanwhile.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # What a developer calls features is no part of a test.
-    os.environ["STEERWIDGETS_DATA"] = tempfile.mkdtemp(prefix="steerwidgets-tests-")
+    os.environ["STEERWIDGETS_DATA"] = config.stash[_DATA] = tempfile.mkdtemp(prefix="steerwidgets-tests-")
     from hypothesis import HealthCheck, settings
 
     # Every run draws the same, on however busy a machine.
@@ -57,6 +62,14 @@ def pytest_collection_modifyitems(items):
         makes_one = "models" in vars(item.module) or "hf" in vars(item.module)
         if folder in _WITH_MODELS or makes_one or _MODELS & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")
+
+
+@pytest.fixture(autouse=True)
+def labels_of_no_other_test(pytestconfig, monkeypatch):
+    """What a test calls features is no part of another one, whose dictionary may have the same weights."""
+    base = pytestconfig.stash[_DATA]
+    if os.environ.get("STEERWIDGETS_DATA") == base:  # else a module's fixture chose
+        monkeypatch.setenv("STEERWIDGETS_DATA", str(Path(base) / str(next(_numbers))))
 
 
 @functools.cache
