@@ -81,7 +81,7 @@ def _body(content: Any, frozen: dict[str, tuple[str, Any]]) -> str:
             folded = f"<details><summary>code, and the answer</summary><pre>{html.escape(cell.source)}</pre></details>"
             cell.outputs.append(new_output("display_data", {"text/html": folded}))  # type: ignore[no-untyped-call]
             cell.metadata["transient"] = {"remove_source": True}
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)  # type: ignore[no-untyped-call]
     text, _ = exporter.from_notebook_node(content)
     return str(text)
 

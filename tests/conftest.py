@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 
 def pytest_configure(config):
-    # Two workers on two cores: threads of one would only wait for those of the other, and spin meanwhile.
+    # Several workers on two cores: threads of one would only wait for those of the other, and spin meanwhile.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # What a developer calls features is no part of a test.
     os.environ["STEERWIDGETS_DATA"] = config.stash[_DATA] = tempfile.mkdtemp(prefix="steerwidgets-tests-")

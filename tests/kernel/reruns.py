@@ -10,7 +10,7 @@ import ast
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -99,16 +99,16 @@ def growth(kernel: Kernel, cell: str, times: int, *, close: bool, warm: int = 10
     run_again(kernel, cell, warm, close=close)
     before = counted(kernel)
     run_again(kernel, cell, times, close=close)
-    return at_last(before, kernel, ("threads", "comms", "widgets"), within=ENDS_WITHIN)
+    return at_last(before, kernel, {"threads": 0, "comms": 0, "widgets": 0}, within=ENDS_WITHIN)
 
 
-def at_last(before: dict[str, int], kernel: Kernel, names: Iterable[str], within: float) -> dict[str, int]:
-    """What there is more of once there is no more of what is named, or the time for it is over."""
+def at_last(before: dict[str, int], kernel: Kernel, most: Mapping[str, int], within: float) -> dict[str, int]:
+    """What there is more of once that is at most so much, or the time for it is over."""
     deadline = time.monotonic() + within
     while True:
         after = counted(kernel)
         more = {name: after[name] - before[name] for name in after}
-        if all(more[name] <= FEW * (name == "descriptors") for name in names) or time.monotonic() > deadline:
+        if all(more[name] <= most[name] for name in most) or time.monotonic() > deadline:
             return more
         time.sleep(0.1)
 
@@ -124,7 +124,7 @@ def main() -> None:
                 for close in (True, False):
                     before = counted(kernel)
                     found = growth(kernel, CELLS[name], times, close=close)
-                    more = at_last(before, kernel, ["descriptors"], within=CLOSES_WITHIN)
+                    more = at_last(before, kernel, {"descriptors": FEW}, within=CLOSES_WITHIN)
                     found["descriptors"] = more["descriptors"]
                     print(name, "with close" if close else "without", found, flush=True)
         finally:

@@ -17,6 +17,7 @@ from steerwidgets.steering.hooks import check_fits, other_model_note, warn_of_ot
 from steerwidgets.steering.positions import Positions
 from steerwidgets.steering.recipe import Direction, Recipe, Steer
 from steerwidgets.steering.strength import readouts, residuals_under
+from steerwidgets.transformer.abilities import Abilities
 from steerwidgets.transformer.sites import Site
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import recipe_snippet
@@ -86,7 +87,7 @@ class RecipeWidget(Widget):
         )
 
     def _ops_json(self) -> dict[str, Any]:
-        return self._features.op_names.json(None if self.lm is None else self.lm.abilities)
+        return self._features.op_names.json(Abilities() if self.lm is None else self.lm.abilities)
 
     def _begin(self, recipe: Recipe) -> None:
         """Show a recipe, and from now on whatever is set."""

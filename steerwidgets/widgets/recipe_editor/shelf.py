@@ -124,9 +124,8 @@ class OpNames:
             suggested = suggested | {"op": names[suggested["op"]]}
         return value | {"ops": list(names.values()), "suggested": suggested}
 
-    def json(self, abilities: Abilities | None) -> dict[str, Any]:
+    def json(self, abilities: Abilities) -> dict[str, Any]:
         """Every op that has a name so far, and why the model can't carry it out where that is so."""
-        carried = abilities.carries if abilities is not None else ()
+        carried = abilities.carries
         able = {name for name, op in self._ops.items() if not carried or (op is OPS.get(name) and name in carried)}
-        why = "" if abilities is None else abilities.ops
-        return {name: describe.op_json(op, "" if name in able else why) for name, op in self._ops.items()}
+        return {name: describe.op_json(op, "" if name in able else abilities.ops) for name, op in self._ops.items()}
