@@ -52,8 +52,8 @@ class InterpEngine:
         self.architecture: Architecture | None = None
         self.abilities = Abilities(
             couple="interp-engine draws each row by itself, so that rows of one seed share no noise once they part",
-            ops="interp-engine carries out add, add_relative, ablate, project and clip of directions, at all tokens or "
-            "the prompt's",
+            ops="interp-engine carries out add, add_relative, ablate, project and clip of directions",
+            where="interp-engine steers all tokens or the prompt's, all alike: without conditions and fades",
             carries=tuple(SERVED_OPS),
         )
 

@@ -84,6 +84,9 @@ def _sentence(error: Exception, host: str, name: str, key: str | None) -> str | 
         return f"{host} could not run this on {name}: {said[:400]}."
     if kinds & {"websocket.WebSocketConnectionClosedException", "websocket.WebSocketTimeoutException"}:
         return f"{host} ended the connection while the job waited ({said or 'without a word'}); ask again, or later."
+    # nnsight takes the empty message of a connection that is being closed for a status.
+    if "pydantic_core.ValidationError" in kinds:
+        return f"{host} ended the connection while the job waited (without a status); ask again, or later."
     if any(kind.startswith(("websocket.", "httpx.")) for kind in kinds) or isinstance(error, OSError):
         return f"{host} can't be reached ({said[:200]}); is it up? {_STATUS}."
     return None

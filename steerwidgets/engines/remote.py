@@ -13,6 +13,7 @@ from steerwidgets.engines import there
 from steerwidgets.engines.engine import Generation, Pass, Passed, Taking
 from steerwidgets.engines.ndif import host_of, told
 from steerwidgets.engines.program import program_of
+from steerwidgets.engines.waits import waiter
 from steerwidgets.transformer.abilities import Abilities
 
 if TYPE_CHECKING:
@@ -38,17 +39,18 @@ class NNsightEngine:
 
         self._model = model
         self._name = name
-        self._settings = {"remote": remote}
+        self._remote = remote
         self._host = host_of(remote)
         self._key: str | None = CONFIG.API.APIKEY
         self.where = _HERE if not self._host else "on NDIF" if remote is True else f"at {self._host}"
-        self.abilities = Abilities(stream=_WHOLE, stop=_WHOLE)
+        # A service's job can be left while it waits; what runs here comes to its end.
+        self.abilities = Abilities(stream=_WHOLE, stop="" if self._host else _WHOLE)
 
     def forward(self, places: Places, asked: Pass) -> Passed:
         """One trace."""
         import nnsight
 
-        nn, settings, keep_logits = self._model, self._settings, asked.logits
+        nn, settings, keep_logits = self._model, self._way(), asked.logits
         ids, mask = asked.ids.cpu(), asked.mask.cpu()
         program = program_of(places, asked.steering, asked.keep, *ids.shape)
         absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
@@ -68,7 +70,7 @@ class NNsightEngine:
         """One trace of nnsight's `generate`; its steps come when it is done."""
         import nnsight
 
-        nn, settings, passes = self._model, self._settings, asked.passes
+        nn, settings, passes = self._model, self._way(), asked.passes
         ids, mask = asked.ids.cpu(), asked.mask.cpu()
         width = ids.shape[1]
         program = program_of(places, asked.steering, asked.watch, len(ids), width + passes)
@@ -101,13 +103,23 @@ class NNsightEngine:
         import nnsight
         import torch
 
-        nn, settings, put = self._model, self._settings, there.put_through
+        nn, settings, put = self._model, self._way(), there.put_through
         ids = torch.zeros(1, 1, dtype=torch.long)
         with self._told(), nn.trace({"input_ids": ids}, **settings):
             out = nnsight.save([])
             out.append(put(nn, path, vectors))
         found: Tensor = out[0]
         return found
+
+    def _way(self) -> dict[str, Any]:
+        """How a trace gets to where the model runs."""
+        from steerwidgets.engines.job import Here, job
+
+        if not self._host:
+            return {"backend": Here(self._model)}
+        if (who := waiter()) is None:
+            return {"remote": self._remote}
+        return {"backend": job(self._model, self._host, "NDIF" if self._remote is True else self._host, who)}
 
     def _told(self) -> AbstractContextManager[None]:
         return told(self._host, self._name, self._key) if self._host else nullcontext()

@@ -13,7 +13,8 @@ class Abilities:
         stream: give tokens one by one while it generates.
         stop: end a run within one token.
         couple: draw the tokens of all rows with one noise.
-        ops: carry out every op at every place.
+        ops: carry out every op of every kind.
+        where: steer some tokens and leave out others, but for the prompt's; conditions and fades do that too.
         carries: names of the ops of directions that it carries out, where that is not every op.
     """
 
@@ -21,6 +22,7 @@ class Abilities:
     stop: str = ""
     couple: str = ""
     ops: str = ""
+    where: str = ""
     carries: tuple[str, ...] = ()
 
     @property

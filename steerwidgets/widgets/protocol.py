@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from steerwidgets.transformer.model_lock import ModelLock
 
+from steerwidgets.engines.waits import Left, Waiter, waiting
 from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.files.shown import shown
 
 Send = Callable[[dict[str, Any]], None]
 
+WAITING: Final = "Waiting for another run on this model."
 IDLE: Final = 5.0
 """Seconds after its last job for which a worker's thread waits for another one."""
 
@@ -55,6 +57,10 @@ class Request:
     def progress(self, **values: Any) -> None:
         """Tell how far it is."""
         self._stream("progress", values)
+
+    def waits(self, sentence: str) -> None:
+        """Tell what it waits for."""
+        self.progress(state="waiting", said=sentence)
 
     def delta(self, **values: Any) -> None:
         """Send a part of the result."""
@@ -242,7 +248,7 @@ class Protocol:
         self.send({"type": "accepted", "id": request_id})
         if handler.slow(args) if callable(handler.slow) else handler.slow:
             if has_company:
-                request.progress(state="waiting")
+                request.waits(WAITING)
             self.worker.submit(functools.partial(self._serve, str(name), handler, request))
         else:
             self._serve(str(name), handler, request)
@@ -324,7 +330,7 @@ def described(error: BaseException) -> dict[str, str]:
 
 @contextmanager
 def held_for(lock: ModelLock, request: Request, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold a model's lock; while another run has it, the page is told.
+    """Hold a model's lock; while another run has it, or its job waits elsewhere, the page is told.
 
     Args:
         lock: the model's.
@@ -337,12 +343,15 @@ def held_for(lock: ModelLock, request: Request, on_wait: Callable[[], object] = 
     """
     if not lock.acquire(blocking=False):
         on_wait()
-        request.progress(state="waiting")
+        request.waits(WAITING)
         while not lock.acquire(timeout=0.05):
             if request.cancelled.is_set():
                 raise Cancelled
             lock.refuse_dead_holder()
     try:
-        yield
+        with waiting(Waiter(request.waits, request.cancelled.is_set)):
+            yield
+    except Left:
+        raise Cancelled from None
     finally:
         lock.release()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from steerwidgets.widgets.protocol import Cancelled, described
+from steerwidgets.widgets.protocol import WAITING, Cancelled, described
 
 if TYPE_CHECKING:
     from steerwidgets.widgets.base import Widget
-
-WAITING: Final = "Waiting for another run on this model."
 
 
 def say_waiting(widget: Widget) -> None:

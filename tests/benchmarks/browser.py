@@ -1,10 +1,12 @@
 """Measures the widgets in a real browser: `python tests/benchmarks/browser.py [--repeat 9]`.
 
-Prints a table and asserts nothing: times are of this machine, whose load is printed with them. Rows:
+Prints a table and asserts nothing: times are of this machine, whose load is printed with them. The browser draws
+without a GPU. Rows:
 
 - a click in JupyterLab to the painted text: a feature is added to a heatmap of a text that was read, or a whole heatmap
   is made and shown by a cell;
-- frame times while scrolling through a heatmap of 20,000 tokens and a picker of 1,000,000 features;
+- frame times while scrolling through a heatmap of 20,000 tokens and a picker of 1,000,000 features, and while a map
+  of 5,000 features is moved and zoomed and the target of one of 5,000 tokens is dragged;
 - messages and bytes on the kernel's websocket for one action, both ways;
 - the size of saved pages. sae_vis' demo pages of 128 features are 4 MiB and more, CircuitsVis puts 1,295,474 bytes of
   script into every cell (read in their repositories; nothing of theirs runs here).
@@ -13,7 +15,9 @@ Prints a table and asserts nothing: times are of this machine, whose load is pri
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -24,8 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from e2e.conftest import TINY
 from e2e.lab import Notebook, Server, launch
-from playwright.sync_api import Page, WebSocket, sync_playwright
+from playwright.sync_api import FloatRect, Page, WebSocket, sync_playwright
 from support import pages
+from timing import keep
+
+A_FRAME = 17.5
+"""Milliseconds of 60 frames a second, and what the clock of a browser is off by."""
 
 SETUP = (
     TINY.replace("lm.model.register_forward_pre_hook(lambda *_: time.sleep(0.02))", "")
@@ -47,6 +55,15 @@ vectors = torch.randn(1_000_000, 4)
 many = sw.CAV(vectors, [f"feature number {i} of group {i % 997}" for i in range(1_000_000)], layer=1)
 picker = sw.FeaturePicker(None, many)
 picker
+"""
+FEATURES_MAP = """
+sw.SubspaceMap(lm, sw.CAV(torch.randn(5000, 32), [f"concept {i}" for i in range(5000)], layer=1), 0)
+"""
+TOKENS_MAP = """
+from support.mfa import make_state
+mfa = sw.MFA(*make_state(1, 32, 3), layer=1)
+texts = [f"Number {i} of the words in the long list of a small town by the sea, {i * 7919}." for i in range(80)]
+sw.SubspaceMap(lm, mfa, 0, texts=texts, prompt="I think", max_new_tokens=2)
 """
 PAINTED = """async ([root, name]) => {
     const button = [...document.querySelectorAll(root + ' button')].find(
@@ -70,6 +87,18 @@ SCROLL = """async ([box, step]) => {
         last = now;
     }
     return frames;
+}"""
+
+RECORD = """() => {
+    const frames = [];
+    let last = performance.now(), going = true;
+    requestAnimationFrame(function tick() {
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+        if (going) requestAnimationFrame(tick);
+    });
+    window.swFrames = () => { going = false; return frames; };
 }"""
 
 
@@ -123,7 +152,7 @@ def main() -> None:
 
 def in_jupyterlab(browser: Any, server: Server, repeat: int) -> list[tuple[str, str, str]]:
     """Clicks, scrolling and messages, in one notebook."""
-    server.write("benchmark.ipynb", [SETUP, "heatmap", LONG, MILLION])
+    server.write("benchmark.ipynb", [SETUP, "heatmap", LONG, MILLION, FEATURES_MAP, TOKENS_MAP])
     page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     page.set_default_timeout(120_000)
     wire = Wire(page)
@@ -138,12 +167,13 @@ def in_jupyterlab(browser: Any, server: Server, repeat: int) -> list[tuple[str, 
     notebook.run_cell(2)
     grids.nth(1).wait_for()
     notebook.wait_idle()
-    rows.append(("scrolling 20,000 tokens", frames(page, ".sw-heat-text >> nth=1", 400), "16.7 ms is 60 a second"))
+    rows.append(scrolled(page, "20,000 tokens", ".sw-heat-text >> nth=1", 400))
     notebook.run_cell(3)
     page.locator(".sw-picker .sw-features .sw--row").first.wait_for()
     notebook.wait_idle()
-    rows.append(("scrolling 1,000,000 features", frames(page, ".sw-picker .sw-features", 900), ""))
+    rows.append(scrolled(page, "1,000,000 features", ".sw-picker .sw-features", 900))
     rows += searched(page, wire)
+    rows += mapped(notebook)
     return rows
 
 
@@ -166,6 +196,7 @@ def clicks(page: Page, wire: Wire, repeat: int) -> list[tuple[str, str, str]]:
         page.get_by_role("button", name=f"Remove {label}", exact=True).wait_for(state="detached")
         page.wait_for_timeout(500)
     tokens = page.get_by_role("grid", name="Token activations").first.get_attribute("aria-rowcount")
+    keep("click to painted heatmap in JupyterLab", taken, "<= 100", "ms")
     return [
         (f"click to painted, one more feature on {tokens} lines", spread(taken), "<= 100 ms"),
         ("  on the wire", on_wire, ""),
@@ -200,13 +231,65 @@ def searched(page: Page, wire: Wire) -> list[tuple[str, str, str]]:
     return [("on the wire: a search in 1,000,000 labels", str(wire), "<= 20 KB a page")]
 
 
-def frames(page: Page, where: str, step: int) -> str:
+def scrolled(page: Page, what: str, where: str, step: int) -> tuple[str, str, str]:
     """How long frames take while a box scrolls."""
     box = page.locator(where)
     box.scroll_into_view_if_needed()
-    taken = sorted(page.evaluate(SCROLL, [box.element_handle(), step]))
+    return frames(f"scrolling {what}", page.evaluate(SCROLL, [box.element_handle(), step]))
+
+
+def mapped(notebook: Notebook) -> list[tuple[str, str, str]]:
+    """How long frames take while a map is moved and zoomed, and while its target is dragged."""
+    page, rows = notebook.page, []
+    notebook.run_cell(4)
+    features = page.get_by_role("img", name="Map of features").last
+    features.wait_for()
+    features.scroll_into_view_if_needed()
+    notebook.wait_idle()
+    box = centred(features.bounding_box())
+    page.evaluate(RECORD)
+    for step in range(60):
+        page.mouse.move(*box)
+        page.mouse.wheel(0, -30 if step % 30 < 15 else 30)
+    rows.append(frames("zooming a map of 5,000 features", page.evaluate("window.swFrames()")))
+    rows.append(frames("moving it", dragged(page, box)))
+    notebook.run_cell(5)
+    page.get_by_role("button", name="Read texts").last.click()
+    tokens = page.get_by_role("img", name=re.compile(r"tokens along")).last
+    tokens.wait_for()
+    tokens.scroll_into_view_if_needed()
+    notebook.wait_idle()
+    count = str(tokens.get_attribute("aria-label")).partition(" ")[0]
+    target = page.get_by_role("slider", name="Target", exact=True).last
+    found = dragged(page, centred(target.bounding_box()))
+    rows.append(frames(f"dragging the target among {count} tokens", found))
+    return rows
+
+
+def dragged(page: Page, start: tuple[float, float]) -> list[float]:
+    """The frames while the mouse draws a circle with its button down."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.evaluate(RECORD)
+    for step in range(120):
+        turn = step / 20 * math.pi
+        page.mouse.move(start[0] + 60 * math.sin(turn), start[1] + 60 * (math.cos(turn) - 1))
+    taken: list[float] = page.evaluate("window.swFrames()")
+    page.mouse.up()
+    return taken
+
+
+def centred(box: FloatRect | None) -> tuple[float, float]:
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def frames(name: str, taken: list[float]) -> tuple[str, str, str]:
+    """One row of frame times; the first one holds the wait before."""
+    taken = sorted(taken[1:])
     worst = taken[int(len(taken) * 0.95)]
-    return f"{statistics.median(taken):.1f} ms, 95 % within {worst:.1f} ms"
+    keep(f"a frame while {name}", [statistics.median(taken)], f"<= {A_FRAME}", "ms")
+    return name, f"{statistics.median(taken):.1f} ms, 95 % within {worst:.1f} ms", "16.7 ms is 60 a second"
 
 
 def spread(taken: list[float]) -> str:
@@ -228,6 +311,7 @@ def page_sizes() -> list[tuple[str, str, str]]:
         widget = pages.make(name, lm)
         with tempfile.TemporaryDirectory() as folder:
             size = widget.to_html(Path(folder) / "page.html").stat().st_size
+        keep(f"saved page, {name}", [size / 1024], "", "KB")
         widget.close()
         rows.append((f"saved page, {name}", f"{size / 1024:.0f} KiB", beside.get(name, "")))
     return rows

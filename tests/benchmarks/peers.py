@@ -1,9 +1,13 @@
 """Measures steerwidgets beside what a user would take instead: `python tests/benchmarks/peers.py [--peer NAME]`.
 
 The embedded model, one prompt, one number of tokens, one row; every ratio is theirs / ours, of rounds in which all
-sides run once. Adding a vector: a hook by hand, pyvene, nnsight. A clamp of one SAE feature: the SAE of sae_lens with
-its error term, hooked onto the model, as the tutorial on steering with SAEs does it (two encodes, two decodes). A pair:
-two generations, one after the other, of each. The logit lens: a loop by hand, tuned-lens.
+sides run once. Adding a vector: a hook by hand, pyvene, nnsight, nnterp, repeng, steering-vectors. A clamp of one SAE
+feature: the SAE of sae_lens with its error term, hooked onto the model, as the tutorial on steering with SAEs does it
+(two encodes, two decodes). A pair: two generations, one after the other, of each. The logit lens: a loop by hand,
+tuned-lens, nnterp. What a page gets to colour a text's tokens: CircuitsVis.
+
+repeng and steering-vectors ask for older packages than ours. `make bench` puts their own code alone into
+`build/bench/peers`, and it runs with the packages of this environment.
 
 Each peer runs in a process of its own for `--limit` seconds at most, and its figures are kept as they come. One that is
 not installed, fails or takes longer is told by a sentence in the table, and the others go on.
@@ -12,10 +16,12 @@ not installed, fails or takes longer is told by a sentence in the table, and the
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,13 +31,13 @@ from timing import keep, ratios, say, timed
 import steerwidgets as sw
 from steerwidgets.generation.rows import Plan, generate_rows
 
-LAYER, FEATURE, STRENGTH, VALUE, LENS_TOKENS = 15, 7, 6.0, 20.0, 64
-_BY_HAND = "it adds the vector in a forward hook, as the hook by hand does, whose time is its time at best"
+LAYER, FEATURE, STRENGTH, VALUE, LENS_TOKENS, SHOWN_TOKENS = 15, 7, 6.0, 20.0, 64, 1000
+WITHOUT_THEIR_PINS = Path("build/bench/peers")
+_OTHER_MODEL = "runs other code than transformers for the model itself, so that a ratio would be of two models"
 NOT_MEASURED = {
-    "repeng": f"can't be installed beside transformers 5; {_BY_HAND}.",
-    "steering-vectors": f"can't be installed beside transformers 5; {_BY_HAND}.",
-    "sae_lens' HookedSAETransformer": "runs other code than transformers for the model itself, so that a ratio would "
-    "be of two models; its SAE is what is measured.",
+    "sae_lens' HookedSAETransformer": f"{_OTHER_MODEL}; its SAE is what is measured.",
+    "SAEDashboard's runner, sae_vis": f"{_OTHER_MODEL}: both take TransformerLens' model alone.",
+    "logitlenskit": "is not on PyPI.",
 }
 
 
@@ -66,6 +72,7 @@ def main() -> None:
 
 def one(name: str, arguments: argparse.Namespace) -> None:
     """Measure one peer; what keeps it from running is told, and what it does differently fails."""
+    sys.path.append(str(WITHOUT_THEIR_PINS.resolve()))
     try:
         lm = sw.LanguageModel.demo()
         endless(lm)
@@ -90,8 +97,7 @@ def adding(name: str, make: Callable[..., Callable[[], object]]) -> Callable[...
 
     def measure(lm: sw.LanguageModel, arguments: argparse.Namespace) -> None:
         tokens = arguments.tokens
-        vector = torch.randn(lm.architecture.d_model, generator=torch.Generator().manual_seed(0))
-        vector /= vector.norm()
+        vector = unit(lm)
         recipe = sw.Recipe.of(sw.Direction(vector, sw.Site(LAYER), "random").add(STRENGTH))
         sides = {"ours": run(lm, tokens, recipe), "our pair": run(lm, tokens, sw.Recipe(), recipe)}
         sides |= {"plain": plain(lm, 1, tokens), "theirs": make(lm, vector, tokens)}
@@ -212,19 +218,69 @@ def of_nnsight(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Calla
     return generate
 
 
-def lens(name: str, make: Callable[..., Callable[[torch.Tensor, int], torch.Tensor]]) -> Callable[..., None]:
-    """Every block's ten likeliest tokens at every position, by one way to do it."""
+def of_nnterp(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callable[[], object]:
+    """Its `steer` in every forward pass of a generation."""
+    made, settings = standardized(lm), settings_of(lm, tokens)
+    ids = settings.pop("input_ids")
+
+    def generate() -> None:
+        with torch.no_grad(), made.generate(ids, **settings) as tracer:
+            for _step in tracer.iter[:tokens]:
+                made.steer(LAYER, vector, STRENGTH)
+
+    return generate
+
+
+def standardized(lm: sw.LanguageModel) -> Any:
+    from nnterp import StandardizedTransformer
+
+    return StandardizedTransformer(lm.model, tokenizer=lm.tokenizer, check_renaming=False)
+
+
+def of_repeng(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callable[[], object]:
+    """A control vector. The block is wrapped for as long as it runs, since a wrapped one takes no hook of ours."""
+    from repeng import ControlModel
+
+    alone = plain(lm, 1, tokens)
+
+    def generate() -> None:
+        made = ControlModel(lm.model, [LAYER])
+        try:
+            made.set_raw_control({LAYER: STRENGTH * vector})
+            alone()
+        finally:
+            made.unwrap()
+
+    return generate
+
+
+def of_steering_vectors(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callable[[], object]:
+    from steering_vectors import SteeringVector
+
+    made, alone = SteeringVector({LAYER: vector}), plain(lm, 1, tokens)
+
+    def generate() -> None:
+        with made.apply(lm.model, multiplier=STRENGTH):
+            alone()
+
+    return generate
+
+
+def unit(lm: sw.LanguageModel) -> torch.Tensor:
+    drawn = torch.randn(lm.architecture.d_model, generator=torch.Generator().manual_seed(0))
+    return drawn / drawn.norm()
+
+
+def lens(name: str, make: Callable[..., Callable[[torch.Tensor], list[torch.Tensor]]]) -> Callable[..., None]:
+    """Every block's ten likeliest tokens at every position; `make` gives what makes the blocks' logits of ids."""
 
     def measure(lm: sw.LanguageModel, arguments: argparse.Namespace) -> None:
         ids = (list(lm.encode(PROMPT, chat=False).token_ids) * LENS_TOKENS)[:LENS_TOKENS]
-        rows, unembed = torch.tensor([ids]), make(lm)
+        rows, logits = torch.tensor([ids]), make(lm)
 
         def theirs() -> list[Any]:
             with torch.no_grad():
-                states = lm.model(input_ids=rows, output_hidden_states=True, use_cache=False).hidden_states
-                # The last state of transformers is normed already: a lens there would norm it twice.
-                logits = [unembed(h[0], layer) for layer, h in enumerate(states[1:-1])]
-                return [each.log_softmax(-1).topk(10) for each in logits]
+                return [each.log_softmax(-1).topk(10) for each in logits(rows)]
 
         ours = lm.logit_lens(ids, k=10)
         first = theirs()[LAYER].values
@@ -235,17 +291,54 @@ def lens(name: str, make: Callable[..., Callable[[torch.Tensor, int], torch.Tens
     return measure
 
 
-def of_loop(lm: sw.LanguageModel) -> Callable[[torch.Tensor, int], torch.Tensor]:
+def by_states(
+    lm: sw.LanguageModel, unembed: Callable[[torch.Tensor, int], torch.Tensor]
+) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """Logits of every state that transformers gives out but the last, which is normed already."""
+
+    def logits(rows: torch.Tensor) -> list[torch.Tensor]:
+        states = lm.model(input_ids=rows, output_hidden_states=True, use_cache=False).hidden_states
+        return [unembed(h[0], layer) for layer, h in enumerate(states[1:-1])]
+
+    return logits
+
+
+def lens_by_hand(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.Tensor]]:
     """The final norm and the unembed, block by block."""
-    return lambda h, _layer: lm.model.get_output_embeddings()(lm.model.model.norm(h))
+    return by_states(lm, lambda h, _layer: lm.model.get_output_embeddings()(lm.model.model.norm(h)))
 
 
-def of_tuned_lens(lm: sw.LanguageModel) -> Callable[[torch.Tensor, int], torch.Tensor]:
+def lens_of_tuned_lens(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.Tensor]]:
     """Its `LogitLens`, which has no translators to be trained."""
     from tuned_lens import LogitLens
 
-    made = LogitLens.from_model(lm.model)
-    return made.forward
+    return by_states(lm, LogitLens.from_model(lm.model).forward)
+
+
+def lens_of_nnterp(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """Its `project_on_vocab` of every block's output, in one trace."""
+    made, layers = standardized(lm), range(len(lm.architecture.blocks))
+
+    def logits(rows: torch.Tensor) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []  # what is saved inside a trace has this name outside of it
+        with made.trace(rows):
+            found = [made.project_on_vocab(made.layers_output[layer])[0] for layer in layers].save()
+        return found
+
+    return logits
+
+
+def shown(lm: sw.LanguageModel, _arguments: argparse.Namespace) -> None:
+    """What travels for a text's tokens in one colour, script and sheet included."""
+    from circuitsvis.tokens import colored_tokens
+    from ipywidgets.widgets.widget import _remove_buffers
+
+    tokens = [f" word{number}" for number in range(SHOWN_TOKENS)]
+    values = torch.rand(SHOWN_TOKENS, generator=torch.Generator().manual_seed(0))
+    theirs = len(colored_tokens(tokens, values).local_src.encode())
+    state, _, buffers = _remove_buffers(sw.TokenHeatmap.from_arrays(tokens, values[:, None].numpy()).get_state())
+    ours = len(json.dumps(state).encode()) + sum(len(each) for each in buffers)
+    told(f"bytes of {SHOWN_TOKENS:,} tokens coloured, CircuitsVis / ours", [theirs / ours])
 
 
 def told(name: str, values: list[float], reach: str = "") -> None:
@@ -257,9 +350,14 @@ PEERS: dict[str, Callable[..., None]] = {
     "a hook by hand": adding("a hook by hand", of_hook),
     "pyvene": adding("pyvene", of_pyvene),
     "nnsight": adding("nnsight", of_nnsight),
+    "nnterp": adding("nnterp", of_nnterp),
+    "repeng": adding("repeng", of_repeng),
+    "steering-vectors": adding("steering-vectors", of_steering_vectors),
     "sae_lens": clamping,
-    "a lens by hand": lens("a loop by hand", of_loop),
-    "tuned-lens": lens("tuned-lens", of_tuned_lens),
+    "a lens by hand": lens("a loop by hand", lens_by_hand),
+    "tuned-lens": lens("tuned-lens", lens_of_tuned_lens),
+    "nnterp's lens": lens("nnterp", lens_of_nnterp),
+    "CircuitsVis": shown,
 }
 
 

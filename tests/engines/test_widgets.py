@@ -28,7 +28,7 @@ def test_a_panel_generates(llama, there):
 
 
 def test_a_panel_says_what_its_model_lacks(llama, there):
-    lacks = {"couple", "ops"} if isinstance(there, sw.EngineModel) else {"stream", "stop"}
+    lacks = {"couple", "ops", "where"} if isinstance(there, sw.EngineModel) else {"stream", "stop"}
     assert set(sw.SteeringPanel(there, kinds.make("CAV")).model_info["lacks"]) == lacks
     assert sw.SteeringPanel(llama, kinds.make("CAV")).model_info["lacks"] == {}
 

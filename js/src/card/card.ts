@@ -266,8 +266,8 @@ export class Card {
           if (late) tell({ said: "Waiting for the kernel: it is busy with a cell, or gone." });
           else if (this.doing.peek()) tell({ said });
         },
-        onMessage: ({ state, done, of, seconds_left }) => {
-          if (state === "waiting") tell({ said: "Waiting for another run on this model." });
+        onMessage: ({ state, said: why, done, of, seconds_left }) => {
+          if (state === "waiting") tell({ said: String(why) });
           else if (typeof of === "number")
             tell({
               said: "Reading texts…",

@@ -85,7 +85,7 @@ export function statusText(trainer: Trainer): string {
 
 function doingText({ slow, waiting, stopping, told, done, total, secondsLeft }: Doing): string {
   if (slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
-  if (waiting) return "Waiting for another run on this model.";
+  if (waiting) return waiting;
   if (stopping) return "Stopping…";
   if (!total) return "Starting…";
   const phase = String(told?.phase);

@@ -94,7 +94,7 @@ function doingText({
 }: Doing): string {
   if (slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
   if (stopping) return "Stopping…";
-  if (waiting) return "Waiting for the model: another run has it.";
+  if (waiting) return waiting;
   if (what === "judge") return "Judging…";
   if (what === "iso_kl") return "Finding the iso-KL dose…";
   if (!told) return "Starting…";

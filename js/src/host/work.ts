@@ -6,8 +6,8 @@ import { Cancelled, type RequestOptions, Rpc, type StreamMessage } from "./rpc";
 /** What the kernel is doing for a page. */
 export interface Doing<What extends string> {
   readonly what: What;
-  /** Another run has the model. */
-  readonly waiting: boolean;
+  /** What it waits for, in a sentence: another run, or a queue elsewhere; empty where it runs. */
+  readonly waiting: string;
   /** The kernel has not answered in time. */
   readonly slow: boolean;
   readonly stopping: boolean;
@@ -108,7 +108,7 @@ export abstract class Work<What extends string> {
   #begin(what: What, stop: () => void): () => void {
     this.#shown += 1;
     const mine = this.#shown;
-    const nothing = { waiting: false, slow: false, stopping: false };
+    const nothing = { waiting: "", slow: false, stopping: false };
     this.doing.value = { what, ...nothing, done: 0, total: 0, secondsLeft: null, told: null };
     this.#stop = stop;
     return () => {
@@ -124,11 +124,11 @@ export abstract class Work<What extends string> {
 
   #follow(message: StreamMessage): void {
     if (message.state === "waiting") {
-      this.#tell({ waiting: true });
+      this.#tell({ waiting: String(message.said ?? "") });
       return;
     }
     this.#tell({
-      waiting: false,
+      waiting: "",
       done: numberOf(message, "done"),
       total: numberOf(message, "total"),
       secondsLeft: typeof message.seconds_left === "number" ? message.seconds_left : null,

@@ -279,10 +279,8 @@ export class Lens {
       await this.#rpc.request(name, args, {
         signal: stopper.signal,
         onSlow: (late) => said(late ? LATE : `${doing}…`),
-        onMessage: ({ state, done, of }) =>
-          state === "waiting"
-            ? said("Waiting for the model: another run has it.")
-            : said(`${doing}…`, Number(done), Number(of)),
+        onMessage: ({ state, said: why, done, of }) =>
+          state === "waiting" ? said(String(why)) : said(`${doing}…`, Number(done), Number(of)),
       });
     } catch (error) {
       if (!(error instanceof Cancelled)) this.fail(error);

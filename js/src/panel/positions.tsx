@@ -1,5 +1,6 @@
 import "./positions.css";
 import type { TextToken } from "../host/tokens";
+import { isAlike } from "../recipe_editor/acting";
 import { TokenStrip } from "../recipe_editor/token_strip";
 import { plural } from "../ui/format";
 import { Select } from "../ui/select";
@@ -18,8 +19,12 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
   const positions = panel.traits.positions.value;
   const { tokens, prompt } = panel.traits.prompt_tokens.value;
   const steered = steeredTokens(positions, tokens);
-  const choices: [Where, string][] =
-    positions.where === "mixed" ? [["mixed", "each steer's own"], ...CHOICES] : CHOICES;
+  const alike = panel.traits.model_info.value.lacks?.where;
+  const mixed: [Where, string][] =
+    positions.where === "mixed" ? [["mixed", "each steer's own"]] : [];
+  const choices = CHOICES.map(
+    ([where, text]) => [where, text, isAlike(where) ? undefined : alike] as const,
+  );
   return (
     <section class="sw-section sw-positions" aria-label="Positions">
       <div class="sw-heading">
@@ -27,7 +32,7 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
         <Select
           label="Positions to steer"
           value={positions.where}
-          options={choices}
+          options={[...mixed, ...choices]}
           onChoose={(where) => panel.setPositions({ ...positions, where })}
         />
       </div>
@@ -35,6 +40,8 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
         <input
           type="checkbox"
           checked={positions.special}
+          disabled={!!alike && positions.special}
+          title={alike}
           onChange={(event) =>
             panel.setPositions({ ...positions, special: event.currentTarget.checked })
           }
@@ -47,6 +54,7 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
           tokens={tokens}
           pressed={(index) => steered?.[index] ?? false}
           stale={prompt !== panel.traits.prompt.value}
+          fixed={alike}
           said={(index) => stateOf(positions, tokens, steered, index)}
           onToggle={(index) => panel.setPositions(toggleToken(positions, tokens, index))}
           onPaint={(index, on) => {

@@ -13,6 +13,8 @@ export interface LiveRun {
   phase: Phase;
   /** The kernel has not answered in time. */
   slow: boolean;
+  /** What it waits for, in a sentence. */
+  waitsFor: string;
   done: number;
   total: number;
   tokensPerSecond: number | null;
@@ -38,6 +40,7 @@ export function startRun(total: number): LiveRun {
   return {
     phase: "starting",
     slow: false,
+    waitsFor: "",
     done: 0,
     total,
     tokensPerSecond: null,
@@ -80,6 +83,7 @@ function applyProgress(run: LiveRun, message: StreamMessage): LiveRun {
   return {
     ...run,
     phase: run.phase === "stopping" ? "stopping" : (message.state as Phase),
+    waitsFor: String(message.said ?? ""),
     names,
     rows: names.map((_, row) => run.rows[row] ?? emptyRow()),
     done: number("done") ?? run.done,

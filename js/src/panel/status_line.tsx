@@ -34,7 +34,7 @@ function runText(run: LiveRun, whole?: string): string {
     case "starting":
       return "Starting…";
     case "waiting":
-      return "Waiting for the model: another run has it.";
+      return run.waitsFor;
     case "scoring":
       return "Measuring the difference at every step…";
     case "stopping":

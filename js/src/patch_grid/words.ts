@@ -52,7 +52,7 @@ export function placeText(patch: Patch, { first, last, column }: Place): string 
 export function statusText(patch: Patch): string {
   const doing = patch.doing.value;
   const plan = patch.plan.value;
-  if (doing?.waiting) return "Waiting for another run on this model.";
+  if (doing?.waiting) return doing.waiting;
   if (doing?.slow) return "Waiting for the kernel: it is busy with a cell, or gone.";
   if (doing?.stopping) return "Stopping…";
   if (doing?.what === "run") {

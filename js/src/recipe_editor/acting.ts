@@ -18,6 +18,11 @@ export const PHASES = [
   ["role system", "the system prompt's words"],
 ] as const;
 
+/** Whether all tokens are steered alike there, or all of the prompt. */
+export function isAlike(place: string): boolean {
+  return place === "all" || place === "prompt";
+}
+
 export type Phase = (typeof PHASES)[number][0] | "code";
 
 const COUNT = 8;

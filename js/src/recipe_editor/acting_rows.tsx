@@ -2,13 +2,15 @@ import "./acting_rows.css";
 import { Button } from "../ui/button";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
-import { atPhase, PHASES, type Phase, phaseOf, whenSaid } from "./acting";
+import { atPhase, isAlike, PHASES, type Phase, phaseOf, whenSaid } from "./acting";
 import type { Fade, Positions, Steer, When } from "./types";
 
 interface Props {
   label: string;
   steer: Steer;
   positions: Positions;
+  /** Why the model can't steer some tokens and leave out others; undefined where it can. */
+  alike: string | undefined;
   /** What conditions can read: keys and labels. */
   readable: readonly (readonly [key: string, label: string])[];
   labelOf(key: string): string;
@@ -37,8 +39,11 @@ export function ActingRows(props: Props) {
   );
 }
 
-function where({ label, positions, onPositions }: Props) {
+function where({ label, positions, alike, onPositions }: Props) {
   const phase = phaseOf(positions);
+  const phases = PHASES.map(
+    ([each, text]) => [each, text, isAlike(each) ? undefined : alike] as const,
+  );
   const own: [Phase, string][] = phase === "code" ? [["code", "as set in code"]] : [];
   const counts = positions.where === "first" || positions.where === "after";
   return (
@@ -46,7 +51,7 @@ function where({ label, positions, onPositions }: Props) {
       <Select<Phase>
         label={`${label} positions`}
         value={phase}
-        options={[...own, ...PHASES]}
+        options={[...own, ...phases]}
         onChoose={(next) => next !== "code" && onPositions(atPhase(positions, next))}
       />
       {counts && (
@@ -64,6 +69,8 @@ function where({ label, positions, onPositions }: Props) {
           type="checkbox"
           aria-label={`${label} special and template tokens`}
           checked={positions.special}
+          disabled={!!alike && positions.special}
+          title={alike}
           onChange={(event) => onPositions({ ...positions, special: event.currentTarget.checked })}
         />
         template too
@@ -72,7 +79,7 @@ function where({ label, positions, onPositions }: Props) {
   );
 }
 
-function condition({ label, steer, readable, labelOf, onChange }: Props) {
+function condition({ label, steer, alike, readable, labelOf, onChange }: Props) {
   const when = steer.when ?? null;
   if (when && !("feature" in when)) {
     return (
@@ -99,7 +106,11 @@ function condition({ label, steer, readable, labelOf, onChange }: Props) {
         kind="feature"
         title="A feature of the recipe, or the one chosen in the list"
         value={when?.feature ?? ""}
-        options={[["", "always"], ...own, ...readable]}
+        options={[
+          ["", "always"],
+          ...own,
+          ...readable.map(([key, text]) => [key, text, alike] as const),
+        ]}
         onChoose={choose}
       />
       {when && (
@@ -135,7 +146,7 @@ function read(when: Compared | null, change: Partial<Compared>): Compared {
 
 const FADE: Fade = { to: 0, over: 32 };
 
-function fading({ label, steer, onChange }: Props) {
+function fading({ label, steer, alike, onChange }: Props) {
   const fade = steer.fade ?? null;
   const set = (change: Partial<Fade>) => onChange({ fade: { ...FADE, ...fade, ...change } });
   return (
@@ -145,7 +156,7 @@ function fading({ label, steer, onChange }: Props) {
         value={fade ? "fades" : "stays"}
         options={[
           ["stays", "stays as it is"],
-          ["fades", "fades to"],
+          ["fades", "fades to", alike],
         ]}
         onChoose={(choice) => (choice === "fades" ? set({}) : onChange({ fade: null }))}
       />

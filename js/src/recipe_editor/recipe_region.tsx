@@ -4,7 +4,7 @@ import { StrengthRow } from "./strength_row";
 const COLOURS = 6;
 
 export function Recipe({ bench }: { bench: Bench }) {
-  const { steers, ops, readouts, positions } = bench.traits;
+  const { steers, ops, readouts, positions, model_info } = bench.traits;
   return (
     <section class="sw-section" aria-label="Recipe">
       <h3>In this recipe</h3>
@@ -21,6 +21,7 @@ export function Recipe({ bench }: { bench: Bench }) {
             readout={readouts.value[steer.id]}
             breaks={bench.breaksOf(steer)}
             positions={positions.value}
+            alike={model_info.value.lacks?.where}
             readable={bench.readableBy(steer)}
             labelOf={(key) => bench.feature(key)?.label ?? key}
             onSweep={bench.sweep && (() => bench.sweep?.(steer))}

@@ -19,6 +19,8 @@ interface Props {
   breaks: Breaks | undefined;
   /** Where all steers act, or "mixed". */
   positions: Positions;
+  /** Why the model can't steer some tokens and leave out others; undefined where it can. */
+  alike: string | undefined;
   /** What its condition can read: keys and labels. */
   readable: readonly (readonly [key: string, label: string])[];
   colour: string;
@@ -152,6 +154,7 @@ export function StrengthRow(props: Props) {
           label={label}
           steer={steer}
           positions={positionsOf(steer, props.positions)}
+          alike={props.alike}
           readable={props.readable}
           labelOf={labelOf}
           onChange={onChange}

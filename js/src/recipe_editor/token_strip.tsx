@@ -11,6 +11,8 @@ interface Props {
   pressed(index: number): boolean;
   /** The text has changed and the kernel has not tokenised it yet. */
   stale?: boolean;
+  /** Why they can't be switched one by one; undefined where they can. */
+  fixed?: string | undefined;
   onToggle(index: number): void;
   /** Gives one token a state: what a drag does to those it goes over, and an arrow key with Shift. */
   onPaint?: (index: number, on: boolean) => void;
@@ -19,7 +21,10 @@ interface Props {
 }
 
 /** The tokens of a prompt as switches; one tab stop. */
-export function TokenStrip({ label, tokens, pressed, stale, onToggle, onPaint, said }: Props) {
+export function TokenStrip(props: Props) {
+  const { label, tokens, pressed, stale, fixed, said } = props;
+  const onToggle = (index: number) => fixed || props.onToggle(index);
+  const onPaint = fixed ? undefined : props.onPaint;
   const brush = useRef<boolean | null>(null); // the state that a drag gives
   const handlers = rovingHandlers(tokens.length, {
     onPoint: () => {},
@@ -62,6 +67,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle, onPaint, s
       role="group"
       dir="auto"
       aria-label={label}
+      title={fixed}
       onKeyDown={keys}
       {...paint}
     >
@@ -77,6 +83,7 @@ export function TokenStrip({ label, tokens, pressed, stale, onToggle, onPaint, s
           data-index={index}
           tabIndex={index === 0 ? 0 : -1}
           aria-pressed={pressed(index)}
+          aria-disabled={fixed ? "true" : undefined}
           aria-label={[`token ${index} ${visible(token)}`, ...facts(token), said?.(index)]
             .filter(Boolean)
             .join(", ")}

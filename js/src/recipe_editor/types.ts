@@ -11,7 +11,7 @@ export interface ModelInfo {
   device: string;
   dtype: string;
   has_chat_template: boolean;
-  /** What the model can't do, and why not: `stop`, `stream`, `ops`. */
+  /** What the model can't do, and why not: `stop`, `stream`, `ops`, `where`. */
   lacks?: { [name: string]: string };
 }
 

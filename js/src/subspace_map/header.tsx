@@ -137,7 +137,7 @@ function statusText(map: MapState): string {
   if (!doing) return doneText(map.traits.status.value);
   if (doing.stopping) return "Stopping…";
   if (doing.slow) return "The kernel is busy…";
-  if (doing.waiting) return "Waiting for another run on this model…";
+  if (doing.waiting) return doing.waiting;
   if (doing.what === "layout") {
     const seconds = Number(doing.told?.seconds ?? 0);
     return `Laying the features out…${seconds ? ` ${formatDuration(seconds)} so far` : ""}`;

@@ -32,10 +32,10 @@ describe("what a widget has the kernel do", () => {
     const read = reader.read(done);
     expect(shown()).toMatchObject({ what: "read", told: null, done: 0, secondsLeft: null });
     const id = model.lastId;
-    tells(id, 0, { state: "waiting" });
-    expect(shown()).toMatchObject({ waiting: true, told: null });
+    tells(id, 0, { state: "waiting", said: "In a queue." });
+    expect(shown()).toMatchObject({ waiting: "In a queue.", told: null });
     tells(id, 1, { done: 3, total: 9, seconds_left: 2.5, phase: "fit" });
-    expect(shown()).toMatchObject({ waiting: false, done: 3, total: 9, secondsLeft: 2.5 });
+    expect(shown()).toMatchObject({ waiting: "", done: 3, total: 9, secondsLeft: 2.5 });
     expect(shown()?.told?.phase).toBe("fit");
     model.says({ type: "result", id, value: 7 });
     await read;
@@ -70,7 +70,7 @@ describe("what a widget has the kernel do", () => {
   });
 
   it("may be what another view or code has started", async () => {
-    tells("theirs", 0, { state: "waiting" });
+    tells("theirs", 0, { state: "waiting", said: "In a queue." });
     expect(shown()).toBeNull();
     tells("theirs", 1, { done: 1, total: 2 });
     expect(shown()).toMatchObject({ what: "run", done: 1 });

@@ -17,11 +17,10 @@ from steerwidgets.widgets.panel.next_token import LEAST, SHOWN, next_token_json
 from steerwidgets.widgets.panel.run import PAIR, Fork, PanelRun
 from steerwidgets.widgets.panel.sweep import TOKENS, PanelSweep, Sweep, asked_strengths, checked_plan, usual_strengths
 from steerwidgets.widgets.panel.token_lens import PanelLens
-from steerwidgets.widgets.protocol import Cancelled, Handler, Request, described, held_for
+from steerwidgets.widgets.protocol import WAITING, Cancelled, Handler, Request, described, held_for
 from steerwidgets.widgets.recipe_editor.describe import tokens_json
 from steerwidgets.widgets.recipe_editor.inputs import checked_inputs
 from steerwidgets.widgets.recipe_editor.recipe_widget import FeaturesLike, RecipeWidget
-from steerwidgets.widgets.status import WAITING
 
 if TYPE_CHECKING:
     from steerwidgets.lens.top_logits import LogitDifference
