@@ -235,7 +235,7 @@ ONLY ?=
 bench: export HF_HUB_OFFLINE := 1
 bench: model $(VENV)/.stamp-dev
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,bench]"
-	@[ -d build/bench/peers ] || $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target build/bench/peers repeng==0.4.0 steering-vectors==0.12.2
+	@[ -d build/bench/peers ] || $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target build/bench/peers circuitsvis==1.43.3 nnterp==1.3.0 repeng==0.4.0 steering-vectors==0.12.2
 	$(BIN)/python tests/benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY))
 
 # CI runs a seeded part of the same attacks, in tests/torture/.

@@ -81,6 +81,6 @@ def test_a_peer_that_is_not_there_is_told_in_a_sentence(script, monkeypatch, cap
     for name in peers.PEERS:
         peers.one(name, arguments)
     assert said == [
-        "missing is not installed here: No module named 'their_library'.",
+        "missing can't be imported here: No module named 'their_library'.",
         "broken did not run: RuntimeError: their fault.",
     ]

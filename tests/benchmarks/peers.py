@@ -6,7 +6,7 @@ feature: the SAE of sae_lens with its error term, hooked onto the model, as the 
 (two encodes, two decodes). A pair: two generations, one after the other, of each. The logit lens: a loop by hand,
 tuned-lens, nnterp. What a page gets to colour a text's tokens: CircuitsVis.
 
-repeng and steering-vectors ask for older packages than ours. `make bench` puts their own code alone into
+nnterp, repeng and steering-vectors ask for older packages than ours. `make bench` puts their own code alone into
 `build/bench/peers`, and it runs with the packages of this environment.
 
 Each peer runs in a process of its own for `--limit` seconds at most, and its figures are kept as they come. One that is
@@ -81,7 +81,7 @@ def one(name: str, arguments: argparse.Namespace) -> None:
     except AssertionError:
         raise
     except ImportError as error:
-        told_of(name, f"is not installed here: {error}.")
+        told_of(name, f"can't be imported here: {error}.")
     except Exception as error:
         why = next(iter(str(error).strip().splitlines()), "")[:160]
         told_of(name, f"did not run: {type(error).__name__}: {why}".rstrip(". ") + ".")
@@ -239,6 +239,9 @@ def standardized(lm: sw.LanguageModel) -> Any:
 
 def of_repeng(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callable[[], object]:
     """A control vector. The block is wrapped for as long as it runs, since a wrapped one takes no hook of ours."""
+    import numpy as np
+
+    np.float_ = np.float64  # which numpy 2 has dropped, and repeng names
     from repeng import ControlModel
 
     alone = plain(lm, 1, tokens)
@@ -310,7 +313,7 @@ def lens_by_hand(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.Te
 
 def lens_of_tuned_lens(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.Tensor]]:
     """Its `LogitLens`, which has no translators to be trained."""
-    from tuned_lens import LogitLens
+    from tuned_lens.nn.lenses import LogitLens
 
     return by_states(lm, LogitLens.from_model(lm.model).forward)
 
