@@ -21,6 +21,9 @@ Answer = str | float
 Expected = str | float | Collection[str | float] | Callable[[Any], Any]
 
 _SEALED: Final = re.compile(r"sealed:([0-9a-f]{16}):([0-9a-f]{64})")
+_NUMBER: Final = re.compile(
+    r"(?P<above>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)(\s*/\s*(?P<below>\d+\.?\d*))?\s*(%|°|[^\W\d_]+)?", re.IGNORECASE
+)
 _ROUNDS: Final = 100_000
 
 
@@ -74,13 +77,12 @@ def plain(text: str) -> str:
 
 
 def as_number(text: str) -> float | None:
-    """The number that somebody typed, with a comma or a point; None where it is none."""
-    typed = text.strip().replace("−", "-").replace(",", ".").removesuffix("%")
-    try:
-        number = float(typed)
-    except ValueError:
+    """The number that somebody typed: with a comma or a point, as a fraction, with a unit; None where it is none."""
+    found = _NUMBER.fullmatch(text.strip().replace("−", "-").replace(",", "."))
+    if found is None:
         return None
-    return number if is_finite(number) else None
+    above, below = float(found["above"]), float(found["below"] or 1)
+    return above / below if below and is_finite(above / below) else None
 
 
 def _is(expected: str | float, answer: Answer, tolerance: float) -> bool:

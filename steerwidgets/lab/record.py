@@ -45,7 +45,8 @@ class Entry:
         answer: what was said; None while nothing was.
         draft: what is typed and not yet given as an answer.
         right: whether it is right; None where nothing marks it.
-        tries: how often it was answered.
+        tries: how often it was answered anew.
+        late: whether a prediction was made once it had turned out; then nothing marks it.
         revealed: whether the teacher's answer was shown.
         at: when it was answered last, in seconds since 1970.
     """
@@ -58,6 +59,7 @@ class Entry:
     draft: str = ""
     right: bool | None = None
     tries: int = 0
+    late: bool = False
     revealed: bool = False
     at: float = 0.0
 
@@ -229,6 +231,7 @@ def _entry(said: Fields) -> Entry:
         draft=_short(said, "draft", LONGEST),
         right=None if answer is None or kind == "ask" else right,
         tries=said.whole("tries", 0, low=0, high=10**6),
+        late=said.flag("late", default=False),
         revealed=said.flag("revealed", default=False),
         at=said.number("at", 0.0),
     )

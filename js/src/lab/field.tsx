@@ -34,7 +34,8 @@ export function Field({ question, asked }: Props) {
         autoComplete="off"
         spellcheck={false}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && !event.isComposing) question.answer();
+          // With Shift it is meant for the notebook: it runs a cell.
+          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) question.answer();
         }}
       />
     );
@@ -67,7 +68,7 @@ function Choices({ question, asked }: Props) {
             disabled={question.closed.value}
             onChange={() => question.type(choice)}
             onKeyDown={(event) => {
-              if (event.key === "Enter") question.answer();
+              if (event.key === "Enter" && !event.shiftKey) question.answer();
             }}
           />
           <span>{choice}</span>

@@ -28,6 +28,8 @@ export interface Given {
   told: string;
   tellable: boolean;
   locked: boolean;
+  /** Predicted once it had turned out. */
+  late: boolean;
   /** What came of a prediction. */
   outcome: string;
 }
@@ -47,6 +49,7 @@ const NOTHING: Given = {
   told: "",
   tellable: false,
   locked: false,
+  late: false,
   outcome: "",
 };
 const WAIT = 400; // ms of typing that make one message
@@ -58,6 +61,8 @@ export class Question {
   readonly doing = signal("");
   readonly #store: Store<QuestionTraits>;
   readonly #rpc: Rpc;
+  /** A hand has emptied the field, where an answer stood. */
+  readonly #emptied = signal(false);
 
   constructor(model: HostModel, until: AbortSignal) {
     this.frozen = isFrozen(model);
@@ -72,17 +77,21 @@ export class Question {
   readonly given = computed<Given>(() => ({ ...NOTHING, ...this.#store.traits.given.value }));
 
   /** What stands in the field: what is typed, or else what was answered. */
-  readonly shown = computed(() => this.#store.traits.draft.value || this.given.value.answer);
+  readonly shown = computed(
+    () => this.#store.traits.draft.value || (this.#emptied.value ? "" : this.given.value.answer),
+  );
   /** Something is typed or chosen that is not the answer yet. */
   readonly changed = computed(() => {
     const typed = this.#store.traits.draft.value.trim();
-    return typed !== "" && typed !== this.given.value.answer;
+    return typed !== "" && typed !== this.given.value.answer && !this.closed.value;
   });
 
   readonly closed = computed(() => this.frozen || this.given.value.locked);
 
   type(text: string): void {
-    if (!this.closed.peek()) this.#store.draft("draft", text, WAIT);
+    if (this.closed.peek()) return;
+    this.#emptied.value = text === "";
+    this.#store.draft("draft", text, WAIT);
   }
 
   /** Give what is typed or chosen as the answer. */
@@ -93,15 +102,20 @@ export class Question {
       this.failure.value = `Nothing is ${form === "choice" ? "chosen" : "written"} yet.`;
       return;
     }
-    await this.#ask("answer", { answer: this.shown.peek() }, "Keeping it…");
+    const { draft } = this.#store.traits;
+    const typed = draft.peek();
+    const kept = await this.#ask("answer", { answer: this.shown.peek() }, "Keeping it…");
+    // What was typed is the answer now, as the kernel writes it; the edit must not come back as one that is not.
+    if (kept && draft.peek() === typed) this.#store.write("draft", "");
   }
 
-  reveal(): Promise<void> {
-    return this.#ask("reveal", {}, "Fetching it…");
+  async reveal(): Promise<void> {
+    await this.#ask("reveal", {}, "Fetching it…");
   }
 
-  async #ask(name: string, args: object, doing: string): Promise<void> {
-    if (this.frozen || this.doing.peek()) return;
+  /** Whether the kernel did it. */
+  async #ask(name: string, args: object, doing: string): Promise<boolean> {
+    if (this.frozen || this.doing.peek()) return false;
     this.failure.value = "";
     this.doing.value = doing;
     try {
@@ -111,9 +125,11 @@ export class Question {
           : doing;
       };
       await this.#rpc.request(name, args, { onSlow });
+      return true;
     } catch (error) {
       if (!(error instanceof Cancelled))
         this.failure.value = error instanceof Error ? error.message : String(error);
+      return false;
     } finally {
       this.doing.value = "";
     }

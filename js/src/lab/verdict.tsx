@@ -1,4 +1,5 @@
 import "./verdict.css";
+import { emphasised } from "./emphasis";
 import type { Asked, Given } from "./question";
 
 /** What came of an answer: right or not in words and a mark, what was seen, and the teacher's answer. */
@@ -7,12 +8,15 @@ export function Verdict({ asked, given }: { asked: Asked; given: Given }) {
     <>
       {given.right !== null && <Mark asked={asked} given={given} />}
       {given.right === null && given.outcome && (
-        <p class="sw-note">What came of it: {given.outcome}</p>
+        <p class="sw-note">
+          What came of it: {given.outcome}
+          {given.late && " (predicted after that, so it does not count)"}
+        </p>
       )}
       {given.told && (
         <section class="sw-lab-told" aria-label="An answer">
           <h3>{asked.kind === "ask" ? "One answer" : "The answer"}</h3>
-          <p>{given.told}</p>
+          <p>{emphasised(given.told)}</p>
         </section>
       )}
     </>
@@ -32,7 +36,7 @@ function Mark({ asked, given }: { asked: Asked; given: Given }) {
       <span aria-hidden="true">{right ? "✓" : "✗"}</span>
       <span>
         <b>{said}</b>
-        {hint && ` ${hint}`}
+        {hint && <> {emphasised(hint)}</>}
       </span>
     </p>
   );

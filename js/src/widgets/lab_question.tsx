@@ -1,4 +1,5 @@
 import "./lab_question.css";
+import { emphasised } from "../lab/emphasis";
 import { Field } from "../lab/field";
 import { type Asked, Question } from "../lab/question";
 import { Verdict } from "../lab/verdict";
@@ -32,7 +33,7 @@ function View({ state: question }: Mounted<Question>) {
         )}
         {question.frozen && <span class="sw-note">frozen copy</span>}
       </p>
-      <p class="sw-lab-ask">{asked.question}</p>
+      <p class="sw-lab-ask">{emphasised(asked.question)}</p>
       <Field question={question} asked={asked} />
       {question.failure.value && (
         <Failure
@@ -80,6 +81,8 @@ function Ways({ question, asked }: { question: Question; asked: Asked }) {
 
 function saying(question: Question, asked: Asked): string {
   if (question.changed.value) return "not given yet; what you type is kept meanwhile";
-  if (question.given.value.answer) return `kept in ${asked.file}`;
+  const { answer, tellable } = question.given.value;
+  if (answer)
+    return `kept in ${asked.file}${tellable ? "; once the answer is shown, yours stays as it is" : ""}`;
   return asked.tells && asked.kind === "ask" ? "an answer is shown after yours" : "";
 }

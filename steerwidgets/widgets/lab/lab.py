@@ -20,6 +20,7 @@ from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.files.shown import shown
 from steerwidgets.lab.marking import Answer, Expected
 from steerwidgets.lab.record import LONGEST, Entry, Form, Kind, LabRecord, file_of
+from steerwidgets.transformer.mistakes import listed
 from steerwidgets.transformer.plain_text import as_json
 from steerwidgets.widgets.lab.book import Book
 from steerwidgets.widgets.lab.question import LabQuestion, Question
@@ -31,6 +32,7 @@ _CHANGING: Final = ("steers", "result", "screen", "side")
 """The traits whose change tells of those."""
 
 _LONGEST_KEY: Final = 40
+_NAMED: Final = 5
 
 
 @tells_calls("sw.Lab", "lab")
@@ -86,11 +88,12 @@ class Lab:
 
     def __repr__(self) -> str:
         entries = self._book.record.entries.values()
-        answered = sum(each.answer is not None for each in entries)
+        left = [each.key for each in entries if each.answer is None]
         checks = [each for each in entries if each.kind == "check"]
         right = f", {sum(each.right is True for each in checks)} of {len(checks)} checks right" if checks else ""
         who = self.student or "nobody named: sw.Lab(…, student='your name')"
-        done = f"{answered} answered{right}"
+        todo = f", not yet: {listed(left[:_NAMED])}{' and others' * (len(left) > _NAMED)}" if left else ""
+        done = f"{len(entries) - len(left)} of {len(entries)} answered{todo}{right}"
         return f"Lab {self.name} · {who} · class seed {self.seed} · {done} · kept in {self.file.name}"
 
     @property

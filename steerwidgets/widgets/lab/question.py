@@ -130,7 +130,7 @@ class LabQuestion(Widget):
             answer: a text, one of the choices, or a number.
 
         Returns:
-            Whether it is right; None where nothing marks it.
+            Whether it is right; None where nothing marks it, or a prediction comes after its outcome.
 
         Raises:
             OSError: it can't be written; it is kept in memory, and written with the next one.
@@ -141,8 +141,10 @@ class LabQuestion(Widget):
             why = "a prediction stands" if question.kind == "predict" else "the answer was shown"
             raise ValueError(f"Your answer is kept as it is, since {why}.")
         said = question.checked(answer)
-        right, hint, failed = self._marked(said)
-        now = replace(entry, answer=said, right=right, tries=entry.tries + 1, draft="", at=round(time.time(), 1))
+        late = question.kind == "predict" and self._outcome is not None
+        right, hint, failed = (None, "", None) if late else self._marked(said)
+        tries = entry.tries + (said != entry.answer)
+        now = replace(entry, answer=said, right=right, tries=tries, late=late, draft="", at=round(time.time(), 1))
         try:
             self._book.put(now)
         finally:
@@ -173,7 +175,8 @@ class LabQuestion(Widget):
         return self._question.told
 
     def turned_out(self, outcome: Answer) -> bool | None:
-        """Set what came of a prediction beside it; where nothing is predicted yet, it is told once something is.
+        """Set what came of a prediction beside it; where nothing is predicted yet, it is told once something is, and
+        not marked.
 
         Args:
             outcome: what was seen: a text, one of the choices, or a number.
@@ -187,7 +190,7 @@ class LabQuestion(Widget):
         """
         self._outcome = self._question.checked(outcome)
         entry = self._book.entry(self.key)
-        if entry.answer is not None:
+        if entry.answer is not None and not entry.late:
             right, _ = marked(self._outcome, entry.answer, tolerance=self._question.tolerance)
             entry = replace(entry, right=right)
             self._book.put(entry)
@@ -220,8 +223,6 @@ class LabQuestion(Widget):
 
     def _marked(self, said: Answer) -> tuple[bool | None, str, ValueError | None]:
         question = self._question
-        if self._outcome is not None:
-            return marked(self._outcome, said, tolerance=question.tolerance)[0], "", None
         if question.expected is None:
             return None, "", None
         try:
@@ -246,7 +247,9 @@ class LabQuestion(Widget):
             hint = self._question.hint
         return {
             "answer": _text(entry.answer),
-            "right": entry.right,
+            # Of a prediction that stands from before, nothing is said until the cell that tells has run again.
+            "right": None if entry.kind == "predict" and self._outcome is None else entry.right,
+            "late": entry.late,
             "tries": entry.tries,
             "hint": hint,
             "told": self._question.told if entry.revealed else "",
