@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.dose.judges import Judge, checked_judge, judge_name
 from steerwidgets.dose.rows import number, percent
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from steerwidgets.transformer.prompts import PromptLike
 
 _CALL = "lm.table"
+_LEGEND: Final = (
+    "surprise: nats a token, to the model without steering; distinct-2: the share of token pairs that are no repeats;\n"
+    "KL p95: how far next tokens are from the baseline's, in nats; one in twenty is further"
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class ConditionTable:
                 for i, text in enumerate(self.prompts)
             ]
             lines.append(table(["prompt", *(row.name for row in self.rows)], of_prompts))
-        return "\n".join(lines)
+        return "\n".join([*lines, _LEGEND])
 
 
 def condition_table(

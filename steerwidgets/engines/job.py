@@ -44,8 +44,8 @@ def job(model: Any, host: str, place: str, who: Waiter) -> RemoteBackend:
 class Here(LocalSimulationBackend):  # type: ignore[misc]  # nnsight has no types
     """nnsight's dry run, beside which other threads of a kernel go on.
 
-    It takes modules out of `sys.modules` for as long as it unpacks a trace, and what another thread imports meanwhile is
-    not found, or found twice. So it takes away those alone that no service has, and an import of them waits.
+    It takes modules out of `sys.modules` for as long as it unpacks a trace, and what another thread imports meanwhile
+    is not found, or found twice. So it takes away those alone that no service has, and an import of them waits.
     """
 
     def find_spec(self, name: str, *_: Any) -> None:

@@ -31,8 +31,8 @@ class RemoteModel(ModelElsewhere):
     """A language model that runs elsewhere through nnsight, with the verbs of `sw.LanguageModel`.
 
     Recipes go there as data and are carried out inside the forward pass, by the same formulas. Weights stay where they
-    are: here stands the model's skeleton, made of its config. Texts come back whole, once their job is done; widgets tell
-    where it stands in the queue, and Stop leaves it.
+    are: here stands the model's skeleton, made of its config. Texts come back whole, once their job is done; widgets
+    tell where it stands in the queue, and Stop leaves it.
 
     Args:
         name: of a repository on Hugging Face's hub, or a folder with the model's config and tokenizer.

@@ -45,7 +45,7 @@ class Entry:
         answer: what was said; None while nothing was.
         draft: what is typed and not yet given as an answer.
         right: whether it is right; None where nothing marks it.
-        tries: how often it was answered anew.
+        tries: how often it was answered.
         late: whether a prediction was made once it had turned out; then nothing marks it.
         revealed: whether the teacher's answer was shown.
         at: when it was answered last, in seconds since 1970.

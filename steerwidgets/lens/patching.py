@@ -283,7 +283,9 @@ class Patching:
         """What was measured, in words."""
         answers = "" if self.answers is None else f" of {quoted(self.answers[0])} and {quoted(self.answers[1])}"
         which = "source into target" if not self.noise else "target into source"
-        what = "each head at every position" if self.of_heads else "each token's"
+        at = ", ".join(f"{each} {quoted(self.tokens[each])}" for each in self.positions)
+        places = "every position" if len(self.positions) == len(self.tokens) else f"position {at}"
+        what = f"each head at {places}," if self.of_heads else "each token's"
         return (
             f"{what} {self.stream}, {which}: share of the {self.metric}{answers} ({self.before:.3g} → {self.after:.3g})"
         )

@@ -241,7 +241,7 @@ def of_repeng(lm: sw.LanguageModel, vector: torch.Tensor, tokens: int) -> Callab
     """A control vector. The block is wrapped for as long as it runs, since a wrapped one takes no hook of ours."""
     import numpy as np
 
-    np.float_ = np.float64  # which numpy 2 has dropped, and repeng names
+    vars(np)["float_"] = np.float64  # which numpy 2 has dropped, and repeng names
     from repeng import ControlModel
 
     alone = plain(lm, 1, tokens)
@@ -323,10 +323,9 @@ def lens_of_nnterp(lm: sw.LanguageModel) -> Callable[[torch.Tensor], list[torch.
     made, layers = standardized(lm), range(len(lm.architecture.blocks))
 
     def logits(rows: torch.Tensor) -> list[torch.Tensor]:
-        found: list[torch.Tensor] = []  # what is saved inside a trace has this name outside of it
         with made.trace(rows):
             found = [made.project_on_vocab(made.layers_output[layer])[0] for layer in layers].save()
-        return found
+        return found  # noqa: RET504 - a name of this frame is what a trace saves into
 
     return logits
 

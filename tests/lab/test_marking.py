@@ -68,6 +68,16 @@ def test_nothing_is_not_sealed(nothing):
         ("", None),
         ("inf", None),
         ("nan", None),
+        ("72 degrees", 72.0),
+        ("72°", 72.0),
+        ("35 %", 35.0),
+        (".5", 0.5),
+        ("1/20", 0.05),
+        ("1 / 4", 0.25),
+        ("1/0", None),
+        ("1/2/3", None),
+        ("1/sqrt(2)", None),
+        ("7 of 9", None),
     ],
 )
 def test_numbers_as_people_type_them(typed, number):

@@ -1,7 +1,8 @@
 """What NDIF does, on loopback: `python ndif_service.py FOLDER` serves the model of a folder, and prints its address.
 
-It takes nnsight's requests and runs them as nnsight's own server would, in a process without steerwidgets; a queue holds
-them for as long as `POST /hold` says, until `POST /release` or `POST /drop`. It stands for what can't be reached here.
+It takes nnsight's requests and runs them as nnsight's own server would, in a process without steerwidgets; a queue
+holds them for as long as `POST /hold` says, until `POST /release` or `POST /drop`. It stands for what can't be reached
+here.
 """
 
 import asyncio
@@ -124,7 +125,7 @@ async def main():
     routes += [Route("/status", service.status), WebSocketRoute("/subscribe", service.subscribe)]
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells it in no other way
         await asyncio.sleep(0.05)
     print(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", flush=True)
     await serving

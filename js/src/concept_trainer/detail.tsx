@@ -131,7 +131,7 @@ function Dose({ trainer, layer }: { trainer: Trainer; layer: Layer }) {
   return (
     <section class="sw-trainer-detail" aria-label="Dose check">
       <h3>Dose check</h3>
-      {own && <Doses checked={own} />}
+      {own && own.rows.length > 0 && <Doses checked={own} />}
       {!trainer.frozen && (
         <Button kind="small" asks aria-disabled={busy} onClick={() => !busy && trainer.checkDose()}>
           {own ? "Check again" : "Check the dose"}
@@ -139,8 +139,9 @@ function Dose({ trainer, layer }: { trainer: Trainer; layer: Layer }) {
       )}
       {!own && (
         <p class="sw-note">
-          Four strengths on three everyday prompts, beside random directions; a probe of another
-          block, made from the held-out texts, judges.
+          Four strengths on three everyday prompts, beside random directions. A probe of another
+          block, made from the held-out texts, judges; where those are few, the words of the
+          concept's name are counted.
         </p>
       )}
     </section>

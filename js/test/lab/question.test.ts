@@ -89,6 +89,47 @@ describe("a question", () => {
     expect(sent("answer").at(-1)?.args).toEqual({ answer: "2" });
   });
 
+  it("is what the kernel wrote of it once it is given", async () => {
+    mount({ kind: "check", form: "number" });
+    await painted();
+    type("72,5");
+    press("Enter");
+    model.changes("given", { ...GIVEN, answer: "72.5", right: false, tries: 1 });
+    model.says({ type: "result", id: model.lastId, value: { right: false } });
+    await painted(1000);
+    expect(field().value).toBe("72.5");
+    expect(status()).toContain("kept in");
+  });
+
+  it("is not given by Shift+Enter, which runs a cell", async () => {
+    mount({ kind: "predict", form: "number" });
+    await painted();
+    type("2");
+    press("Enter", { shiftKey: true });
+    expect(sent("answer")).toHaveLength(0);
+  });
+
+  it("stays empty once it was emptied, whatever stood there before", async () => {
+    mount({ kind: "check", form: "number" }, { answer: "13", right: false, tries: 1 });
+    await painted();
+    expect(field().value).toBe("13");
+    type("");
+    await painted(500);
+    expect(field().value).toBe("");
+  });
+
+  it("stresses what stands between asterisks, and takes nothing else for markup", async () => {
+    mount({ question: "Is *it* <b>so</b>? 2 * 3 * 4, *two words*, a*b*c" });
+    await painted();
+    expect([...el.querySelectorAll("em")].map((each) => each.textContent)).toEqual([
+      "it",
+      "two words",
+    ]);
+    expect(el.querySelector("b")).toBeNull();
+    expect(el.textContent).toContain("2 * 3 * 4");
+    expect(el.textContent).toContain("a*b*c");
+  });
+
   it("says where nothing is written or chosen", async () => {
     mount();
     await painted();

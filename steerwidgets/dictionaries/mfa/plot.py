@@ -153,6 +153,9 @@ def _pyplot() -> Any:
         if error.name is None or not error.name.startswith("matplotlib"):
             raise
         raise ModuleNotFoundError('Plots need matplotlib: pip install "steerwidgets[plots]".') from None
+    # The first figure loads the backend, and a notebook's has figures shown by themselves from then on: `rc_context`
+    # would put that back at its end.
+    plt.draw_if_interactive()
     return plt
 
 

@@ -143,8 +143,7 @@ class LabQuestion(Widget):
         said = question.checked(answer)
         late = question.kind == "predict" and self._outcome is not None
         right, hint, failed = (None, "", None) if late else self._marked(said)
-        tries = entry.tries + (said != entry.answer)
-        now = replace(entry, answer=said, right=right, tries=tries, late=late, draft="", at=round(time.time(), 1))
+        now = replace(entry, answer=said, right=right, tries=entry.tries + 1, late=late, draft="", at=round(time.time(), 1))
         try:
             self._book.put(now)
         finally:
@@ -175,8 +174,9 @@ class LabQuestion(Widget):
         return self._question.told
 
     def turned_out(self, outcome: Answer) -> bool | None:
-        """Set what came of a prediction beside it; where nothing is predicted yet, it is told once something is, and
-        not marked.
+        """Set what came of a prediction beside it.
+
+        Where nothing is predicted yet, it is told once something is, which then does not count.
 
         Args:
             outcome: what was seen: a text, one of the choices, or a number.

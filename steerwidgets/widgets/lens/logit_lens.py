@@ -481,7 +481,7 @@ class LogitLens(Widget):
                 moved["wrote"] = {}
             first = not self.steered and bool(len(asked.recipe))
             self.publish(**moved, **self._shown(asked, lens), status={"state": "idle", "message": ""})
-            if first:
+            if first and self.shows == "baseline":
                 self.publish(shows="steered")
 
     def _shown(self, asked: Asked, lens: LayerLens | None) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 import builtins
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -181,3 +185,23 @@ def test_without_matplotlib(mine, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModuleNotFoundError, match=r'^Plots need matplotlib: pip install "steerwidgets\[plots\]"\.$'):
         mine.plot()
+
+
+SHOWN = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell("import torch, steerwidgets as sw; from support import toks; from support.mfa import make_state")
+shell.run_cell("from steerwidgets.dictionaries.mfa.points import Points; where = torch.arange(9)")
+shell.run_cell("points = Points(torch.randn(9, 8), sw.Site(1), 0 * where, where, ([40] * 9,), toks.byte_level())")
+shell.run_cell("sw.MFA(*make_state(1, 8, 3), layer=1)[0].plot(points).figure")
+print(__import__("matplotlib").is_interactive(), shell.user_ns["_"])
+"""
+
+
+def test_a_notebook_still_shows_figures_by_itself_after_a_plot():
+    """Its backend is loaded with the first figure, and says so in a setting that is not to be put back."""
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    root = Path(__file__).parents[2]
+    environment["PYTHONPATH"] = os.pathsep.join([str(root), environment.get("PYTHONPATH", "")])
+    done = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.strip().splitlines()[-1:] == ["True Figure(900x600)"], done.stdout + done.stderr

@@ -124,12 +124,34 @@ def test_a_prediction_stands_and_is_held_against_what_came(lab, again):
     assert later.given["answer"] == "a random one"
 
 
-def test_an_outcome_before_the_prediction_marks_nothing(lab):
-    prediction = lab.predict("How far?", number=True, tolerance=0.1)
+def test_a_prediction_after_its_outcome_counts_for_nothing(lab, again):
+    settings = {"number": True, "tolerance": 0.1, "key": "far"}
+    prediction = lab.predict("How far?", **settings)
     assert prediction.turned_out(0.5) is None
     assert "0.5" not in json.dumps(prediction.get_state(), default=str), "who runs all cells is told nothing"
-    assert prediction.answer("0,55") is True
-    assert prediction.given["outcome"] == "0.5"
+    assert prediction.answer("0,55") is None
+    assert (prediction.given["outcome"], prediction.given["late"]) == ("0.5", True)
+    later = again().predict("How far?", **settings)
+    assert later.turned_out(0.5) is None
+    assert on_disk(lab)["far"]["right"] is None
+
+
+def test_a_prediction_from_before_is_not_marked_until_it_turns_out_again(lab, again):
+    settings = {"choices": ["the sea", "a random one"], "key": "which"}
+    prediction = lab.predict("Which?", **settings)
+    prediction.answer("a random one")
+    prediction.turned_out("the sea")
+    later = again().predict("Which?", **settings)
+    assert (later.given["right"], later.given["outcome"]) == (None, "")
+    assert later.turned_out("the sea") is False
+    assert (later.given["right"], later.given["outcome"]) == (False, "the sea")
+
+
+def test_the_last_cell_names_what_is_open(lab):
+    for key in ("one", "two"):
+        lab.ask(f"Why {key}?", key=key)
+    lab.ask("Why three?", key="three").answer("since")
+    assert "1 of 3 answered, not yet: one, two · kept" in repr(lab)
 
 
 @pytest.mark.parametrize(
