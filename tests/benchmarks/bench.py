@@ -1,9 +1,9 @@
 """All benchmarks one after the other, each in its own process: `make bench`, or `python tests/benchmarks/bench.py`.
 
 Prints one table of the figures with their spread, what is asked of them and whether it is reached; writes
-`build/bench/bench.json` with the machine, the date and the versions, and draws the ratios as `build/bench/bench.svg`
-and what grows as `build/bench/growth.svg`, both as `.png` too. `--quick` runs everything small, to see that each script
-works: its figures say nothing. `--only rows lens` runs some of them.
+`build/bench/bench.json` with the machine, the date and the versions, and draws the ratios as `build/bench/bench.svg`,
+how much longer others take as `build/bench/peers.svg` and what grows as `build/bench/growth.svg`, each as `.png` too.
+`--quick` runs everything small, to see that each script works: its figures say nothing. `--only rows lens` runs some.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "gpu": ([], ["--tiny", "--only-one"]),
 }
 """Each script with its arguments, and with those that make it quick."""
+THEIRS = ("/ ours", "/ our pair")
+"""How the names of rows end that hold another's time against ours."""
 NOT_QUICK = ("browser",)
 """A browser and a server cannot be made small."""
 
@@ -135,6 +137,9 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     if grown:
         figure = drawn_growth(grown)
         save(figure, folder / "growth")
+    others = [row for row in result["rows"] if row["name"].endswith(THEIRS)]
+    if others:
+        save(drawn_peers(others, result["machine"]), folder / "peers")
     rows = [row for row in result["rows"] if row.get("reach") and not row["unit"] and row["median"] > 0][::-1]
     if not rows:
         return
@@ -152,6 +157,31 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     at = result["machine"]
     axes.set_title(f"{at['processor']}, {at['threads']} threads, {at['date'][:10]}", fontsize=9, loc="left")
     save(figure, folder / "bench")
+
+
+def drawn_peers(rows: list[dict[str, Any]], at: dict[str, Any]) -> Any:
+    """Every peer's time in units of ours, a bar each; the line is ours. Clear ground, so that any page can hold it."""
+    from matplotlib import pyplot as plt
+
+    rows = sorted(rows, key=lambda row: row["median"])
+    ink = "#7d7d7d"
+    figure, axes = plt.subplots(figsize=(8.5, 0.9 + 0.3 * len(rows)), layout="constrained", facecolor="none")
+    axes.set_facecolor("none")
+    places = range(len(rows))
+    axes.barh(places, [row["median"] for row in rows], height=0.62, color="#3d7fb8")
+    for place, row in zip(places, rows, strict=True):
+        axes.plot([row["least"], row["most"]], [place, place], color=ink, linewidth=1)
+        end, beside = (max(row["median"], row["most"]), place), {"textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{row['median']:.2g}×", end, (4, 0), color=ink, fontsize=8, **beside)
+    axes.axvline(1, color=ink, linewidth=1, linestyle="--")
+    axes.set_yticks(places, [row["name"] for row in rows], fontsize=8, color=ink)
+    axes.set_xlabel(f"times as long as steerwidgets · {at['processor']}, {at['threads']} threads, {at['date'][:10]}")
+    axes.xaxis.label.set(color=ink, fontsize=8)
+    axes.tick_params(colors=ink, labelsize=8)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(ink)
+    return figure
 
 
 def drawn_growth(rows: list[dict[str, Any]]) -> Any:
