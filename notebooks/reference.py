@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import html
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -53,7 +54,9 @@ def write_reference(notebook: Path, page: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         states = Path(folder) / "states.json"
-        content = run_notebook(notebook, then=_FREEZE.format(path=str(states)))
+        # A folder of its own, in which nobody has answered anything yet.
+        copied = shutil.copy(notebook, folder)
+        content = run_notebook(Path(copied), then=_FREEZE.format(path=str(states)))
         frozen: dict[str, tuple[str, Any]] = json.loads(states.read_text(encoding="utf-8"))
     page.parent.mkdir(parents=True, exist_ok=True)
     text = _page(notebook.stem.replace("_", " "), digest(notebook), _body(content, frozen), frozen)

@@ -61,9 +61,10 @@ sw.SubspaceMap(lm, sw.CAV(torch.randn(5000, 32), [f"concept {i}" for i in range(
 """
 TOKENS_MAP = """
 from support.mfa import make_state
-mfa = sw.MFA(*make_state(1, 32, 3), layer=1)
+mfa = sw.MFA(*make_state(2, 32, 3), layer=1)
 texts = [f"Number {i} of the words in the long list of a small town by the sea, {i * 7919}." for i in range(80)]
-sw.SubspaceMap(lm, mfa, 0, texts=texts, prompt="I think", max_new_tokens=2)
+fullest = int(torch.bincount(mfa.belonging(mfa.points(lm, texts)).component).argmax())
+sw.SubspaceMap(lm, mfa, fullest, texts=texts, prompt="I think", max_new_tokens=2)
 """
 PAINTED = """async ([root, name]) => {
     const button = [...document.querySelectorAll(root + ' button')].find(

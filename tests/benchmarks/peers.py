@@ -340,7 +340,7 @@ def shown(lm: sw.LanguageModel, _arguments: argparse.Namespace) -> None:
     theirs = len(colored_tokens(tokens, values).local_src.encode())
     state, _, buffers = _remove_buffers(sw.TokenHeatmap.from_arrays(tokens, values[:, None].numpy()).get_state())
     ours = len(json.dumps(state).encode()) + sum(len(each) for each in buffers)
-    told(f"bytes of {SHOWN_TOKENS:,} tokens coloured, CircuitsVis / ours", [theirs / ours])
+    told(f"bytes of {SHOWN_TOKENS:,} tokens coloured, those of CircuitsVis over ours", [theirs / ours])
 
 
 def told(name: str, values: list[float], reach: str = "") -> None:
