@@ -5,11 +5,14 @@ holds them for as long as `POST /hold` says, until `POST /release` or `POST /dro
 here.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import io
 import sys
 import threading
+from typing import Any
 
 import nnsight
 import torch
@@ -19,47 +22,47 @@ from nnsight.schema.response import ResponseModel, Status
 from nnsight.tracing import tracer as tracing
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 
 class Blocked:
     """Hides what a service does not have."""
 
-    def find_spec(self, name, _path=None, _target=None):
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> None:
         if name.partition(".")[0] == "steerwidgets":
             raise ModuleNotFoundError(f"No module named {name!r}")
 
 
 class Service:
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.model = nnsight.TransformersModel(folder, task="text-generation", dispatch=True)
-        self.sockets = {}
+        self.model: Any = nnsight.TransformersModel(folder, task="text-generation", dispatch=True)
+        self.sockets: dict[str, Any] = {}
         self.open = asyncio.Event()
         self.open.set()
         self.dropped = False
         self.running = threading.Lock()
-        self.jobs = set()
+        self.jobs: set[asyncio.Task[None]] = set()
 
-    async def status(self, _request):
+    async def status(self, _request: Any) -> Response:
         return JSONResponse({"deployments": {"a": {"repo_id": self.folder, "deployment_level": "HOT"}}})
 
-    async def hold(self, _request):
+    async def hold(self, _request: Any) -> Response:
         self.dropped = False
         self.open.clear()
         return Response()
 
-    async def release(self, _request):
+    async def release(self, _request: Any) -> Response:
         self.dropped = False
         self.open.set()
         return Response()
 
-    async def drop(self, _request):
+    async def drop(self, _request: Any) -> Response:
         self.dropped = True
         self.open.set()
         return Response()
 
-    async def subscribe(self, socket):
+    async def subscribe(self, socket: Any) -> None:
         await socket.accept()
         name = str(len(self.sockets))
         self.sockets[name] = socket
@@ -68,7 +71,7 @@ class Service:
             while True:
                 await socket.receive()
 
-    async def request(self, request):
+    async def request(self, request: Any) -> Response:
         form = await request.form()
         envelope = RequestModel.model_validate_json(form["data"])
         blob = await form["blob"].read()
@@ -77,8 +80,8 @@ class Service:
         job.add_done_callback(self.jobs.discard)
         return Response(ResponseModel(id="job", status=Status.RECEIVED).model_dump_json())
 
-    async def serve(self, socket, envelope, blob):
-        async def say(status, description=""):
+    async def serve(self, socket: Any, envelope: RequestModel, blob: bytes) -> None:
+        async def say(status: Status, description: str = "") -> None:
             await socket.send_text(ResponseModel(id="job", status=status, description=description).model_dump_json())
 
         with contextlib.suppress(RuntimeError):  # whoever asked has left
@@ -95,7 +98,7 @@ class Service:
                 return
             await socket.send_bytes(ResponseModel(id="job", status=Status.COMPLETED, data=found).pickle())
 
-    def run(self, blob, *, compress):
+    def run(self, blob: bytes, *, compress: bool) -> bytes:
         """The bytes of what a request saved."""
         with self.running:
             objects = self.model._remoteable_persistent_objects()
@@ -117,11 +120,11 @@ class Service:
         return file.getvalue()
 
 
-async def main():
+async def main() -> None:
     service = Service(sys.argv[1])
     sys.meta_path.insert(0, Blocked())
     posts = {"request": service.request, "hold": service.hold, "release": service.release, "drop": service.drop}
-    routes = [Route(f"/{name}", each, methods=["POST"]) for name, each in posts.items()]
+    routes: list[BaseRoute] = [Route(f"/{name}", each, methods=["POST"]) for name, each in posts.items()]
     routes += [Route("/status", service.status), WebSocketRoute("/subscribe", service.subscribe)]
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())

@@ -155,7 +155,7 @@ def _pyplot() -> Any:
         raise ModuleNotFoundError('Plots need matplotlib: pip install "steerwidgets[plots]".') from None
     # The first figure loads the backend, and a notebook's has figures shown by themselves from then on: `rc_context`
     # would put that back at its end.
-    plt.draw_if_interactive()
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     return plt
 
 

@@ -143,7 +143,8 @@ class LabQuestion(Widget):
         said = question.checked(answer)
         late = question.kind == "predict" and self._outcome is not None
         right, hint, failed = (None, "", None) if late else self._marked(said)
-        now = replace(entry, answer=said, right=right, tries=entry.tries + 1, late=late, draft="", at=round(time.time(), 1))
+        outcome = {"answer": said, "right": right, "late": late}
+        now = replace(entry, **outcome, tries=entry.tries + 1, draft="", at=round(time.time(), 1))
         try:
             self._book.put(now)
         finally:
