@@ -143,8 +143,8 @@ class LabQuestion(Widget):
         said = question.checked(answer)
         late = question.kind == "predict" and self._outcome is not None
         right, hint, failed = (None, "", None) if late else self._marked(said)
-        outcome = {"answer": said, "right": right, "late": late}
-        now = replace(entry, **outcome, tries=entry.tries + 1, draft="", at=round(time.time(), 1))
+        at, tries = round(time.time(), 1), entry.tries + 1
+        now = replace(entry, answer=said, right=right, tries=tries, late=late, draft="", at=at)
         try:
             self._book.put(now)
         finally:
