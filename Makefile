@@ -113,7 +113,7 @@ MAKE_SCRIPTS := corpus.written corpus.corpus corpus.labelled sae.choose_layer sa
   features.make_more_features features.sampled_activations labelling.screen_features labelling.label_sheets:examples \
   labelling.label_sheets:tests labelling.sae_steering labelling.label_scores features.make_effects
 
-dictionaries: model $(VENV)/.stamp-dev
+dictionaries: $(VENV)/.stamp-dev model
 	@set -e; export STEERWIDGETS_SHARE=$(SHARE) PYTHONPATH=notebooks; for step in $(MAKE_SCRIPTS); do \
 	  echo "--- $$step"; $(BIN)/python -m embedded.$${step/:/ }; \
 	done
@@ -123,11 +123,13 @@ dictionaries: model $(VENV)/.stamp-dev
 # Nothing under test may ask a model hub; the embedded model comes through pip.
 check lint types imports js pytest notebooks e2e hosts package: export HF_HUB_OFFLINE := 1
 
-# What keeps one core busy runs beside something else; the tests themselves run in two processes.
-test: model $(VENV)/.stamp-dev js/node_modules/.package-lock.json
-	@$(call side_by_side,lint types imports,js)
+# What keeps one core busy runs beside something else: first what pip installs, beside the front-end. What apt may have
+# to install comes before, since it does one thing at a time. The tests themselves run in several processes.
+test: $(BIN)/python js/node_modules/.package-lock.json
+	@$(call side_by_side,env model,js)
+	@$(call side_by_side,lint types imports,package)
 	@$(MAKE) --no-print-directory pytest
-	@$(call side_by_side,notebooks,package)
+	@$(MAKE) --no-print-directory notebooks
 	@$(MAKE) --no-print-directory e2e
 	@echo "All checks passed."
 
@@ -185,11 +187,11 @@ js: js/node_modules/.package-lock.json
 	if [ -n "$$new" ]; then echo "Built, but not committed: $$new" >&2; exit 1; fi
 	npm --prefix js test
 
-pytest: model $(VENV)/.stamp-dev
+pytest: $(VENV)/.stamp-dev model
 	$(BIN)/python -m pytest $(WORKERS) $(WITHOUT) --durations=10
 
 # Two at a time, each on a core of its own.
-notebooks: model $(VENV)/.stamp-dev
+notebooks: $(VENV)/.stamp-dev model
 	@set -e; shopt -s nullglob; all=(notebooks/*.ipynb); \
 	if [ $${#all[@]} = 0 ]; then echo "There are no notebooks to run." >&2; exit 1; fi; \
 	printf "%s\0" "$${all[@]}" | OMP_NUM_THREADS=1 xargs -0 -P 2 -n 1 $(BIN)/python notebooks/headless.py
@@ -199,7 +201,7 @@ HEADLESS_SHELL := chromium-headless-shell
 e2e: BROWSER_TESTS := tests/e2e -n 3 --dist worksteal
 hosts: BROWSER_TESTS := tests/hosts
 hosts: js/node_modules/.package-lock.json # the foreign style sheets come with npm
-e2e hosts: model $(VENV)/.stamp-dev
+e2e hosts: $(VENV)/.stamp-dev model
 	@set -e; \
 	find_browser() { \
 	  local each; for each in "$$@"; do if [ -n "$$each" ] && command -v "$$each"; then return; fi; done; return 1; \
@@ -223,17 +225,17 @@ api: $(VENV)/.stamp-dev
 
 # One offline page for each notebook as it ran here, its widgets frozen: for the day on which nothing computes. They are
 # committed, and a test says when one is of an older notebook.
-reference: model $(VENV)/.stamp-dev
+reference: $(VENV)/.stamp-dev model
 	@ls notebooks/*.ipynb | OMP_NUM_THREADS=1 xargs -P 2 -I {} sh -c '$(BIN)/python notebooks/reference.py {} notebooks/reference/$$(basename {} .ipynb).html'
 
-pictures: model $(VENV)/.stamp-dev
+pictures: $(VENV)/.stamp-dev model
 	PYTHONPATH=tests $(BIN)/python -m e2e.pictures notebooks/images
 
 # QUICK=1 runs every script small, to see that it works; ONLY="rows lens" runs some.
 QUICK ?=
 ONLY ?=
 bench: export HF_HUB_OFFLINE := 1
-bench: model $(VENV)/.stamp-dev
+bench: $(VENV)/.stamp-dev model
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,bench]"
 	@[ -d build/bench/peers ] || $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target build/bench/peers circuitsvis==1.43.3 nnterp==1.3.0 repeng==0.4.0 steering-vectors==0.12.2
 	$(BIN)/python tests/benchmarks/bench.py $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ONLY),--only $(ONLY))
