@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from nnsight.intervention.backends.local import LocalSimulationBackend
 from nnsight.intervention.backends.remote import RemoteBackend
 
-from steerwidgets.engines.waits import Left
+from steerwidgets.transformer.waits import Left
 
 if TYPE_CHECKING:
-    from steerwidgets.engines.waits import Waiter
+    from steerwidgets.transformer.waits import Waiter
 
 _STAGES: Final = {
     "RECEIVED": "has taken the job",

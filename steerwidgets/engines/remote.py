@@ -13,8 +13,8 @@ from steerwidgets.engines import there
 from steerwidgets.engines.engine import Generation, Pass, Passed, Taking
 from steerwidgets.engines.ndif import host_of, told
 from steerwidgets.engines.program import program_of
-from steerwidgets.engines.waits import waiter
 from steerwidgets.transformer.abilities import Abilities
+from steerwidgets.transformer.waits import waiter
 
 if TYPE_CHECKING:
     from torch import Tensor

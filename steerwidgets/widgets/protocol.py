@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from steerwidgets.transformer.model_lock import ModelLock
 
-from steerwidgets.engines.waits import Left, Waiter, waiting
 from steerwidgets.files.json_text import refuse_deep
 from steerwidgets.files.shown import shown
+from steerwidgets.transformer.waits import Left, Waiter, waiting
 
 Send = Callable[[dict[str, Any]], None]
 
