@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 from steerwidgets.calls import tells_calls
 from steerwidgets.concepts.examples import Examples
-from steerwidgets.concepts.training import ConceptTraining, TableSettings
+from steerwidgets.concepts.training import ConceptSettings, ConceptTraining, TableSettings
 from steerwidgets.dictionaries.activations import Activations, Fires, Rank, merged, strongest, within
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionaries, checked_dictionary
 from steerwidgets.dose.by_block import BlockRun
@@ -46,7 +46,7 @@ from steerwidgets.steering.run_cache import RunCache
 from steerwidgets.steering.strength import Readout, readouts, residuals_under
 from steerwidgets.transformer.layout import Known
 from steerwidgets.transformer.loaded import LoadedModel, checked_length
-from steerwidgets.transformer.mistakes import one_or_several, wrong
+from steerwidgets.transformer.mistakes import one_or_several, refuse_unknown, wrong
 from steerwidgets.transformer.prompts import Prompt, PromptLike, several_prompts, template_settings
 from steerwidgets.transformer.residuals import counted_tokens
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwidgets.concepts.concept import Concept
-    from steerwidgets.concepts.training import ConceptSettings
     from steerwidgets.dictionaries.mfa.collect import CollectSettings
     from steerwidgets.dictionaries.mfa.points import Points
     from steerwidgets.dose.by_block import BlockTable
@@ -175,9 +174,10 @@ class LanguageModel(LoadedModel):
             >>> points.residuals.shape == (len(points), 32)
             True
         """
-        from steerwidgets.dictionaries.mfa.collect import collect
+        from steerwidgets.dictionaries.mfa.collect import CollectSettings, collect
         from steerwidgets.transformer.sites import Site
 
+        refuse_unknown("lm.points", settings, CollectSettings.__annotations__)
         return collect(self, [texts] if isinstance(texts, str) else texts, Site(layer, stream), **settings)
 
     def read(
@@ -713,6 +713,7 @@ class LanguageModel(LoadedModel):
             ([0, 1, 2, 3], ('the sea',))
         """
         given: dict[str, Any] = {**settings}
+        refuse_unknown("lm.concept", given, ConceptSettings.__annotations__)
         columns = {key: given.pop(key) for key in TableSettings.__annotations__ if key in given}
         on_progress, stop = given.pop("on_progress", None), given.pop("stop", None)
         examples = Examples.of(positives, negatives, concept=name, **columns)

@@ -74,9 +74,10 @@ class Examples:
             if table is None:
                 raise _no_others(positives)
             with_it, without, chosen = table.split(text, label, positive, concept)
-            return cls(
-                tuple(with_it), tuple(without), (f"With it are the {len(with_it)} rows labelled {shown(chosen)}.",)
-            )
+            told = [f"With it are the {len(with_it)} rows labelled {shown(chosen)}."]
+            if left := len(table.rows) - len(with_it) - len(without):
+                told.append(f"{left} row{'s' * (left > 1)} without a label {_stand(left)} in no list.")
+            return cls(tuple(with_it), tuple(without), tuple(told))
         first = table.texts(text) if table is not None else _listed(positives)
         other = table_of(negatives)
         return cls(tuple(first), tuple(other.texts(text) if other is not None else _listed(negatives)))

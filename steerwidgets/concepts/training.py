@@ -21,7 +21,7 @@ from steerwidgets.dictionaries.reft.reft import ReFT
 from steerwidgets.dictionaries.reft.trainer import Settings as ReFTSettings
 from steerwidgets.dictionaries.reports import CAVReport, ConceptScore
 from steerwidgets.files.shown import shown
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.transformer.mistakes import checked_whole, indices, refuse_no_model
 from steerwidgets.transformer.prompts import Answered, Prompt
 from steerwidgets.transformer.sites import STREAMS, Site, Stream
 
@@ -135,7 +135,11 @@ class ConceptTraining:
         import torch
 
         refuse_no_model(lm, "lm.concept", "positives, negatives")
-        _check(method, pool, held_out, shuffles)
+        _check(method, pool, held_out)
+        for count, value, least in (("max_texts", max_texts, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+            checked_whole(count, value, least)
+        checked_whole("max_tokens", max_tokens, 1, or_none="for whole texts")
+        checked_whole("shuffles", shuffles, 0, or_none="for as many as cost little")
         self.sites = _sites(lm, layers, stream)
         self.clean: Clean = cleaned(lm, examples, max_tokens=max_tokens, max_texts=max_texts, seed=seed)
         self._lm, self._name, self._method, self._pool = lm, name.strip() or "concept", method, pool
@@ -362,14 +366,12 @@ class ConceptTraining:
         }
 
 
-def _check(method: Any, pool: Any, held_out: Any, shuffles: Any) -> None:
+def _check(method: Any, pool: Any, held_out: Any) -> None:
     for name, value, known in (("method", method, METHODS), ("pool", pool, POOLS)):
         if value not in known:
             raise ValueError(f"{name}= is one of {', '.join(known)}, but {shown(value)} was given.")
     if isinstance(held_out, bool) or not isinstance(held_out, int | float) or not 0 <= held_out < 1:
         raise ValueError(f"held_out= is a share of the texts from 0 to below 1, but {shown(held_out)} was given.")
-    if shuffles is not None and (isinstance(shuffles, bool) or not isinstance(shuffles, int) or shuffles < 0):
-        raise ValueError(f"shuffles= is a whole number from 0, but {shown(shuffles)} was given.")
     if method in DECIDE_AT_ZERO:
         require_scikit_learn(method)
 
@@ -378,13 +380,5 @@ def _sites(lm: LoadedModel, layers: Any, stream: Any) -> list[Site]:
     count = lm.architecture.layers
     if stream not in STREAMS:
         raise ValueError(f"stream= is one of {', '.join(STREAMS)}, but {shown(stream)} was given.")
-    if isinstance(layers, str):
-        if layers != "all":
-            raise ValueError(f'layers= is "all" or a list of blocks, but {shown(layers)} was given.')
-        return [Site(layer, stream) for layer in range(count)]
-    blocks = [layers] if isinstance(layers, int) else list(layers)
-    strange = [each for each in blocks if isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < count]
-    if strange or not blocks:
-        said = shown(strange[0]) if strange else "none"
-        raise ValueError(f"layers= are blocks from 0 to {count - 1}, but {said} was given.")
-    return [Site(layer, stream) for layer in sorted(set(blocks))]
+    blocks = indices(layers, count, "layers", f"{lm.architecture.name} has {count} blocks")
+    return [Site(layer, stream) for layer in blocks]

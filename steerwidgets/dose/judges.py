@@ -236,6 +236,7 @@ class Probe:
             The judge.
 
         Raises:
+            TypeError: a text was given in place of several.
             ValueError: there are too few texts, or both kinds are the same to it.
 
         Example:
@@ -244,6 +245,10 @@ class Probe:
             Site(layer=2, stream='resid_post')
         """
         refuse_no_model(lm, "sw.Probe.fit", "positives, negatives, layer=20, label='the sea'")
+        for side in (positives, negatives):
+            if isinstance(side, str) or not isinstance(side, Sequence):
+                meant = "sw.Probe.fit(lm, ['the sea', 'a ship'], ['the user', 'a system'], layer=20, label='the sea')"
+                raise wrong("sw.Probe.fit", "two lists of texts", side, f"give several of either: {meant}")
         if min(len(positives), len(negatives)) < 2:
             raise ValueError(
                 f"A probe needs 2 texts or more of either kind, but {len(positives)} and {len(negatives)} were given."

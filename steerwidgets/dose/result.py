@@ -464,6 +464,8 @@ class DoseResult:
         write_text(Path(path), self.to_json() + "\n")
 
     def __repr__(self) -> str:
+        if not self.answers:
+            return f"{self._title}, stopped before its first answer: nothing is known of any strength."
         useful = "none" if self.useful is None else "{:g} to {:g}".format(*self.useful)
         breaks = "not up to the strongest tested" if self.breaks is None else f"from {self.breaks:g}"
         baseline = self.baseline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from steerwidgets.label_checks.answers import Answers
 from steerwidgets.label_checks.items import MODES
 from steerwidgets.label_checks.statistics import Agreed, agreed
-from steerwidgets.transformer.mistakes import one_or_several
+from steerwidgets.transformer.mistakes import one_or_several, wrong
 from steerwidgets.transformer.plain_text import table
 
 _MAIN: Final = "which fire"
@@ -84,7 +84,10 @@ def agreement(files: Sequence[str | Path | Answers]) -> Agreement:
         >>> sw.labels.agreement([folder / "a.json", one]).raw
         1.0
     """
-    given = one_or_several(files, lambda each: isinstance(each, str | Path | Answers))
+    given = one_or_several(files, lambda each: isinstance(each, str | Path | Answers) or not isinstance(each, Iterable))
+    if strange := [each for each in given if not isinstance(each, str | Path | Answers)]:
+        meant = 'sw.labels.agreement(["a.json", "b.json"])'
+        raise wrong("sw.labels.agreement", "the files of several readers, or their answers", strange[0], meant)
     several = [each if isinstance(each, Answers) else Answers.load(each) for each in given]
     if len(several) < 2:
         raise ValueError(
@@ -92,8 +95,8 @@ def agreement(files: Sequence[str | Path | Answers]) -> Agreement:
             'sw.labels.agreement(["a.json", "b.json"]).'
         )
     names = [_name(each, answers, at) for at, (each, answers) in enumerate(zip(given, several, strict=True))]
-    for name, other in zip(names[1:], several[1:], strict=True):
-        _refuse_other(names[0], several[0], name, other)
+    for at, (name, other) in enumerate(zip(names[1:], several[1:], strict=True), start=2):
+        _refuse_other(names[0], several[0], name, other, at)
     found: dict[str, Agreed] = {mode: agreed(_units(several, mode)) for mode in MODES}
     found[_VERDICT] = agreed(_verdicts(several))
     return Agreement(tuple(names), {mode: each for mode, each in found.items() if each.units})
@@ -105,8 +108,10 @@ def _name(given: str | Path | Answers, answers: Answers, at: int) -> str:
     return f"reader {at + 1}" if isinstance(given, Answers) else Path(given).stem
 
 
-def _refuse_other(first_name: str, first: Answers, name: str, other: Answers) -> None:
+def _refuse_other(first_name: str, first: Answers, name: str, other: Answers, at: int) -> None:
     """Refuse answers that are about other items."""
+    if name == first_name:
+        first_name, name = f"{name} (file 1)", f"{name} (file {at})"
     for what, mine, theirs in (
         ("dictionary", first.dictionary, other.dictionary),
         ("seed", first.seed, other.seed),

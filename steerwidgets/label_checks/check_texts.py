@@ -6,7 +6,7 @@ import functools
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -37,6 +37,8 @@ _RAISED: Final = (0.1, 0.2, 0.3)
 
 _BATCH: Final = 16
 _SHORTEST: Final = 4
+_RUN: Final = 6
+"""Tokens in a row that two texts share only where they are pieces of one."""
 _NEIGHBOURS: Final = 5
 _OF_NEIGHBOURS: Final = 12
 _OF_WORDS: Final = 12
@@ -184,13 +186,13 @@ class CheckTexts:
         found = Found(level, maximum, defaultdict(list), {"neighbour": [], "label's words": [], "random": []}, dense)
         candidates = [*(by_text[text] for text in own), *(each for each in pool if each.token_ids not in own)]
         drawn.shuffle(candidates)
-        for each in candidates:
-            if each.largest > level:
-                found.firing[found.decile(each.largest)].append(each)
+        seen: set[Ids] = set()
+        for each in _apart((each for each in candidates if each.largest > level), seen):
+            found.firing[found.decile(each.largest)].append(each)
         for kind, texts in sought.items():
             found.silent[kind].extend(by_text[text] for text in texts if by_text[text].largest <= level)
-        quiet = [each for each in pool if each.largest <= level and each.token_ids not in own]
-        found.silent["random"].extend(drawn.sample(quiet, len(quiet)))
+        quiet = [each for each in pool if each.largest <= level and each.token_ids not in by_text]
+        found.silent["random"].extend(_apart(drawn.sample(quiet, len(quiet)), seen))
         return found
 
     def read(self, rows: Sequence[Ids], index: int) -> list[Reading]:
@@ -308,3 +310,18 @@ def _texts_of(evidence: Evidence) -> list[Ids]:
 def _some(texts: Iterable[Ids], most: int, without: Sequence[Ids], drawn: random.Random) -> list[Ids]:
     others = [text for text in dict.fromkeys(texts) if text not in without]
     return drawn.sample(others, min(most, len(others)))
+
+
+def _apart(readings: Iterable[Reading], seen: set[Ids]) -> Iterator[Reading]:
+    """Those that share no run of tokens with one before: pieces of one passage give each other away.
+
+    Args:
+        readings: of some texts.
+        seen: the runs of those before; those of what is given on are put into it.
+    """
+    for each in readings:
+        ids = each.token_ids
+        runs = {ids[at : at + _RUN] for at in range(max(1, len(ids) - _RUN + 1))}
+        if seen.isdisjoint(runs):
+            seen |= runs
+            yield each

@@ -132,16 +132,18 @@ class Item:
 
         Args:
             answer: which text or label, counted from 0; or for each text how sure one is that it fires, or that the
-                marks are right, 0 to 1, True or False. None skips.
+                marks are right, 0 to 1, True or False. None skips. Arrays and tensors are taken too.
 
         Raises:
             ValueError: it is no answer to this item.
         """
         number = len(self.truth)
+        answer = answer.tolist() if hasattr(answer, "tolist") else answer
         if answer is None:
             return (None,) * number
         if self.is_choice:
             several = list(answer) if isinstance(answer, list | tuple) and len(answer) == 1 else [answer]
+            several = [each.tolist() if hasattr(each, "tolist") else each for each in several]
             last = (len(self.choices) or len(self.texts)) - 1
             whole = several[0]
             if whole is None:
@@ -160,6 +162,7 @@ class Item:
         return tuple(self._confidence(each) for each in answer)
 
     def _confidence(self, given: Any) -> float | None:
+        given = given.tolist() if hasattr(given, "tolist") else given
         if given is None:
             return None
         number = float(given) if isinstance(given, bool) else given

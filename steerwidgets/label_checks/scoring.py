@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from steerwidgets.dictionaries.base import checked_dictionary
-from steerwidgets.label_checks.session import CheckSession
+from steerwidgets.label_checks.session import CheckSession, CheckSettings
+from steerwidgets.transformer.mistakes import refuse_unknown
 
 if TYPE_CHECKING:
     from steerwidgets.dictionaries.base import Dictionary
     from steerwidgets.label_checks.answers import Answers
     from steerwidgets.label_checks.items import Item
-    from steerwidgets.label_checks.session import CheckSettings
     from steerwidgets.transformer.loaded import LoadedModel
 
 
@@ -67,6 +67,7 @@ def score(
             f"answer is a callable that answers items, but {answer!r} was given; give a function: "
             "sw.labels.score(dictionary, answer=lambda item: …)."
         )
+    refuse_unknown("sw.labels.score", settings, CheckSettings.__annotations__)
     kept = None if folder is None else Path(folder)
     session = CheckSession(lm or _embedded(dictionary), dictionary, folder=kept, practice=False, **settings)
     while session.step is not None and not (stop is not None and stop.is_set()):

@@ -18,7 +18,7 @@ from steerwidgets.label_checks.answers import Answers, Checked
 from steerwidgets.label_checks.items import MODES, FeatureItems, Item, ItemMaker, Mode, checked_seed
 from steerwidgets.labels.own import checked_verdict, data_dir
 from steerwidgets.steering.recipe import Feature
-from steerwidgets.transformer.mistakes import one_or_several
+from steerwidgets.transformer.mistakes import one_or_several, wrong
 from steerwidgets.transformer.plain_text import whole
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class CheckSession:
     ) -> None:
         self.dictionary = dictionary
         self.modes = _checked_modes(modes)
+        _check_labels(labels)
         self._maker = ItemMaker(lm, dictionary, checked_seed(seed), labels)
         self.queue = _queue(self._maker, features, count)
         self.steps = self._planned(practice=practice)
@@ -300,6 +301,23 @@ def answers_folder() -> Path:
         OSError: there is no folder of the user's own.
     """
     return data_dir() / "label_checks"
+
+
+def _check_labels(labels: Any) -> None:
+    """Refuse what is no label by feature.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if labels is None:
+        return
+    meant = "labels={3: 'the sea'}"
+    if not isinstance(labels, Mapping):
+        raise wrong("A label check", "labels by feature, each a text", labels, meant)
+    for index, label in labels.items():
+        if isinstance(index, bool) or not isinstance(index, int) or not isinstance(label, str):
+            given = index if isinstance(label, str) else label
+            raise wrong("A label check", "labels by feature, each a text", given, meant)
 
 
 def _checked_modes(modes: Any) -> tuple[Mode, ...]:

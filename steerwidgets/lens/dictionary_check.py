@@ -30,6 +30,7 @@ _CLEARLY: Final = 0.8
 _NOTHING: Final = 0.9
 """A dictionary that leaves more than this share of the variance explains next to nothing."""
 _FEW: Final = 8
+_LITTLE: Final = 200
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class DictionaryCheck(Fit):
     dead: float
     losses: Losses
     tokens: int
+
+    @property
+    def said(self) -> str:
+        """The verdict, in a sentence, and whether it rests on little."""
+        few = f" Only {self.tokens} tokens were read: give more texts before you trust it."
+        return super().said + few * (self.tokens < _LITTLE)
 
     def __repr__(self) -> str:
         rows: list[tuple[str, object]] = [

@@ -14,6 +14,7 @@ from steerwidgets.lens.layer_lens import DirectPath, LayerLens, LensDifference, 
 from steerwidgets.lens.streams import Streams, read_text
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.mistakes import indices
 from steerwidgets.transformer.prompts import Prompt, Token
 from steerwidgets.transformer.sites import Site, Stream
 from steerwidgets.transformer.unembed import Unembed
@@ -181,9 +182,11 @@ def token_id(lm: LoadedModel, given: int | str) -> int:
     if isinstance(given, str):
         found = [int(i) for i in lm.tokenizer(given, add_special_tokens=False)["input_ids"]]
         if len(found) != 1:
+            pieces = [f"{token.text!r} ({token.id})" for token in lm.tokens(found)]
+            said = f": {', '.join(pieces[:6])}{'…' * (len(pieces) > 6)}" if pieces else ""
             raise ValueError(
-                f"{given!r} is {len(found)} tokens to this tokenizer ({', '.join(map(str, found))}), and one is "
-                "followed at a time; give the id of one of them."
+                f"{given!r} is {len(found)} tokens to this tokenizer{said}; one is followed at a time, so give one of "
+                "them, as text or by its id."
             )
         return found[0]
     size = int(lm.architecture.config.vocab_size)
@@ -339,24 +342,6 @@ def _difference(rows: Sequence[LayerLens], cells: DifferenceCells, direct: tuple
         steered_sites=steered.recipe.sites if steered.recipe is not None else (),
         direct=direct,
     )
-
-
-def indices(given: Sequence[int] | None, count: int, name: str, why: str) -> tuple[int, ...]:
-    """Ascending indices from 0 of what a user counts from either end; all where nothing is given.
-
-    Raises:
-        ValueError: one is out of range, or none is given.
-    """
-    if given is None:
-        return tuple(range(count))
-    found = []
-    for each in given:
-        if isinstance(each, bool) or each != int(each) or not -count <= each < count:
-            raise ValueError(f"{name}= takes whole numbers from {-count} to {count - 1}, since {why}; got {each!r}.")
-        found.append(int(each) % count)
-    if not found:
-        raise ValueError(f"{name}= is empty; name at least one, or leave it out for all of them.")
-    return tuple(sorted(set(found)))
 
 
 def text_indices(positions: Sequence[int] | None, length: int) -> tuple[int, ...]:

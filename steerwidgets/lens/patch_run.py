@@ -10,12 +10,13 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from steerwidgets.files.shown import shown
-from steerwidgets.lens.logit_lens import indices, token_id
+from steerwidgets.lens.logit_lens import token_id
 from steerwidgets.lens.patching import METRICS, STREAMS, Metric, PatchedStream, Patching, PatchSettings, of_head, steers
 from steerwidgets.steering.divergence import next_token_logits
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.transformer.hookpoints import Hooks, read_stream
 from steerwidgets.transformer.layout import in_this_thread
+from steerwidgets.transformer.mistakes import indices, refuse_unknown
 from steerwidgets.transformer.plain_text import quoted
 from steerwidgets.transformer.prompts import Prompt, Token
 from steerwidgets.transformer.sites import Site
@@ -70,11 +71,7 @@ class _Asked:
     """Settings that make sense."""
 
     def __init__(self, lm: LoadedModel, settings: PatchSettings) -> None:
-        if unknown := set(settings) - set(PatchSettings.__annotations__):
-            raise TypeError(
-                f"lm.patch knows no setting {', '.join(sorted(unknown))}; it takes "
-                f"{', '.join(PatchSettings.__annotations__)}."
-            )
+        refuse_unknown("lm.patch", settings, PatchSettings.__annotations__)
         self.metric: Metric = settings.get("metric", "logit difference")
         self.stream: PatchedStream = settings.get("stream", "resid_post")
         if self.metric not in METRICS:

@@ -223,6 +223,74 @@ def one_or_several(given: Any, is_one: Callable[[Any], bool]) -> list[Any]:
     return [given] if is_one(given) or not isinstance(given, Iterable) else list(given)
 
 
+def refuse_unknown(call: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse settings that a call does not have.
+
+    Args:
+        call: the call, as `lm.patch`.
+        given: the names of the settings that it got.
+        known: those that it takes.
+
+    Raises:
+        TypeError: there is no such setting.
+    """
+    taken = list(known)
+    if unknown := sorted(set(given) - set(taken)):
+        raise TypeError(f"{call} knows no setting {', '.join(unknown)}; it takes {', '.join(taken)}.")
+
+
+def checked_whole(name: str, value: Any, least: int, *, or_none: str = "") -> None:
+    """Refuse what is no whole number from `least` on.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        least: the smallest that makes sense.
+        or_none: what None means, where it may be given.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is None and or_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        none = f", or None {or_none}" if or_none else ""
+        raise ValueError(f"{name}= is a whole number from {least}{none}, but {what(value)} was given.")
+
+
+def _is_count(given: Any) -> bool:
+    """Whether it is a whole number, be it of Python's, numpy's or torch's."""
+    if isinstance(given, bool | str) or not (isinstance(given, Number) or hasattr(given, "__index__")):
+        return False
+    number: Any = given
+    return bool(number == int(number))
+
+
+def indices(given: Any, count: int, name: str, why: str) -> tuple[int, ...]:
+    """Ascending indices from 0 of what a user counts from either end: one, several, or all.
+
+    Args:
+        given: a whole number, several, or None or "all" for all of them.
+        count: how many there are.
+        name: of the setting.
+        why: what they count.
+
+    Raises:
+        ValueError: one is out of range or no whole number, or none is given.
+    """
+    if given is None or (isinstance(given, str) and given == "all"):
+        return tuple(range(count))
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    found = []
+    for each in several:
+        if not _is_count(each) or not -count <= int(each) < count:
+            raise ValueError(f"{name}= takes whole numbers from {-count} to {count - 1}, since {why}; got {each!r}.")
+        found.append(int(each) % count)
+    if not found:
+        raise ValueError(f"{name}= is empty; name at least one, or leave it out for all of them.")
+    return tuple(sorted(set(found)))
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence, the first few."""
     return ", ".join(names[:4])

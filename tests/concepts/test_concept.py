@@ -192,8 +192,15 @@ def test_long_and_many_texts_are_cut_and_told(llama):
         (("one text", ["a b"]), {}, "lm.concept takes two lists of texts, but the text 'one text' was given"),
         ((["a b", 3], ["c d"]), {}, "takes texts, but the number 3 was given"),
         ((["a b", "c d"], ["e f", "g h"]), {"method": "pca"}, "method= is one of mean_difference"),
-        ((["a b", "c d"], ["e f", "g h"]), {"layers": [9]}, "layers= are blocks from 0 to 3, but 9"),
-        ((["a b", "c d"], ["e f", "g h"]), {"layers": []}, "layers= are blocks from 0 to 3, but none"),
+        ((["a b", "c d"], ["e f", "g h"]), {"layers": [9]}, "layers= takes whole numbers from -4 to 3"),
+        ((["a b", "c d"], ["e f", "g h"]), {"layers": []}, "layers= is empty"),
+        ((["a b", "c d"], ["e f", "g h"]), {"layers": "some"}, "layers= takes whole numbers from -4 to 3"),
+        ((["a b", "c d"], ["e f", "g h"]), {"layer": 2}, "lm.concept knows no setting layer; it takes text, label"),
+        ((["a b", "c d"], ["e f", "g h"]), {"max_tokens": -5}, "max_tokens= is a whole number from 1, or None"),
+        ((["a b", "c d"], ["e f", "g h"]), {"max_tokens": 0}, "max_tokens= is a whole number from 1, or None"),
+        ((["a b", "c d"], ["e f", "g h"]), {"max_texts": 1.5}, "max_texts= is a whole number from 1, but"),
+        ((["a b", "c d"], ["e f", "g h"]), {"batch_size": 0}, "batch_size= is a whole number from 1, but the number 0"),
+        ((["a b", "c d"], ["e f", "g h"]), {"seed": "a"}, "seed= is a whole number from 0, but the text 'a'"),
         ((["a b", "c d"], ["e f", "g h"]), {"held_out": 1}, "held_out= is a share"),
         ((["a b", "c d"], ["e f", "g h"]), {"shuffles": -1}, "shuffles= is a whole number"),
         ((["a b", "c d"], ["e f", "g h"]), {"pool": "sum"}, "pool= is one of mean, last, max"),
@@ -207,6 +214,20 @@ def test_bad_input_is_one_sentence(llama, given, settings, sentence):
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not llama.architecture.base._forward_hooks
+
+
+def test_blocks_are_counted_from_either_end(llama):
+    alone, last = (llama.concept(*sides(), layers=layers) for layers in (3, [-1]))
+    assert [each.layer for each in alone.layers] == [each.layer for each in last.layers] == [3]
+
+
+def test_rows_without_a_label_are_told(llama):
+    with_it, without = sides()
+    rows = [{"text": text, "label": "sea"} for text in with_it] + [{"text": text, "label": "no"} for text in without]
+    rows[0]["label"], rows[1]["label"] = None, float("nan")
+    told = llama.concept(rows, name="sea").told
+    assert f"With it are the {len(with_it) - 2} rows labelled 'sea'." in told
+    assert "2 rows without a label stand in no list." in told
 
 
 def test_nothing_held_out(llama):

@@ -391,6 +391,15 @@ def test_a_damaged_answer_is_one_sentence(dosed, name):
 # Running
 
 
+def test_a_stop_before_the_first_answer_concludes_nothing(llama):
+    stop = threading.Event()
+    stop.set()
+    dose = llama.dose(SEA.add, [0, 1], prompts=["Name a city."], stop=stop, max_new_tokens=4)
+    assert dose.stopped
+    assert "stopped before its first answer: nothing is known" in repr(dose)
+    assert "useful" not in repr(dose)
+
+
 def test_a_stop_keeps_what_is_done(llama):
     stop, seen = threading.Event(), []
 

@@ -123,7 +123,7 @@ def test_two_panels_on_one_model_queue(open_panel):
     first.generate.click()
     first.expect_streaming()
     second.generate.click()
-    expect(second.status).to_contain_text("Waiting for the model")
+    expect(second.status).to_contain_text("Waiting for another run on this model.")
     expect(first.column("Steered")).to_have_attribute("aria-busy", "true")
     first.stop.click()
     first.expect_done()

@@ -279,6 +279,14 @@ def test_answers_as_they_are_kept():
     assert fire.checked([True] + [False] * (number - 2) + [None]) == (1.0, *[0.0] * (number - 2), None)
 
 
+def test_no_two_texts_of_an_item_are_pieces_of_one_passage():
+    for each in _items():
+        for item in each.items:
+            texts = [text.token_ids for text in item.texts if text.kind in ("fires", "random")]
+            runs = [{ids[at : at + 6] for at in range(max(1, len(ids) - 5))} for ids in texts]
+            assert sum(map(len, runs)) == len(set().union(*runs)), item.mode
+
+
 def test_marks_can_be_read_without_colours():
     item = item_of("which tokens")
     text = item.texts[0]

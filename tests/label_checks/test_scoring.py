@@ -11,6 +11,7 @@ from pathlib import Path
 import krippendorff
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics
 from support import checked, kinds
 
@@ -113,6 +114,22 @@ def test_an_answer_that_is_none_is_told(score):
         score("yes")
 
 
+def test_what_a_machine_computes_is_an_answer(score):
+    by_arrays = score(lambda item: np.int64(item.truth[0]) if item.is_choice else torch.tensor(item.truth).float())
+    assert [each.answers for each in by_arrays] == [each.answers for each in score(knows)]
+
+
+def test_settings_that_are_none_are_told():
+    lm, sae = _world()
+    with pytest.raises(TypeError, match=r"sw\.labels\.score knows no setting foo; it takes features, seed"):
+        sw.labels.score(sae, knows, lm=lm, foo=1)
+    for labels in (["the sea"], {1: None}):
+        with pytest.raises(
+            TypeError, match=r"labels by feature, each a text, but .* was given; labels=\{3: 'the sea'\}"
+        ):
+            sw.labels.score(sae, knows, lm=lm, labels=labels)
+
+
 def test_a_dictionary_of_another_model_needs_its_model():
     with pytest.raises(ValueError, match=r"sw\.labels\.score\(dictionary, answer, lm=lm\)"):
         sw.labels.score(_world()[1], knows)
@@ -201,6 +218,9 @@ def test_answers_of_other_items_are_refused(score):
 def test_one_reader_agrees_with_nobody(score, tmp_path):
     with pytest.raises(ValueError, match="two readers or more, but 1 was given"):
         sw.labels.agreement([score(knows)])
+    for nothing in (None, [1, 2]):
+        with pytest.raises(TypeError, match=r"sw\.labels\.agreement takes the files of several readers"):
+            sw.labels.agreement(nothing)
     with pytest.raises(FileNotFoundError, match="no file of answers"):
         sw.labels.agreement([tmp_path / "a.json", tmp_path / "b.json"])
     (tmp_path / "c.json").write_text("{}")

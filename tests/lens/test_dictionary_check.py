@@ -69,6 +69,13 @@ def test_an_mfa_is_checked_too(lm):
     assert found.losses.tokens > 0
 
 
+def test_a_verdict_from_few_tokens_says_so(llama):
+    few, many = llama.check(sae.make(), TEXTS[0]), llama.check(sae.make(), TEXTS * 12)
+    assert f"Only {few.tokens} tokens were read: give more texts" in few.said
+    assert many.tokens >= 200
+    assert "Only" not in many.said
+
+
 def test_progress_and_stop(llama):
     seen = []
     llama.check(sae.make(), TEXTS, on_progress=lambda done, total: seen.append((done, total)))

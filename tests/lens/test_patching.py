@@ -340,6 +340,13 @@ def test_bad_input_is_one_sentence(llama, settings, sentence):
     assert sentence in str(caught.value)
 
 
+def test_one_block_one_position_and_all(llama):
+    one, several = llama.patch(SOURCE, TARGET, layers=2, positions=3), llama.patch(SOURCE, TARGET, layers="all")
+    assert (one.layers, one.positions, several.layers) == ((2,), (3,), (0, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"layers= takes whole numbers from -4 to 3, since .*; got 'some'"):
+        llama.patch(SOURCE, TARGET, layers="some")
+
+
 def test_the_same_text_twice_and_unknown_settings(llama):
     with pytest.raises(ValueError, match="Both texts have the same logit difference"):
         llama.patch(SOURCE, SOURCE, tokens=(17, 33))

@@ -137,7 +137,7 @@ function Dose({ trainer, layer }: { trainer: Trainer; layer: Layer }) {
           {own ? "Check again" : "Check the dose"}
         </Button>
       )}
-      {!own && (
+      {!own?.rows.length && (
         <p class="sw-note">
           Four strengths on three everyday prompts, beside random directions. A probe of another
           block, made from the held-out texts, judges; where those are few, the words of the

@@ -81,6 +81,7 @@ export class Check {
     const screen = this.screen.peek();
     if (this.frozen || screen?.kind !== "item") return;
     const answers = this.answers.peek().map((each, i) => (i === at ? answer : each));
+    this.failure.value = "";
     this.#store.draft("draft", { step: screen.step, answers }, WAIT);
   }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from steerwidgets.dictionaries.mfa.points import Points
 from steerwidgets.transformer import prompts
+from steerwidgets.transformer.mistakes import checked_whole, what
 from steerwidgets.transformer.prompts import Prompt
 from steerwidgets.transformer.residuals import read_residuals
 
@@ -102,10 +103,10 @@ def collect(
     """
     import torch
 
-    if isinstance(texts, str):
-        raise TypeError("texts are several texts, but one string was given; put it in a list.")
-    if max_tokens < 1 or max_length < 1:
-        raise ValueError(f"max_tokens and max_length are above 0, but {max_tokens} and {max_length} were given.")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts are several texts, but {what(texts)} was given; put one in a list.")
+    for name, value in (("max_tokens", max_tokens), ("max_length", max_length)):
+        checked_whole(name, value, 1)
     rows: Tensor | None = None
     read: list[tuple[int, ...]] = []
     where: list[tuple[int, int]] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from steerwidgets.dictionaries.geometry import principal_axes
 from steerwidgets.dictionaries.mfa.plot import scatter
 from steerwidgets.dictionaries.mfa.points import Points, chunks
+from steerwidgets.transformer.mistakes import wrong
 from steerwidgets.transformer.prompts import Token
 
 if TYPE_CHECKING:
@@ -227,6 +228,9 @@ def component_points(
     """The points of a component in the coordinates of its loadings; see `MFA.component_points`."""
     import torch
 
+    if not hasattr(points, "residuals"):
+        takes, meant = "residuals with their texts", "mfa[20].points(mfa.points(lm, texts))"
+        raise wrong("A component", takes, points, f"read the texts first: {meant}")
     k = mfa.check_component(component)
     if where is not None and min_responsibility is None:
         rows = (where.component == k).nonzero()[:most, 0]

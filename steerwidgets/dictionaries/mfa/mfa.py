@@ -23,7 +23,9 @@ from steerwidgets.dictionaries.names import LabelsLike, labels_in
 from steerwidgets.dictionaries.reports import MFAReport
 from steerwidgets.dictionaries.statistics import FeatureStatistics
 from steerwidgets.files.fields import Fields, naming
+from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.recipe import Feature
+from steerwidgets.transformer.mistakes import refuse_no_model, refuse_unknown
 from steerwidgets.transformer.sites import STREAMS, Site, Stream
 
 if TYPE_CHECKING:
@@ -270,16 +272,19 @@ class MFA(MixtureReading, Dictionary):
             `.residuals`, float32 [n, d_model], with their texts and positions.
 
         Raises:
-            TypeError: one text was given in place of several.
-            ValueError: no text has a token of its own words, or a setting is out of range.
+            TypeError: one text was given in place of several, or there is no such setting.
+            ValueError: no text has a token of its own words, a setting is out of range, or it is of another model.
 
         Example:
             >>> points = mfa.points(lm, ["The user asks the assistant about the ocean."])
             >>> len(points) == len(points.residuals)
             True
         """
-        from steerwidgets.dictionaries.mfa.collect import collect
+        from steerwidgets.dictionaries.mfa.collect import CollectSettings, collect
 
+        refuse_no_model(lm, "mfa.points", "texts")
+        refuse_unknown("mfa.points", settings, CollectSettings.__annotations__)
+        check_feature(lm.architecture, self[0])
         return collect(lm, texts, self.site, **settings)
 
     def contexts(

@@ -24,7 +24,7 @@ from steerwidgets.files.shown import shown
 from steerwidgets.generation.contrast import Contrast
 from steerwidgets.steering.recipe import Direction, Recipe
 from steerwidgets.steering.suggested import suggested_steer
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.transformer.mistakes import refuse_no_model, refuse_unknown
 from steerwidgets.widgets.concept_trainer import wire
 from steerwidgets.widgets.concept_trainer.dose_check import block_run, dose_run
 from steerwidgets.widgets.concept_trainer.inputs import MOST_TEXTS, QUESTIONS, Inputs
@@ -141,11 +141,7 @@ class ConceptTrainer(Sender):
         **settings: Unpack[ConceptTrainerSettings],
     ) -> None:
         refuse_no_model(lm, "sw.ConceptTrainer", "with_it, without")
-        if unknown := set(settings) - set(ConceptTrainerSettings.__annotations__):
-            raise TypeError(
-                f"sw.ConceptTrainer knows no setting {', '.join(sorted(unknown))}; it takes "
-                f"{', '.join(ConceptTrainerSettings.__annotations__)}."
-            )
+        refuse_unknown("sw.ConceptTrainer", settings, ConceptTrainerSettings.__annotations__)
         self.lm = lm
         self.dictionaries = checked_dictionaries(dictionaries, "sw.ConceptTrainer", "lm, dictionaries=")
         self.concept: Concept | None = None
@@ -573,6 +569,8 @@ class ConceptTrainer(Sender):
                 self.dose = result
                 self.publish(checked=wire.dose_json(result, feature.site.layer))
                 tell(run.done, run.total, "answering")
+            # Only now it knows whether it was stopped.
+            self.dose = run.result
 
     def _check_blocks(self, request: Request) -> None:
         with self._running(request):

@@ -12,8 +12,8 @@ import traitlets
 from steerwidgets.dictionaries.base import Dictionary, checked_dictionary
 from steerwidgets.label_checks.agreement import agreement
 from steerwidgets.label_checks.answers import Answers
-from steerwidgets.label_checks.session import CheckSession, answers_folder
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.label_checks.session import CheckSession, CheckSettings, answers_folder
+from steerwidgets.transformer.mistakes import refuse_no_model, refuse_unknown
 from steerwidgets.widgets.base import Widget
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.label_check.screens import detection_of_all, revealed, score_rows, screen_json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from steerwidgets.label_checks.agreement import Agreement
     from steerwidgets.label_checks.items import Item
     from steerwidgets.label_checks.scores import Scores
-    from steerwidgets.label_checks.session import CheckSettings
     from steerwidgets.model import LanguageModel
 
 _ANOTHER: Final = "Another item is shown by now, so that answer was not kept; answer the one that is shown."
@@ -98,6 +97,7 @@ class LabelCheck(Widget):
         self._lm = lm
         self._answering = threading.RLock()
         kept = answers_folder() if folder is None else Path(folder)
+        refuse_unknown("sw.LabelCheck", settings, CheckSettings.__annotations__)
         self._session = CheckSession(lm, dictionary, folder=kept, **settings)
         self._others: tuple[Answers, ...] = ()
         self._compared: Agreement | None = None

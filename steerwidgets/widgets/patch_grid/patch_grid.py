@@ -12,7 +12,7 @@ import traitlets
 
 from steerwidgets.lens.patch_run import PatchRun, checked_pairs
 from steerwidgets.lens.patching import Blocks, Metric, PatchedStream
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.transformer.mistakes import refuse_no_model, refuse_unknown
 from steerwidgets.widgets.arrays import exact, pack
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.patch_grid.inputs import SPACE, Inputs
@@ -115,11 +115,7 @@ class PatchGrid(Sender):
         **settings: Unpack[PatchGridSettings],
     ) -> None:
         refuse_no_model(lm, "sw.PatchGrid", "source, target")
-        if unknown := set(settings) - set(PatchGridSettings.__annotations__):
-            raise TypeError(
-                f"sw.PatchGrid knows no setting {', '.join(sorted(unknown))}; it takes "
-                f"{', '.join(PatchGridSettings.__annotations__)}."
-            )
+        refuse_unknown("sw.PatchGrid", settings, PatchGridSettings.__annotations__)
         self.lm = lm
         self._chat = chat
         self._panel = self._checked_panel(panel)

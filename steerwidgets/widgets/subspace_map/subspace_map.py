@@ -18,7 +18,7 @@ from steerwidgets.lens.misfit import is_checked, known_misfit, misfit
 from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.suggested import suggested_steer
-from steerwidgets.transformer.mistakes import refuse_no_model
+from steerwidgets.transformer.mistakes import refuse_no_model, refuse_unknown
 from steerwidgets.widgets.export import STATIC
 from steerwidgets.widgets.panel.next_token import LEAST, SHOWN, next_token_json
 from steerwidgets.widgets.protocol import Cancelled, Handler, Request, held_for
@@ -731,10 +731,7 @@ def _checked(settings: MapSettings) -> MapSettings:
         TypeError: there is no such setting.
         ValueError: one is out of range.
     """
-    if unknown := set(settings) - set(_DEFAULTS):
-        raise TypeError(
-            f"sw.SubspaceMap knows no setting {', '.join(sorted(unknown))}; it takes {', '.join(_DEFAULTS)}."
-        )
+    refuse_unknown("sw.SubspaceMap", settings, _DEFAULTS)
     found: MapSettings = {**_DEFAULTS, **settings}
     if found["clusters"] not in range(1, 7):
         raise ValueError(f"Tokens are coloured in 1 to 6 clusters, but {shown(found['clusters'])} was given.")
