@@ -12,6 +12,7 @@ from steerwidgets.generation.sampling import CoupledSampler, Sampling
 from steerwidgets.steering.hooks import Steering, Watch, check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
+from steerwidgets.threads import room
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.few_rows import few_rows, usual_rows
 from steerwidgets.transformer.layout import Layout
@@ -136,6 +137,7 @@ class _Run:
         """Take in the newest token of every row; bool [batch], which rows are done."""
         import torch
 
+        room.make()
         newest = input_ids[:, -1].tolist()
         watched = self._take_watched()
         new: tuple[int | None, ...] = tuple(self._take(row, token) for row, token in enumerate(newest))
@@ -273,6 +275,7 @@ def generate_rows(
     import torch
 
     _check_runnable(lm, plans, sampling, watch)
+    room.make()
     run = _Run(lm, plans, sampling, watch, on_step, stop)
     ids, mask = left_padded([(*plan.prompt.token_ids, *plan.begun) for plan in plans], padding=0)
     device = lm.architecture.input_device

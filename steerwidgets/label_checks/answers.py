@@ -49,7 +49,7 @@ class Checked:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answers:
     """Everything one reader answered.
 
@@ -77,6 +77,10 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.answered)
+
+    def __repr__(self) -> str:
+        who = self.reader or "a reader without a name"
+        return f"{len(self)} answers of {who} to the items of seed {self.seed}\n{self.scores}"
 
     def __iter__(self) -> Iterator[Answered]:
         return iter(self.answered)
