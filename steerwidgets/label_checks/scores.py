@@ -160,10 +160,12 @@ class Scores:
     def named(self) -> list[tuple[str, Any]]:
         """What is known, line by line: an estimate, a share, or a number, each with its name."""
         alarms = [(f"false alarms, {_TEXTS[kind]}", share) for kind, share in self.false_alarms.items()]
+        judged = sum(len(each.judged("which fire")) for each in self.features)
+        few = f", of {judged} texts" if judged < _FEW_TEXTS else ""
         every: list[tuple[str, Any]] = [
             ("labels checked", len(self.features)),
             ("balanced accuracy", self.balanced_accuracy),
-            ("AUROC of confidence", self.auroc),
+            (f"AUROC of confidence{few}", self.auroc),
             ("recall, strong examples", self.strong),
             ("recall, weak examples", self.weak),
             *alarms,
@@ -208,6 +210,8 @@ class Scores:
         return f"{total}\n\n{table(heads, rows)}" if rows else total
 
 
+_FEW_TEXTS: Final = 20
+"""As many as one feature has; of fewer a reader is told how many there were."""
 _TEXTS: Final[Mapping[str, str]] = {
     "random": "random texts",
     "neighbour": "nearest features' texts",

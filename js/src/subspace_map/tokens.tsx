@@ -158,7 +158,9 @@ function Marks({ map, camera, dots }: Drawn & { dots: Dots }) {
   );
 }
 
-/** Names that cover no other one. */
+const LETTER = 3.4; // px, half of a letter's width
+
+/** Names that cover no other one, and are whole. */
 function names(groups: readonly Group[], camera: Camera) {
   const taken: Place[] = [];
   return groups
@@ -168,7 +170,11 @@ function names(groups: readonly Group[], camera: Camera) {
       name: name.length > 26 ? `${name.slice(0, 25)}…` : name,
       at: onScreen(camera, middle),
     }))
-    .map(({ at: [x, y], ...each }) => ({ ...each, at: [x, y - 14] as Place }))
+    .map(({ at: [x, y], ...each }) => {
+      const half = Math.min(camera.width / 2, LETTER * each.name.length);
+      const at: Place = [clamped(x, half, camera.width - half), clamped(y - 14, 14, camera.height)];
+      return { ...each, at };
+    })
     .filter(({ at: [x, y] }) => {
       const free = taken.every(([tx, ty]) => Math.abs(ty - y) > 16 || Math.abs(tx - x) > 90);
       if (free) taken.push([x, y]);

@@ -14,6 +14,7 @@ import traitlets
 
 from steerwidgets.dictionaries.base import checked_dictionary
 from steerwidgets.files.shown import shown
+from steerwidgets.generation.sampling import Sampling
 from steerwidgets.lens.misfit import is_checked, known_misfit, misfit
 from steerwidgets.steering.hooks import check_feature
 from steerwidgets.steering.recipe import Recipe
@@ -523,6 +524,17 @@ class SubspaceMap(Sender):
     def _check_component(self, proposal: Any) -> int:
         return self._index_of(proposal["value"])
 
+    @traitlets.validate("dims")
+    def _check_dims(self, proposal: Any) -> list[int]:
+        dims, rank = list(proposal["value"]), self._rank
+        # Features of other kinds have a plane of their own, and no loadings.
+        if len(dims) != 2 or dims[0] == dims[1] or (rank and not all(0 <= each < max(rank, 2) for each in dims)):
+            raise ValueError(
+                f"dims of sw.SubspaceMap are two different loadings of 0 to {max(rank, 2) - 1}, but "
+                f"{shown(proposal['value'])} was given: dims=[0, 1]."
+            )
+        return dims
+
     def _follow_component(self, index: int) -> None:
         if index != self._index:
             self._look(index)
@@ -739,4 +751,6 @@ def _checked(settings: MapSettings) -> MapSettings:
         value: Any = found[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} of sw.SubspaceMap is a whole number above 0, but {shown(value)} was given.")
+    # Refuses a temperature or a seed that is none before anything is drawn.
+    Sampling(max_new_tokens=found["max_new_tokens"], temperature=found["temperature"], seed=found["seed"])
     return found

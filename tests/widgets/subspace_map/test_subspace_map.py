@@ -404,11 +404,22 @@ def test_a_dictionary_without_evidence_still_shows_its_components_and_says_what_
         ({"max_tokens": 0}, "max_tokens of sw.SubspaceMap is a whole number above 0, but 0"),
         ({"method": "tsne"}, "by pca or umap, but 'tsne'"),
         ({"size": 3}, "knows no setting size"),
+        ({"temperature": -1}, "temperature"),
+        ({"seed": "a"}, "seed"),
         ({"panel": 3}, "Steers go to a SteeringPanel"),
     ],
 )
 def test_what_is_amiss_is_one_sentence(make, settings, said):
     assert said in refused(lambda: make(**settings))
+
+
+@pytest.mark.parametrize("dims", [[0, 99], [1, 1], [0], [-1, 0]])
+def test_axes_that_are_none_are_refused(make, dims):
+    shown = make()
+    before = list(shown.dims)
+    with pytest.raises(ValueError, match=r"dims of sw\.SubspaceMap are two different loadings of 0 to \d, but"):
+        shown.dims = dims
+    assert shown.dims == before
 
 
 def test_a_feature_of_another_dictionary(make, lm):
