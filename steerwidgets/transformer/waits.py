@@ -18,7 +18,7 @@ class Waiter:
     """Who waits.
 
     Attributes:
-        told: is called with one sentence on how the job stands; empty once it is done.
+        told: is called with one sentence on how the job stands.
         has_left: whether the job is not wanted any more.
     """
 

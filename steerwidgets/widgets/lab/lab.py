@@ -32,7 +32,8 @@ _CHANGING: Final = ("steers", "result", "screen", "side")
 """The traits whose change tells of those."""
 
 _LONGEST_KEY: Final = 40
-_NAMED: Final = 5
+_NAMED: Final = 4
+"""As many as a sentence lists."""
 
 
 @tells_calls("sw.Lab", "lab")

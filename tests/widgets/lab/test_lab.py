@@ -152,6 +152,9 @@ def test_the_last_cell_names_what_is_open(lab):
         lab.ask(f"Why {key}?", key=key)
     lab.ask("Why three?", key="three").answer("since")
     assert "1 of 3 answered, not yet: one, two · kept" in repr(lab)
+    for key in "abc":
+        lab.ask(f"And {key}?", key=key)
+    assert "1 of 6 answered, not yet: one, two, a, b and others · kept" in repr(lab)
 
 
 @pytest.mark.parametrize(
