@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 SPINS: Final = "1000"
 """How often a waiting thread looks before it sleeps (libgomp's own: 300,000, and 1,000 where it has no core)."""
@@ -44,42 +45,32 @@ def follow_quota() -> None:
         torch.set_num_threads(max(1, math.ceil(quota)))
 
 
-class Room(threading.local):
-    """Computes in one thread for as long as others wait for the machine's cores; each of our own threads for itself.
+@contextmanager
+def sharing() -> Iterator[Callable[[], None]]:
+    """While it lasts, this thread computes in one thread whenever others wait for the machine's cores.
 
-    Attributes:
-        usual: the threads that PyTorch had before; None where they are not lowered.
+    Yields:
+        What looks who else is there; cheap enough for every token. PyTorch's threads are as before afterwards.
     """
+    import torch
 
-    known: ClassVar[int] = 1
-    """What was usual where it was lowered last: a thread that begins meanwhile begins with one."""
+    usual, looked = torch.get_num_threads(), -math.inf
 
-    def __init__(self) -> None:
-        self.usual: int | None = None
-        self._looked = -math.inf
-        self._is_crowded = False
+    def look() -> None:
+        nonlocal looked
+        now = time.monotonic()
+        if usual > 1 and now - looked >= LOOK:
+            looked = now
+            wanted = 1 if is_crowded() else usual
+            if torch.get_num_threads() != wanted:
+                torch.set_num_threads(wanted)
 
-    def make(self) -> None:
-        """Lower PyTorch's threads to one, or give them back; cheap enough for every token."""
-        import torch
-
-        now, has = time.monotonic(), torch.get_num_threads()
-        if now - self._looked >= LOOK:
-            begins = self._looked == -math.inf
-            self._looked, self._is_crowded = now, is_crowded()
-            if begins and has == 1 and self._is_crowded and Room.known > 1:
-                self.usual = Room.known
-        if self._is_crowded and has > 1:
-            self.usual = Room.known = has
-            torch.set_num_threads(1)
-        elif not self._is_crowded and self.usual is not None:
-            if has == 1:  # else somebody has set them meanwhile
-                torch.set_num_threads(self.usual)
-            self.usual = None
-
-
-room: Final = Room()
-"""The process's own."""
+    try:
+        look()
+        yield look
+    finally:
+        if torch.get_num_threads() != usual:
+            torch.set_num_threads(usual)
 
 
 def is_crowded(load: Path = LOAD) -> bool:

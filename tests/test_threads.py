@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
@@ -107,57 +106,42 @@ def test_a_machine_is_crowded_where_others_wait_for_every_core(tmp_path, monkeyp
 
 
 def test_room_is_made_for_others_while_they_are_there(monkeypatch, two_threads):
-    room, crowded = threads.Room(), [True]
+    crowded = [True]
     monkeypatch.setattr(threads, "LOOK", 0.0)
     monkeypatch.setattr(threads, "is_crowded", lambda: crowded[0])
-    room.make()
-    assert torch.get_num_threads() == 1
-    crowded[0] = False
-    room.make()
+    with threads.sharing() as look:
+        assert torch.get_num_threads() == 1
+        crowded[0] = False
+        look()
+        assert torch.get_num_threads() == 2
+        crowded[0] = True
+        look()
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
-    crowded[0] = True
-    room.make()
-    torch.set_num_threads(3)  # by the user, meanwhile
-    crowded[0] = False
-    room.make()
-    assert torch.get_num_threads() == 3
+    with pytest.raises(KeyboardInterrupt), threads.sharing():
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == 2
 
 
-def test_a_thread_that_begins_meanwhile_gets_its_threads_back_too(monkeypatch, two_threads):
-    room, crowded, seen = threads.Room(), [True], []
-    monkeypatch.setattr(threads, "LOOK", 0.0)
-    monkeypatch.setattr(threads, "is_crowded", lambda: crowded[0])
-    room.make()
-    let_go, began = threading.Event(), threading.Event()
-
-    def work():
-        room.make()
-        seen.append(torch.get_num_threads())
-        began.set()
-        let_go.wait(30)
-        room.make()
-        seen.append(torch.get_num_threads())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    began.wait(30)
-    crowded[0] = False
-    room.make()
-    let_go.set()
-    thread.join(30)
-    assert (seen, torch.get_num_threads()) == ([1, 2], 2)
+def test_one_thread_stays_one(monkeypatch):
+    monkeypatch.setattr(threads, "is_crowded", lambda: pytest.fail("there is nothing to look for"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threads.sharing() as look:
+        look()
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
 
 
 def test_every_step_looks_for_others_and_the_texts_stay(monkeypatch, two_threads):
     lm, looks = sw.LanguageModel(models.make("llama"), toks.byte_level()), []
+    torch.set_num_threads(2)  # a model that is loaded follows the quota of where the tests run
     alone = lm.compare("Name a city.", None, max_new_tokens=6, temperature=0)
     monkeypatch.setattr(threads, "LOOK", 0.0)
     monkeypatch.setattr(threads, "is_crowded", lambda: looks.append(torch.get_num_threads()) or len(looks) > 3)
     crowded = lm.compare("Name a city.", None, max_new_tokens=6, temperature=0)
-    assert looks[:3] == [2, 2, 2]
+    assert looks[:4] == [2, 2, 2, 2]
     assert looks[4:] == [1] * (len(looks) - 4)
     assert len(looks) > 6
-    assert crowded.baseline.token_ids == alone.baseline.token_ids
-    monkeypatch.setattr(threads, "is_crowded", lambda: False)
-    lm.read("Name a city.", sw.CAV([[1.0] * 32], layer=1))
     assert torch.get_num_threads() == 2
+    assert crowded.baseline.token_ids == alone.baseline.token_ids

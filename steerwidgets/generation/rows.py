@@ -12,7 +12,7 @@ from steerwidgets.generation.sampling import CoupledSampler, Sampling
 from steerwidgets.steering.hooks import Steering, Watch, check_feature
 from steerwidgets.steering.recipe import Recipe
 from steerwidgets.steering.run_cache import RunCache
-from steerwidgets.threads import room
+from steerwidgets.threads import sharing
 from steerwidgets.transformer import prompts
 from steerwidgets.transformer.few_rows import few_rows, usual_rows
 from steerwidgets.transformer.layout import Layout
@@ -96,7 +96,12 @@ class Row(GeneratedText):
 
 
 class _Run:
-    """The state of one run: the stopping criterion that `generate` calls once for each step."""
+    """The state of one run: the stopping criterion that `generate` calls once for each step.
+
+    Attributes:
+        steering: what steers it.
+        make_room: looks whether others want the cores; see `threads.sharing`.
+    """
 
     def __init__(
         self,
@@ -114,6 +119,7 @@ class _Run:
         self._watch = tuple(feature.read_as for feature in watch)
         self._on_step = on_step
         self._stop = stop
+        self.make_room: Callable[[], None] = lambda: None
         self._end_ids = lm.end_ids
         known = lm.known(plan.prompt for plan in plans)
         self.steering = Steering(lm.architecture, [plan.recipe for plan in plans], known, self._watches())
@@ -137,7 +143,7 @@ class _Run:
         """Take in the newest token of every row; bool [batch], which rows are done."""
         import torch
 
-        room.make()
+        self.make_room()
         newest = input_ids[:, -1].tolist()
         watched = self._take_watched()
         new: tuple[int | None, ...] = tuple(self._take(row, token) for row, token in enumerate(newest))
@@ -275,7 +281,6 @@ def generate_rows(
     import torch
 
     _check_runnable(lm, plans, sampling, watch)
-    room.make()
     run = _Run(lm, plans, sampling, watch, on_step, stop)
     ids, mask = left_padded([(*plan.prompt.token_ids, *plan.begun) for plan in plans], padding=0)
     device = lm.architecture.input_device
@@ -283,7 +288,7 @@ def generate_rows(
     seeds = [plan.seed for plan in plans]
     sampler = CoupledSampler(sampling, lengths, ids.shape[1], begun=begun, seeds=seeds)
     past = {} if keep is None or keep.past is None else {"past_key_values": keep.past}
-    with lm.lock, torch.no_grad(), few_rows(lm.architecture, len(plans)), run.steering:
+    with lm.lock, torch.no_grad(), few_rows(lm.architecture, len(plans)), run.steering, sharing() as run.make_room:
         lm.model.generate(
             ids.to(device),
             attention_mask=mask.to(device),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steerwidgets.threads import room
 from steerwidgets.transformer import sinks
 from steerwidgets.transformer.architecture import Architecture
 from steerwidgets.transformer.hookpoints import Hooks, read_stream
@@ -97,7 +96,6 @@ def read_residuals(architecture: Architecture, rows: Sequence[Sequence[int]], si
     architecture.refuse_compiled()
     architecture.check_readable(rows)
     architecture.look_again()
-    room.make()
     ids, mask = left_padded(rows, padding=0)
     absolute = (mask.cumsum(-1) - 1).masked_fill(mask == 0, -1)
     values: dict[Site, Tensor] = {}

@@ -17,11 +17,11 @@ LABS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb") if "sw.Lab(" in pa
 ANSWERS = {
     "pentagon": (["72", 70.0], [90, 36]),
     "one-subject": (["SAE features"], ["neurons", "both the same"]),
-    "year-of-death": ([3895], [3117, 3105]),
     "handover": ([23], [22, 0]),
     "head": (["23.4", " 23.4 "], ["23.5", "4"]),
     "suspect": (["B"], ["A", "C"]),
-    "where": ([15, "15"], [14, 16]),
+    "last-digit": ([0, "0.0"], [24.6, 18.3]),
+    "where-from": (["no row below it shows a difference"], ["its row has the largest difference of all"]),
     "secret": (["music"], ["outer space"]),
     "shuffled": ([0.5, "0,5"], [1.0, 0.9]),
     "persona-by-chance": ([20], [6, 0.05]),

@@ -302,13 +302,13 @@ def test_as_transformer_lens_has_it(lm):
 def test_mistakes_with_a_model(llama):
     with pytest.raises(ValueError, match=r"models with LayerNorm, .* has LlamaRMSNorm"):
         sw.MFA.fit(llama, TEXTS, layer=1, components=2, rank=2, centred=True)
-    with pytest.raises(TypeError, match="one string was given"):
+    with pytest.raises(TypeError, match="texts are several texts, but the text 'Name a city' was given"):
         sw.MFA.fit(llama, "Name a city", layer=1, components=2, rank=2)
     with pytest.raises(ValueError, match="None of the 1 texts read has a token of its own words"):
         sw.MFA.fit(llama, [[0, 1, 2]], layer=1, components=2, rank=2)
     with pytest.raises(ValueError, match="None of the 0 texts"):
         llama.points([], layer=1)
-    with pytest.raises(ValueError, match="above 0, but 0"):
+    with pytest.raises(ValueError, match="max_tokens= is a whole number from 1, but the number 0"):
         llama.points(TEXTS, layer=1, max_tokens=0)
     with pytest.raises(ValueError, match="block 9"):
         sw.MFA.fit(llama, TEXTS, layer=9, components=2, rank=2)
