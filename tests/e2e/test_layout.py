@@ -6,7 +6,9 @@ import pytest
 from e2e.conftest import FOOD, SEA
 from playwright.sync_api import expect
 
-WIDER_THAN_ITSELF = """root => {
+WIDER_THAN_ITSELF = """async root => {
+    // What is as wide as it was measured to be follows a change of the page in the frames after it.
+    for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
     const frame = root.closest('.jp-OutputArea-output') ?? root;
     const own = [frame, root];
     const edge = root.getBoundingClientRect().right + 1;
