@@ -7,7 +7,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -246,7 +246,7 @@ class Probe:
         """
         refuse_no_model(lm, "sw.Probe.fit", "positives, negatives, layer=20, label='the sea'")
         for side in (positives, negatives):
-            if isinstance(side, str) or not isinstance(side, Sequence):
+            if isinstance(side, str) or not isinstance(side, Collection):
                 meant = "sw.Probe.fit(lm, ['the sea', 'a ship'], ['the user', 'a system'], layer=20, label='the sea')"
                 raise wrong("sw.Probe.fit", "two lists of texts", side, f"give several of either: {meant}")
         if min(len(positives), len(negatives)) < 2:

@@ -138,14 +138,13 @@ class Item:
             ValueError: it is no answer to this item.
         """
         number = len(self.truth)
-        answer = answer.tolist() if hasattr(answer, "tolist") else answer
+        answer = _plain(answer)
         if answer is None:
             return (None,) * number
         if self.is_choice:
             several = list(answer) if isinstance(answer, list | tuple) and len(answer) == 1 else [answer]
-            several = [each.tolist() if hasattr(each, "tolist") else each for each in several]
             last = (len(self.choices) or len(self.texts)) - 1
-            whole = several[0]
+            whole = _plain(several[0])
             if whole is None:
                 return (None,)
             if isinstance(whole, bool) or not is_finite(whole) or whole != int(whole) or not 0 <= whole <= last:
@@ -162,7 +161,7 @@ class Item:
         return tuple(self._confidence(each) for each in answer)
 
     def _confidence(self, given: Any) -> float | None:
-        given = given.tolist() if hasattr(given, "tolist") else given
+        given = _plain(given)
         if given is None:
             return None
         number = float(given) if isinstance(given, bool) else given
@@ -172,6 +171,11 @@ class Item:
                 f"{given!r} was given."
             )
         return float(number)
+
+
+def _plain(given: Any) -> Any:
+    """An answer of numpy's or torch's as Python has it; any other as it is."""
+    return given.tolist() if hasattr(given, "tolist") else given
 
 
 @dataclass(frozen=True)

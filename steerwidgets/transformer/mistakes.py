@@ -253,7 +253,7 @@ def checked_whole(name: str, value: Any, least: int, *, or_none: str = "") -> No
     """
     if value is None and or_none:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         none = f", or None {or_none}" if or_none else ""
         raise ValueError(f"{name}= is a whole number from {least}{none}, but {what(value)} was given.")
 

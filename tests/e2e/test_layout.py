@@ -17,8 +17,6 @@ WIDER_THAN_ITSELF = """async root => {
     return [...own.filter(e => e.scrollWidth > e.clientWidth + 1), ...beyond].map(e => e.outerHTML.slice(0, 160));
 }"""
 CONTRAST = """element => {
-    // What was drawn anew since it was found has no colour any more.
-    if (!element.isConnected) return Infinity;
     const parts = colour => colour.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
         .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)

@@ -1,6 +1,6 @@
 import "./positions.css";
 import type { TextToken } from "../host/tokens";
-import { isAlike } from "../recipe_editor/acting";
+import { choicesOf } from "../recipe_editor/acting";
 import { TokenStrip } from "../recipe_editor/token_strip";
 import { plural } from "../ui/format";
 import { Select } from "../ui/select";
@@ -22,9 +22,6 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
   const alike = panel.traits.model_info.value.lacks?.where;
   const mixed: [Where, string][] =
     positions.where === "mixed" ? [["mixed", "each steer's own"]] : [];
-  const choices = CHOICES.map(
-    ([where, text]) => [where, text, isAlike(where) ? undefined : alike] as const,
-  );
   return (
     <section class="sw-section sw-positions" aria-label="Positions">
       <div class="sw-heading">
@@ -32,7 +29,7 @@ export function PositionsRegion({ panel }: { panel: Panel }) {
         <Select
           label="Positions to steer"
           value={positions.where}
-          options={[...mixed, ...choices]}
+          options={[...mixed, ...choicesOf(CHOICES, alike)]}
           onChoose={(where) => panel.setPositions({ ...positions, where })}
         />
       </div>

@@ -18,9 +18,13 @@ export const PHASES = [
   ["role system", "the system prompt's words"],
 ] as const;
 
-/** Whether all tokens are steered alike there, or all of the prompt. */
-export function isAlike(place: string): boolean {
-  return place === "all" || place === "prompt";
+/** Places to choose from; greyed are those that leave out some tokens, where the model steers all alike and says why. */
+export function choicesOf<Place extends string>(
+  places: readonly (readonly [Place, string])[],
+  alike: string | undefined,
+) {
+  const isAlike = (place: string) => place === "all" || place === "prompt";
+  return places.map(([place, text]) => [place, text, isAlike(place) ? undefined : alike] as const);
 }
 
 export type Phase = (typeof PHASES)[number][0] | "code";

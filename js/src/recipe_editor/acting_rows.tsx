@@ -2,7 +2,7 @@ import "./acting_rows.css";
 import { Button } from "../ui/button";
 import { NumberBox } from "../ui/number_box";
 import { Select } from "../ui/select";
-import { atPhase, isAlike, PHASES, type Phase, phaseOf, whenSaid } from "./acting";
+import { atPhase, choicesOf, PHASES, type Phase, phaseOf, whenSaid } from "./acting";
 import type { Fade, Positions, Steer, When } from "./types";
 
 interface Props {
@@ -41,9 +41,6 @@ export function ActingRows(props: Props) {
 
 function where({ label, positions, alike, onPositions }: Props) {
   const phase = phaseOf(positions);
-  const phases = PHASES.map(
-    ([each, text]) => [each, text, isAlike(each) ? undefined : alike] as const,
-  );
   const own: [Phase, string][] = phase === "code" ? [["code", "as set in code"]] : [];
   const counts = positions.where === "first" || positions.where === "after";
   return (
@@ -51,7 +48,7 @@ function where({ label, positions, alike, onPositions }: Props) {
       <Select<Phase>
         label={`${label} positions`}
         value={phase}
-        options={[...own, ...phases]}
+        options={[...own, ...choicesOf<Phase>(PHASES, alike)]}
         onChoose={(next) => next !== "code" && onPositions(atPhase(positions, next))}
       />
       {counts && (
